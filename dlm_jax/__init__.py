@@ -1,0 +1,1 @@
+"""Diffusion language models in JAX and Flax."""
