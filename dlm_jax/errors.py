@@ -15,7 +15,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
   return f"did you mean {match[0]!r}? " if match else ""
 
 
-def report_user_errors(main: Callable[[list[str]], int | None]) -> Callable[[list[str]], int | None]:
+def report_user_errors(
+  main: Callable[[list[str]], int | None],
+) -> Callable[[list[str]], int | None]:
   """Wraps a command's `main` so that a `UserError` ends it with one sentence and exit code 2."""
 
   def wrapped(argv: list[str]) -> int | None:

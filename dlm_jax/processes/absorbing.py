@@ -1,0 +1,184 @@
+"""Absorbing (masked) diffusion: a token is kept with probability alpha(t), else masked.
+
+MDLM (Sahoo et al. 2024), MD4 (Shi et al. 2024), RADD (Ou et al. 2024). The denoiser is read with the
+substitution parameterization (SUBS): the mask is never predicted and an unmasked token is certain
+of itself.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlm_jax import resolve, schedules
+from dlm_jax.errors import UserError, nearest
+from dlm_jax.processes import base
+from dlm_jax.schedules import TINY, Schedule
+
+Array = jax.Array
+
+WEIGHTINGS = ("nelbo", "uniform", "min_capped")
+
+
+@dataclass(frozen=True)
+class Absorbing:
+  """The process. Build it with `make`.
+
+  Attributes:
+    vocab_size: V, the columns of the network's output.
+    mask_id: the absorbing symbol: V (outside the data) or one of 0..V-1 if the tokenizer holds it.
+    schedule: alpha(t). Where its ends fall short of 1 and 0 the masked fraction is stretched over
+      [0, 1], so that t = 0 is the data and t = 1 the prior exactly and the bound has no constants.
+    timesteps: None for the continuous-time bound, T for the bound of a T-step reverse process.
+    weighting: of `loss`: `nelbo`; `uniform`, plain cross-entropy at masked positions; `min_capped`,
+      the smaller of the bound's weight and `weight_cap`.
+    weight_cap: largest weight under `min_capped`.
+  """
+
+  vocab_size: int
+  mask_id: int
+  schedule: Schedule
+  timesteps: int | None = None
+  weighting: str = "nelbo"
+  weight_cap: float = 5.0
+
+  def __post_init__(self) -> None:
+    if not 0 <= self.mask_id <= self.vocab_size:
+      raise UserError(
+        f"process.mask_id is {self.mask_id}, but must lie in 0..{self.vocab_size}: "
+        f"{self.vocab_size} (the size of the vocabulary) places the mask outside the data."
+      )
+    if self.timesteps is not None and self.timesteps < 1:
+      raise UserError(f"process.timesteps must be at least 1 (or None), got {self.timesteps}.")
+    if self.weighting not in WEIGHTINGS:
+      raise UserError(
+        f"there is no loss weighting {self.weighting!r}: {nearest(self.weighting, WEIGHTINGS)}"
+        f"The known ones are {', '.join(WEIGHTINGS)}."
+      )
+
+  @property
+  def num_embeddings(self) -> int:
+    return max(self.vocab_size, self.mask_id + 1)
+
+  @property
+  def _forbidden(self) -> int | None:
+    return self.mask_id if self.mask_id < self.vocab_size else None
+
+  # The masked fraction and its clock.
+
+  def masked(self, t: Array) -> Array:
+    """The fraction of tokens masked at time t: 1 - alpha(t) stretched to [0, 1]."""
+    start, end = self._ends()
+    return (self.schedule.one_minus_alpha(t) - start) / (end - start)
+
+  def time_of_masked(self, masked: Array) -> Array:
+    """The time at which the fraction `masked` of the tokens is masked, the inverse of `masked`."""
+    start, end = self._ends()
+    return self.schedule.inverse(1.0 - (start + masked * (end - start)))
+
+  def weight(self, t: Array) -> Array:
+    """masked'(t) / masked(t): the weight -alpha' / (1 - alpha) of the continuous-time bound.
+
+    Finite at t = 0 too, where nothing is masked, so that nothing is scored with it.
+    """
+    start, end = self._ends()
+    slope = -self.schedule.alpha_derivative(t) / (end - start)
+    return slope / jnp.maximum(self.masked(t), TINY)
+
+  def _ends(self) -> tuple[Array, Array]:
+    noise = self.schedule.one_minus_alpha
+    return noise(jnp.float32(0.0)), noise(jnp.float32(1.0))
+
+  # The contract of `Process`.
+
+  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+    del key  # every position is masked
+    return jnp.full(shape, self.mask_id, jnp.int32)
+
+  def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
+    noised = base.row_uniform(key, x.shape) < self.masked(base.per_position(t))
+    if given is not None:
+      noised &= ~given
+    return jnp.where(noised, self.mask_id, x)
+
+  def log_probs(self, output: Array, z: Array, t: Array) -> Array:
+    del t
+    logits = output.astype(jnp.float32)
+    if self._forbidden is not None:
+      logits = logits.at[..., self._forbidden].set(-jnp.inf)
+    certain = jnp.where(jax.nn.one_hot(z, self.vocab_size, dtype=bool), 0.0, -jnp.inf)
+    return jnp.where((z == self.mask_id)[..., None], jax.nn.log_softmax(logits), certain)
+
+  def nelbo(
+    self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
+  ) -> Array:
+    """MDLM eq. 10: masked'(t) / masked(t) times the cross-entropy at masked positions.
+
+    With `timesteps` T the grid point above t is used, with T (masked_t - masked_s) / masked_t in
+    place of the weight (MD4, eq. 6; the KL of one step is the cross-entropy times that fraction).
+    """
+    t, weight = self._on_grid(t)
+    return base.per_position(weight) * self._masked_cross_entropy(key, denoise, x, t, given)
+
+  def constants(self) -> float:
+    return 0.0
+
+  def loss(
+    self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
+  ) -> Array:
+    t, weight = self._on_grid(t)
+    if self.weighting == "uniform":
+      weight = jnp.ones_like(weight)
+    elif self.weighting == "min_capped":
+      weight = jnp.minimum(weight, self.weight_cap)
+    return base.per_position(weight) * self._masked_cross_entropy(key, denoise, x, t, given)
+
+  def reverse(
+    self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
+  ) -> Array:
+    """A masked token is revealed with probability (masked_t - masked_s) / masked_t (MDLM eq. 7).
+
+    Whether to reveal and what to reveal are separate draws, each in float32.
+    """
+    reveal_key, token_key = base.split_rows(key, z.shape[0], 2)
+    masked_t, masked_s = self.masked(base.per_position(t)), self.masked(base.per_position(s))
+    reveal = base.row_uniform(reveal_key, z.shape) < (masked_t - masked_s) / masked_t
+    reveal &= z == self.mask_id
+    if given is not None:
+      reveal &= ~given
+    return jnp.where(reveal, base.row_categorical(token_key, self.log_probs(output, z, t)), z)
+
+  def _on_grid(self, t: Array) -> tuple[Array, Array]:
+    """The time the bound is evaluated at and its weight, in continuous or discrete time."""
+    if self.timesteps is None:
+      return t, self.weight(t)
+    step = jnp.clip(jnp.ceil(t * self.timesteps), 1, self.timesteps)
+    t, s = step / self.timesteps, (step - 1) / self.timesteps
+    return t, self.timesteps * (1.0 - self.masked(s) / self.masked(t))
+
+  def _masked_cross_entropy(
+    self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None
+  ) -> Array:
+    z = self.corrupt(key, x, t, given)
+    scored = z == self.mask_id
+    if given is not None:
+      scored &= ~given
+    return base.cross_entropy(self, denoise, z, t, x, scored, self._forbidden)
+
+
+def make(*, vocab_size: int, mask_id: int | None = None, **fields: Any) -> Absorbing:
+  """Builds the process from its config.
+
+  Args:
+    vocab_size: V.
+    mask_id: defaults to V, outside the data.
+    **fields: `schedule`, a config such as `{"name": "linear"}` (the default), and the other
+      attributes of `Absorbing`.
+
+  Raises:
+    UserError: a field is unknown or a value out of range.
+  """
+  fields["schedule"] = schedules.make(fields.get("schedule") or {"name": "linear"})
+  mask_id = vocab_size if mask_id is None else mask_id
+  return resolve.build(Absorbing, {"vocab_size": vocab_size, "mask_id": mask_id, **fields})
