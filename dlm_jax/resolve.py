@@ -1,4 +1,4 @@
-"""Names in a config resolve to modules: `process.name = "absorbing"` is `dlm_jax.processes.absorbing`.
+"""Names in a config resolve to modules: `process.name = "absorbing"` is `processes/absorbing.py`.
 
 There is no registry to maintain: a new file in the package is a new name. A module is a choice
 when it has the package's entry function (`make`, or `sample` for samplers).
@@ -27,7 +27,8 @@ def module(package: str, name: str, entry: str = "make") -> ModuleType:
   if name not in known:
     kind = package.rsplit(".", 1)[-1]
     raise UserError(
-      f"there is no {name!r} in {kind}: {nearest(name, known)}The known names are {', '.join(known)}."
+      f"there is no {name!r} in {kind}: {nearest(name, known)}"
+      f"The known names are {', '.join(known)}."
     )
   return importlib.import_module(f"{package}.{name}")
 

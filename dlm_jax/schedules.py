@@ -3,8 +3,8 @@
 Time runs from 0 (data) to 1 (prior) and `alpha` falls from 1 to 0. Two schedules of the papers stop
 just short of their ends (`Geometric`, `LogLinear`); a process that needs the ends stretches them.
 
-A schedule is a frozen dataclass of pure functions on float32 arrays of any shape. `make` finds it by
-its name in snake case, so that a new class in this file is a new schedule.
+A schedule is a frozen dataclass of pure functions on float32 arrays of any shape. `make` finds it
+by its name in snake case, so that a new class in this file is a new schedule.
 """
 
 import math

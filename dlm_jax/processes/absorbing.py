@@ -1,8 +1,8 @@
 """Absorbing (masked) diffusion: a token is kept with probability alpha(t), else masked.
 
-MDLM (Sahoo et al. 2024), MD4 (Shi et al. 2024), RADD (Ou et al. 2024). The denoiser is read with the
-substitution parameterization (SUBS): the mask is never predicted and an unmasked token is certain
-of itself.
+MDLM (Sahoo et al. 2024), MD4 (Shi et al. 2024), RADD (Ou et al. 2024). The denoiser is read with
+the substitution parameterization (SUBS): the mask is never predicted and an unmasked token is
+certain of itself.
 """
 
 from dataclasses import dataclass

@@ -3,8 +3,8 @@
 A process knows nothing of the network. It receives `denoise`, a plain callable with the parameters
 already bound, so that a test can pass an exact posterior and a sampler a guided or cached one:
 
-  denoise(z, t) -> output                              what the output means is the process's business
-  denoise.cross_entropy(z, t, targets, where, forbidden) -> [B, L]      optional, see `cross_entropy`
+  denoise(z, t) -> output                 what the output means is the process's business
+  denoise.cross_entropy(z, t, targets, where, forbidden) -> [B, L]    optional, see `cross_entropy`
 """
 
 from collections.abc import Callable
@@ -110,8 +110,8 @@ def cross_entropy(
   """-log p(`targets` | z) in nats `[B, L]` at the positions `where`, 0 elsewhere.
 
   A denoiser that can score targets without holding `[B, L, V]` in float32 offers a method
-  `cross_entropy(z, t, targets, where, forbidden)`; it must equal softmax cross-entropy of its logits
-  with the column `forbidden` (the mask, if it lies inside the vocabulary) taken out.
+  `cross_entropy(z, t, targets, where, forbidden)`; it must equal the softmax cross-entropy of its
+  logits with the column `forbidden` (the mask, if it lies inside the vocabulary) taken out.
   """
   if hasattr(denoise, "cross_entropy"):
     return denoise.cross_entropy(z, t, targets, where, forbidden)
