@@ -1,0 +1,43 @@
+"""The device mesh: axes `data` (batch), `fsdp` (batch and parameters) and `tensor` (heads, hidden)."""
+
+import math
+from collections.abc import Mapping
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from dlm_jax.errors import UserError
+
+AXES = ("data", "fsdp", "tensor")
+# The axes over which the rows of a batch are spread.
+BATCH_AXES = ("data", "fsdp")
+
+
+def make_mesh(sizes: Mapping[str, int]) -> Mesh:
+  """Builds the mesh over all devices of all processes.
+
+  Args:
+    sizes: the size of each of `AXES`; one may be -1 for "all that is left".
+
+  Raises:
+    UserError: an axis is unknown, or the sizes do not multiply to the number of devices.
+  """
+  unknown = set(sizes) - set(AXES)
+  if unknown:
+    raise UserError(f"the mesh has no axis {unknown.pop()!r}: its axes are {', '.join(AXES)}.")
+  shape = [sizes.get(axis, 1) for axis in AXES]
+  devices = jax.device_count()
+  if shape.count(-1) == 1:
+    rest = math.prod(size for size in shape if size != -1)
+    shape[shape.index(-1)] = devices // rest if rest > 0 else 0
+  if min(shape) < 1 or math.prod(shape) != devices:
+    raise UserError(
+      f"the mesh {dict(sizes)} does not fit the {devices} devices here: "
+      "the sizes must multiply to that number, and one of them may be -1."
+    )
+  return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def batch_shards(mesh: Mesh) -> int:
+  """Into how many pieces the rows of a global batch are cut."""
+  return math.prod(mesh.shape[axis] for axis in BATCH_AXES)

@@ -1,0 +1,80 @@
+"""How arrays are laid over the mesh: a table of rules for parameters, a helper for activations."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.errors import UserError
+
+Rules = Sequence[tuple[str, PartitionSpec]]
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+  """A tree path as text: `params/blocks/mlp/up`."""
+  return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """Rows of a batch over the batch axes, everything else whole."""
+  return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def shardings(tree: Any, rules: Rules, mesh: Mesh) -> Any:
+  """The sharding of every leaf of a train state or of its parameters.
+
+  The first rule whose regular expression is found in the leaf's path applies, so that optimizer
+  moments and averages follow their parameter. Scalars are replicated. A mesh axis that does not
+  divide its dimension leaves that dimension whole (a vocabulary of 27 on two devices).
+
+  Raises:
+    UserError: a leaf with dimensions matches no rule.
+  """
+
+  def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+    if math.prod(leaf.shape) == 1:
+      return replicated(mesh)
+    name = path_name(path)
+    for pattern, spec in rules:
+      if re.search(pattern, name):
+        return NamedSharding(mesh, _fit(spec, leaf.shape, mesh))
+    raise UserError(
+      f"no sharding rule matches {name} of shape {tuple(leaf.shape)}: "
+      "add one to the network's SHARDING_RULES."
+    )
+
+  return jax.tree_util.tree_map_with_path(of_leaf, tree)
+
+
+def _fit(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+  axes = tuple(spec) + (None,) * (len(shape) - len(spec))
+  fits = (a is None or n % mesh.shape[a] == 0 for a, n in zip(axes, shape, strict=True))
+  return PartitionSpec(*(a if ok else None for a, ok in zip(axes, fits, strict=True)))
+
+
+def constrain(x: jax.Array, *axes: Any) -> jax.Array:
+  """Lays an activation over the ambient mesh (`jax.set_mesh`); without a mesh, returns it as it is.
+
+  Args:
+    x: the activation.
+    *axes: a mesh axis, a tuple of them or None for each dimension of `x`.
+  """
+  if jax.sharding.get_abstract_mesh().empty:
+    return x
+  return jax.lax.with_sharding_constraint(x, PartitionSpec(*axes))
+
+
+def to_global(local_rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+  """The global batch from the rows each process holds."""
+  sharding = batch_sharding(mesh)
+  make = jax.make_array_from_process_local_data
+  return {name: make(sharding, rows) for name, rows in local_rows.items()}

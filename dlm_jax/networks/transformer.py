@@ -1,0 +1,311 @@
+"""The denoiser: a bidirectional transformer with optional adaLN time conditioning.
+
+DiT (Peebles and Xie 2022) as diffusion language models use it (SEDD, MDLM; methods of Lou et al.
+2024, appendix). Layers are stacked with `nn.scan`: every block parameter has a leading axis N.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import PartitionSpec as P
+
+from dlm_jax import resolve
+from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.sharding import Rules, constrain
+from dlm_jax.errors import UserError, nearest
+from dlm_jax.networks import attention, layers
+
+Array = jax.Array
+
+PRESETS: dict[str, dict[str, int]] = {
+  "tiny": {"width": 512, "heads": 8, "depth": 8},
+  "small": {"width": 768, "heads": 12, "depth": 12},
+  "medium": {"width": 1024, "heads": 16, "depth": 24},
+  "large": {"width": 1280, "heads": 20, "depth": 36},
+}
+
+# How each parameter lies on the mesh, first match wins; block parameters have a leading layer axis.
+SHARDING_RULES: Rules = (
+  (r"(scale|bias)$", P()),
+  (r"embedding$", P("tensor", "fsdp")),
+  (r"blocks/attention/qkv$", P(None, "fsdp", None, "tensor", None)),
+  (r"blocks/attention/out$", P(None, "tensor", None, "fsdp")),
+  (r"blocks/feedforward/(up|gate)$", P(None, "fsdp", "tensor")),
+  (r"blocks/feedforward/down$", P(None, "tensor", "fsdp")),
+  (r"blocks/modulation/kernel$", P(None, None, "fsdp")),
+  (r"final_modulation/kernel$", P(None, "fsdp")),
+  (r"time/(first|second)/kernel$", P()),
+  (r"head_kernel$", P("fsdp", "tensor")),
+)
+
+# The hidden matrices, which Muon orthogonalises: (axes summed over, axes produced). The layer axis,
+# and the axis that tells query, key and value apart, are left out: each matrix stands for itself.
+MATRIX_AXES: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
+  (r"blocks/attention/qkv$", (1,), (3, 4)),
+  (r"blocks/attention/out$", (1, 2), (3,)),
+  (r"blocks/feedforward/(up|gate|down)$", (1,), (2,)),
+)
+
+CHOICES = {
+  "conditioning": ("adaln", "none"),
+  "norm": ("layer", "rms"),
+  "feedforward": ("gelu", "swiglu"),
+  "remat": ("none", "dots", "full"),
+  "dtype": ("auto", "float32", "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+  """The shape of a transformer; the defaults are the small recipe of the papers (`small`).
+
+  Attributes:
+    vocab_size: V, the columns of the output.
+    num_embeddings: rows of the input embedding: V, and one more if the mask lies outside V.
+    width: D.
+    heads: H; D must be an even multiple of it.
+    depth: N blocks.
+    feedforward: `gelu` (hidden 4 D) or `swiglu` (hidden 8/3 D, in 64s: equal parameters).
+    norm: `layer` or `rms`.
+    qk_norm: RMSNorm of queries and keys over each head.
+    conditioning: `adaln`, adaLN-zero modulation of every block; `none`, no time at all.
+    time_conditioned: whether adaLN sees the time, or 0 in its place.
+    condition_width: C, the size of the conditioning vector.
+    tied_head: the head is the transposed embedding.
+    dropout: rate on both residual branches.
+    dtype: compute dtype; `auto` is bfloat16 on accelerators and float32 on CPU.
+    attention: kernel, see `attention.choose`.
+    unroll: how many layers one step of the scan holds; 0 is all of them.
+    remat: what the backward pass keeps: `none` recomputes nothing, `dots` keeps the matrix
+      products with weights, `full` keeps the input of each block alone.
+  """
+
+  vocab_size: int
+  num_embeddings: int
+  width: int = 768
+  heads: int = 12
+  depth: int = 12
+  feedforward: str = "gelu"
+  norm: str = "layer"
+  qk_norm: bool = False
+  conditioning: str = "adaln"
+  time_conditioned: bool = False
+  condition_width: int = 128
+  tied_head: bool = False
+  dropout: float = 0.1
+  dtype: str = "auto"
+  attention: str = "auto"
+  unroll: int = 1
+  remat: str = "none"
+
+  def __post_init__(self) -> None:
+    for field, known in CHOICES.items():
+      value = getattr(self, field)
+      if value not in known:
+        raise UserError(
+          f"network.{field} is {value!r}: {nearest(value, known)}"
+          f"The known values are {', '.join(known)}."
+        )
+    attention.check(self.attention)
+    if self.width % (2 * self.heads):
+      raise UserError(
+        f"network.width {self.width} is not an even multiple of network.heads {self.heads}."
+      )
+    if self.time_conditioned and self.conditioning == "none":
+      raise UserError("network.time_conditioned needs network.conditioning to be 'adaln'.")
+    if not 0 <= self.dropout < 1:
+      raise UserError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
+
+  @property
+  def head_width(self) -> int:
+    return self.width // self.heads
+
+  @property
+  def hidden(self) -> int:
+    if self.feedforward == "gelu":
+      return 4 * self.width
+    return 64 * round(8 * self.width / 3 / 64) or 64
+
+  @property
+  def compute_dtype(self) -> jnp.dtype:
+    if self.dtype != "auto":
+      return jnp.dtype(self.dtype)
+    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention over all positions, without biases."""
+
+  config: TransformerConfig
+
+  @nn.compact
+  def __call__(self, x: Array, angles: Array) -> Array:
+    c = self.config
+    shape = (c.width, 3, c.heads, c.head_width)
+    init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3))
+    qkv = self.param("qkv", init, shape, jnp.float32)
+    query, key, value = jnp.einsum("bld,dihk->iblhk", x, qkv.astype(x.dtype))
+    if c.qk_norm:
+      query = layers.Norm("rms", name="query_norm")(query)
+      key = layers.Norm("rms", name="key_norm")(key)
+    query, key = layers.rotate(query, angles), layers.rotate(key, angles)
+    mixed = attention.attend(query, key, value, c.attention)
+    init = nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2)
+    out = self.param("out", init, (c.heads, c.head_width, c.width), jnp.float32)
+    return jnp.einsum("blhk,hkd->bld", mixed, out.astype(x.dtype))
+
+
+class Block(nn.Module):
+  """Attention and feedforward, each pre-normed, modulated by the condition and added back.
+
+  Called by `nn.scan`: takes and returns the carry `x` [B, L, D]; `condition` [B, 1 or L, C] or None
+  and `angles` are shared by all layers, `dropout_keys` [2, B] or None are the layer's own.
+  """
+
+  config: TransformerConfig
+
+  @nn.compact
+  def __call__(
+    self, x: Array, condition: Array | None, angles: Array, dropout_keys: Array | None
+  ) -> tuple[Array, None]:
+    c = self.config
+    shifts, scales, gates = self._modulation(condition)
+    keys = (None, None) if dropout_keys is None else dropout_keys
+    branches = (
+      ("attention_norm", lambda h: Attention(c, name="attention")(h, angles)),
+      ("feedforward_norm", layers.Feedforward(c.feedforward, c.hidden, name="feedforward")),
+    )
+    for i, (norm, branch) in enumerate(branches):
+      h = layers.Norm(c.norm, name=norm)(x)
+      h = branch(h * (1 + scales[i]) + shifts[i])
+      x = x + layers.dropout(gates[i] * h, c.dropout, keys[i])
+      x = constrain(x, BATCH_AXES, None, None)
+    return x, None
+
+  def _modulation(self, condition: Array | None) -> tuple[Any, Any, Any]:
+    """Shift, scale and gate of both branches; (0, 0, 1) without conditioning."""
+    if condition is None:
+      return (0.0, 0.0), (0.0, 0.0), (1.0, 1.0)
+    parts = layers.Linear(6 * self.config.width, zero=True, name="modulation")(condition)
+    shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = jnp.split(parts, 6, axis=-1)
+    return (shift_a, shift_f), (scale_a, scale_f), (gate_a, gate_f)
+
+
+class Transformer(nn.Module):
+  """`apply({"params": params}, z, t) -> logits [B, L, V]` float32.
+
+  `hidden` and `head` are its two halves, for losses that never hold all logits at once.
+  """
+
+  config: TransformerConfig
+
+  def setup(self) -> None:
+    c = self.config
+    init = nn.initializers.normal(0.02)
+    self.embedding = self.param("embedding", init, (c.num_embeddings, c.width), jnp.float32)
+    self.blocks = _stack(c)
+    self.final_norm = layers.Norm(c.norm)
+    if c.conditioning == "adaln":
+      self.time = layers.TimeEmbedding(c.condition_width)
+      self.final_modulation = layers.Linear(2 * c.width, zero=True)
+    if not c.tied_head:
+      self.head_kernel = self.param(
+        "head_kernel", nn.initializers.zeros, (c.width, c.vocab_size), jnp.float32
+      )
+    self.head_bias = self.param("head_bias", nn.initializers.zeros, (c.vocab_size,), jnp.float32)
+
+  def __call__(self, z: Array, t: Array, dropout_keys: Array | None = None) -> Array:
+    """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`."""
+    return self.head(self.hidden(z, t, dropout_keys))
+
+  def hidden(self, z: Array, t: Array, dropout_keys: Array | None = None) -> Array:
+    """The normed output of the last block `[B, L, D]` in the compute dtype.
+
+    `dropout_keys` `[B]` switches dropout on.
+    """
+    c = self.config
+    # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
+    table = constrain(self.embedding.astype(c.compute_dtype), None, None)
+    x = constrain(table[z], BATCH_AXES, None, None)
+    condition = self._condition(t)
+    angles = layers.rotary_angles(z.shape[1], c.head_width)
+    x, _ = self.blocks(x, condition, angles, _layer_keys(dropout_keys, c.depth))
+    x = self.final_norm(x)
+    if condition is not None:
+      shift, scale = jnp.split(self.final_modulation(condition), 2, axis=-1)
+      x = x * (1 + scale) + shift
+    return x
+
+  def head(self, hidden: Array) -> Array:
+    """Logits `[..., V]` float32 for `hidden` `[..., D]`."""
+    c = self.config
+    kernel = self.embedding[: c.vocab_size].T if c.tied_head else self.head_kernel
+    kernel = kernel.astype(hidden.dtype)
+    logits = jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
+    return logits + self.head_bias
+
+  def _condition(self, t: Array) -> Array | None:
+    """The conditioning vector `[B, 1 or L, C]`, or None without conditioning."""
+    c = self.config
+    if c.conditioning == "none":
+      return None
+    t = t[:, None] if t.ndim == 1 else t
+    t = t if c.time_conditioned else jnp.zeros_like(t)
+    return self.time(t).astype(c.compute_dtype)
+
+
+def _stack(config: TransformerConfig) -> nn.Module:
+  """The blocks under one scan, rematerialised as the config asks."""
+  policies = {
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+  }
+  block = Block
+  if config.remat != "none":
+    block = nn.remat(Block, policy=policies[config.remat], prevent_cse=False)
+  return nn.scan(
+    block,
+    variable_axes={"params": 0},
+    split_rngs={"params": True},
+    in_axes=(nn.broadcast, nn.broadcast, 0),
+    length=config.depth,
+    unroll=config.unroll or config.depth,
+  )(config)
+
+
+def _layer_keys(row_keys: Array | None, depth: int) -> Array | None:
+  """Dropout keys `[N, 2, B]`, one for each layer, branch and row, from one a row."""
+  if row_keys is None:
+    return None
+  split = jax.vmap(lambda key: jax.random.split(key, (depth, 2)), out_axes=2)
+  return split(row_keys)
+
+
+def matmul_flops(config: TransformerConfig, length: int) -> int:
+  """FLOPs a token of the forward pass, from shapes: two a weight, and attention's two products.
+
+  `Compiled.cost_analysis()` counts the body of a scan once, so it cannot be asked.
+  """
+  c = config
+  products = {"gelu": 2, "swiglu": 3}[c.feedforward]
+  block = 4 * c.width * c.width + products * c.width * c.hidden
+  attention_scores = 2 * length * c.width
+  return 2 * (c.depth * (block + attention_scores) + c.width * c.vocab_size)
+
+
+def make(*, preset: str = "small", **fields: Any) -> Transformer:
+  """Builds the network from its config: a preset of `PRESETS`, overridden by other fields.
+
+  Raises:
+    UserError: the preset or a field is unknown, or a value out of range.
+  """
+  if preset not in PRESETS:
+    raise UserError(
+      f"there is no network preset {preset!r}: {nearest(preset, PRESETS)}"
+      f"The known ones are {', '.join(PRESETS)}."
+    )
+  given = {name: value for name, value in fields.items() if value is not None}
+  return Transformer(resolve.build(TransformerConfig, {**PRESETS[preset], **given}))

@@ -1,0 +1,66 @@
+"""The network with its parameters bound: the callable that processes and samplers are given."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from dlm_jax.networks.transformer import Transformer
+from dlm_jax.training import losses
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class Head:
+  """How the head is applied when tokens are scored.
+
+  Attributes:
+    chunks: pieces of the length for which logits exist one at a time; must divide it.
+    capacity: score only the positions asked for, in this fraction of all as static slots; 0 applies
+      the head everywhere.
+    groups: batch shards of the mesh, see `losses.gathered_cross_entropy`.
+  """
+
+  chunks: int = 1
+  capacity: float = 0.0
+  groups: int = 1
+
+
+@dataclass(frozen=True)
+class Denoiser:
+  """`denoise(z, t) -> logits`, with `denoise.cross_entropy` for losses that save memory."""
+
+  network: Transformer
+  params: Any
+  head: Head = Head()
+  dropout_keys: Array | None = None
+
+  def __call__(self, z: Array, t: Array) -> Array:
+    """Logits `[B, L, V]` float32."""
+    return self.network.apply({"params": self.params}, z, t, self.dropout_keys)
+
+  def cross_entropy(
+    self, z: Array, t: Array, targets: Array, where: Array, forbidden: int | None
+  ) -> Array:
+    """See `processes.base.cross_entropy`."""
+    variables = {"params": self.params}
+    hidden = self.network.apply(variables, z, t, self.dropout_keys, method="hidden")
+
+    def head(h: Array) -> Array:
+      return self.network.apply(variables, h, method="head")
+
+    if self.head.capacity == 0.0:
+      return losses.cross_entropy(
+        hidden, head, targets, where, forbidden=forbidden, chunks=self.head.chunks
+      )
+    return losses.gathered_cross_entropy(
+      hidden,
+      head,
+      targets,
+      where,
+      forbidden=forbidden,
+      chunks=self.head.chunks,
+      capacity=self.head.capacity,
+      groups=self.head.groups,
+    )

@@ -1,0 +1,130 @@
+"""The optimizer: AdamW or Muon behind a warmed-up, decayed learning rate and a clipped gradient."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+from optax.contrib import MuonDimensionNumbers, muon
+
+from dlm_jax.distributed.sharding import path_name
+from dlm_jax.errors import UserError, nearest
+
+MatrixAxes = Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]]
+
+CHOICES = {"name": ("adamw", "muon"), "decay": ("constant", "cosine", "linear")}
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+  """Fields of `config.optimizer`; the defaults are the small recipe of the papers.
+
+  Attributes:
+    name: `adamw`, or `muon`: hidden matrices by Muon, all else (embedding, head, norms, biases,
+      modulations) by AdamW.
+    learning_rate: peak.
+    matrix_learning_rate: peak for the matrices under Muon; updates are scaled to the size that
+      Adam's have (root mean square 0.2), so that both rates live on one scale.
+    warmup_steps: linear from 0.
+    decay: after the warmup: `constant`, or `cosine` or `linear` down to `final_fraction` of the peak
+      at the last step of training.
+    beta1, beta2, epsilon: of Adam.
+    momentum: of Muon (Nesterov).
+    weight_decay: decoupled, on matrices and embeddings; norms and biases have none.
+    clip: largest global norm of the gradient; 0 does not clip.
+  """
+
+  name: str = "adamw"
+  learning_rate: float = 3e-4
+  matrix_learning_rate: float = 3e-3
+  warmup_steps: int = 2500
+  decay: str = "constant"
+  final_fraction: float = 0.0
+  beta1: float = 0.9
+  beta2: float = 0.999
+  epsilon: float = 1e-8
+  momentum: float = 0.95
+  weight_decay: float = 0.0
+  clip: float = 1.0
+
+  def __post_init__(self) -> None:
+    for field, known in CHOICES.items():
+      value = getattr(self, field)
+      if value not in known:
+        raise UserError(
+          f"optimizer.{field} is {value!r}: {nearest(value, known)}"
+          f"The known values are {', '.join(known)}."
+        )
+
+
+def learning_rate(config: OptimizerConfig, peak: float, steps: int) -> optax.Schedule:
+  """The learning rate by step: linear warmup to `peak`, then the decay, over `steps` in all."""
+  final = peak * config.final_fraction
+  rest = max(steps - config.warmup_steps, 1)
+  after = {
+    "constant": lambda: optax.constant_schedule(peak),
+    "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=config.final_fraction),
+    "linear": lambda: optax.linear_schedule(peak, final, rest),
+  }[config.decay]()
+  warmup = optax.linear_schedule(0.0, peak, config.warmup_steps)
+  # Step 0 is the first update: it must not be lost to a rate of exactly 0.
+  joined = optax.join_schedules([warmup, after], [config.warmup_steps])
+  return lambda count: joined(count + 1)
+
+
+def decayed(params: Any) -> Any:
+  """True for the leaves that weight decay shrinks: everything but norm scales and biases."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: not re.search(r"(scale|bias)$", path_name(path)), params
+  )
+
+
+def matrices(params: Any, axes: MatrixAxes) -> Any:
+  """The `MuonDimensionNumbers` of each hidden matrix, None for what Adam updates."""
+
+  def of_leaf(path: tuple[Any, ...], _: Any) -> MuonDimensionNumbers | None:
+    name = path_name(path)
+    for pattern, reduced, produced in axes:
+      if re.search(pattern, name):
+        return MuonDimensionNumbers(reduction_axis=reduced, output_axis=produced)
+    return None
+
+  return jax.tree_util.tree_map_with_path(of_leaf, params)
+
+
+def make(config: OptimizerConfig, steps: int, axes: MatrixAxes) -> optax.GradientTransformation:
+  """Builds the optimizer.
+
+  Args:
+    config: its fields.
+    steps: length of the run, where the decay ends.
+    axes: the network's table of hidden matrices, for Muon.
+  """
+  rate = learning_rate(config, config.learning_rate, steps)
+  clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
+  if config.name == "adamw":
+    update = optax.adamw(
+      rate,
+      b1=config.beta1,
+      b2=config.beta2,
+      eps=config.epsilon,
+      weight_decay=config.weight_decay,
+      mask=decayed,
+    )
+  else:
+    update = muon(
+      learning_rate(config, config.matrix_learning_rate, steps),
+      beta=config.momentum,
+      weight_decay=config.weight_decay,
+      weight_decay_mask=decayed,
+      adam_b1=config.beta1,
+      adam_b2=config.beta2,
+      eps=config.epsilon,
+      adam_weight_decay=config.weight_decay,
+      adam_learning_rate=rate,
+      muon_weight_dimension_numbers=lambda params: matrices(params, axes),
+      consistent_rms=0.2,
+    )
+  return optax.chain(clip, update)

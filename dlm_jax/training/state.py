@@ -1,0 +1,81 @@
+"""Everything a run carries from step to step, and nothing else: what is checkpointed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Array = jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+  """The train state, a pytree.
+
+  Attributes:
+    step: steps taken, skipped ones included; all randomness of step n is a function of (seed, n).
+    params: float32 parameters of the network.
+    ema: their exponential moving average, what is evaluated and sampled.
+    opt_state: of the optimizer.
+    skipped: steps whose update was not finite and was left out.
+    skipped_in_a_row: how many of them are the latest steps.
+  """
+
+  step: Array
+  params: Any
+  ema: Any
+  opt_state: Any
+  skipped: Array
+  skipped_in_a_row: Array
+
+
+def init(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+  """The state before the first step. No two leaves share a buffer, as donation demands."""
+  return TrainState(
+    step=jnp.int32(0),
+    params=params,
+    ema=jax.tree.map(jnp.copy, params),
+    opt_state=optimizer.init(params),
+    skipped=jnp.int32(0),
+    skipped_in_a_row=jnp.int32(0),
+  )
+
+
+def apply_gradients(
+  state: TrainState,
+  gradients: Any,
+  ok: Array,
+  optimizer: optax.GradientTransformation,
+  ema_decay: float,
+) -> TrainState:
+  """One update of parameters, optimizer and average; where `ok` is False all three are kept.
+
+  `optax.apply_if_finite` would let the n-th bad update through and knows nothing of the average.
+  """
+
+  def updated() -> tuple[Any, Any, Any]:
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    decay = warm_decay(state.step - state.skipped, ema_decay)
+    ema = jax.tree.map(lambda old, new: old + (1.0 - decay) * (new - old), state.ema, params)
+    return params, ema, opt_state
+
+  old = (state.params, state.ema, state.opt_state)
+  params, ema, opt_state = jax.tree.map(lambda a, b: jnp.where(ok, a, b), updated(), old)
+  bad = (~ok).astype(jnp.int32)
+  return TrainState(
+    step=state.step + 1,
+    params=params,
+    ema=ema,
+    opt_state=opt_state,
+    skipped=state.skipped + bad,
+    skipped_in_a_row=(state.skipped_in_a_row + bad) * bad,
+  )
+
+
+def warm_decay(updates: Array, decay: float) -> Array:
+  """min(decay, (1 + n) / (10 + n)) after n updates: a young average forgets its random start."""
+  return jnp.minimum(decay, (1.0 + updates) / (10.0 + updates))

@@ -1,0 +1,121 @@
+"""The training step: a pure function of (state, batch)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dlm_jax.processes.base import Process
+from dlm_jax.processes.times import Times
+from dlm_jax.training import losses
+from dlm_jax.training.denoiser import Denoiser, Head
+from dlm_jax.training.state import TrainState, apply_gradients
+
+Array = jax.Array
+Batch = dict[str, Array]
+Metrics = dict[str, Array]
+
+
+def make_step(
+  process: Process,
+  network: Any,
+  optimizer: optax.GradientTransformation,
+  times: Times,
+  *,
+  seed: int,
+  head: Head,
+  accumulate: int,
+  ema_decay: float,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+  """Returns `step(state, batch) -> (state, metrics)`.
+
+  The batch holds `tokens` int32 `[B, L]` and may hold `given` bool `[B, L]`: positions that are
+  neither noised nor scored. The loss is the mean of `process.loss` over all other positions of the
+  global batch, in nats a token, whatever the number of devices and of micro-batches.
+
+  Args:
+    process, network, optimizer, times: what is trained, and how.
+    seed: all draws of a step are a function of (seed, step), and those of a row of (seed, step, row).
+    head: how the head is applied.
+    accumulate: micro-batches a step; divides B.
+    ema_decay: of the average of the parameters.
+  """
+
+  def objective(params: Any, rows: dict[str, Array], scored: Array) -> tuple[Array, Array]:
+    denoise = Denoiser(network, params, head, rows["dropout_keys"])
+    given = rows.get("given")
+    loss = process.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], given)
+    loss *= rows["weight"][:, None]
+    return jnp.sum(loss) / scored, _head_overflow(loss, head)
+
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    rows = batch | _draws(key, batch["tokens"].shape[0], times, process)
+    scored = _count_scored(batch)
+    gradient = jax.value_and_grad(objective, has_aux=True)
+    if accumulate == 1:
+      (loss, overflow), gradients = gradient(state.params, rows, scored)
+    else:
+      parts = jax.tree.map(lambda a: _micro_batches(a, accumulate), rows)
+      loss, overflow, gradients = _accumulate(gradient, state.params, parts, scored)
+    norm = optax.global_norm(gradients)
+    ok = jnp.isfinite(loss) & jnp.isfinite(norm)
+    state = apply_gradients(state, gradients, ok, optimizer, ema_decay)
+    metrics = {
+      "loss": loss,
+      "gradient_norm": norm,
+      "skipped": state.skipped,
+      "skipped_in_a_row": state.skipped_in_a_row,
+    }
+    if head.capacity:
+      metrics["head_overflow"] = overflow
+    return state, metrics
+
+  return step
+
+
+def _draws(key: Array, rows: int, times: Times, process: Process) -> dict[str, Array]:
+  """The random inputs of a step, a value or a key for each row of the global batch."""
+  time_key, noise_key, dropout_key = jax.random.split(key, 3)
+  t, weight = times.draw(time_key, rows, process)
+  return {
+    "t": t,
+    "weight": weight,
+    "noise_keys": jax.random.split(noise_key, rows),
+    "dropout_keys": jax.random.split(dropout_key, rows),
+  }
+
+
+def _count_scored(batch: Batch) -> Array:
+  """Positions that are not given, at least 1, float32."""
+  if "given" not in batch:
+    return jnp.float32(batch["tokens"].size)
+  return jnp.maximum(jnp.sum(~batch["given"]), 1).astype(jnp.float32)
+
+
+def _head_overflow(loss: Array, head: Head) -> Array:
+  """Scored positions beyond the slots of the gathered head; they took the plain path."""
+  if head.capacity == 0.0:
+    return jnp.int32(0)
+  return losses.overflow(loss != 0, capacity=head.capacity, groups=head.groups)
+
+
+def _micro_batches(rows: Array, number: int) -> Array:
+  """`[B, ...]` to `[number, B / number, ...]`, each taking every number-th row.
+
+  Strided, because consecutive rows live on one device and would leave the others idle.
+  """
+  return jnp.swapaxes(rows.reshape(-1, number, *rows.shape[1:]), 0, 1)
+
+
+def _accumulate(gradient: Callable, params: Any, parts: Any, scored: Array) -> tuple:
+  """Sums losses, overflows and gradients over micro-batches, one at a time."""
+
+  def body(total: tuple, rows: dict[str, Array]) -> tuple[tuple, None]:
+    (loss, overflow), gradients = gradient(params, rows, scored)
+    return jax.tree.map(jnp.add, total, (loss, overflow, gradients)), None
+
+  zeros = (jnp.float32(0), jnp.int32(0), jax.tree.map(jnp.zeros_like, params))
+  return jax.lax.scan(body, zeros, parts)[0]
