@@ -1,0 +1,186 @@
+"""The bound on -log p of held-out sequences, by Monte Carlo over times and noise."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.distributed.sharding import batch_sharding, replicated
+from dlm_jax.errors import UserError
+from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.processes.times import Times
+
+Array = jax.Array
+
+# All of (0, 1]: what is estimated is a true bound.
+TIMES = Times(sampling="shared_offset", epsilon=0.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+  """A number and the standard error of it."""
+
+  value: float
+  standard_error: float
+
+  def scaled(self, factor: float) -> "Estimate":
+    return Estimate(self.value * factor, self.standard_error * abs(factor))
+
+
+@dataclass(frozen=True)
+class Bound:
+  """An upper bound on the negative log-likelihood.
+
+  Attributes:
+    nats_per_token: nats over all sequences, divided by the tokens scored in all sequences.
+    standard_error: of `nats_per_token`, from the spread of the sequences, each the mean of its
+      `samples` draws. It covers both which sequences were held out and the draws of times and
+      noise. Sequences count as independent. Times are spread evenly over the evaluation, so with
+      few samples a sequence the true error is somewhat smaller.
+    sequences: rows evaluated.
+    tokens: positions scored: all that are not given.
+    samples: times and noises drawn a sequence, each one network evaluation.
+  """
+
+  nats_per_token: float
+  standard_error: float
+  sequences: int
+  tokens: int
+  samples: int
+
+  @property
+  def bits_per_token(self) -> Estimate:
+    return Estimate(self.nats_per_token, self.standard_error).scaled(1 / math.log(2))
+
+  def bits_per_character(self, characters_per_token: float) -> Estimate:
+    return self.bits_per_token.scaled(1 / characters_per_token)
+
+  @property
+  def perplexity(self) -> Estimate:
+    """exp(nats a token), with the standard error to first order."""
+    perplexity = math.exp(self.nats_per_token)
+    return Estimate(perplexity, perplexity * self.standard_error)
+
+
+Evaluate = Callable[..., Bound]
+
+
+def evaluator(
+  process: Process,
+  denoiser: Callable[[Any], Denoise],
+  *,
+  batch_size: int,
+  samples: int = 1,
+  seed: int = 0,
+  times: Times = TIMES,
+  mesh: Mesh | None = None,
+) -> Evaluate:
+  """Returns `evaluate(params, tokens, given=None) -> Bound`, compiled once.
+
+  Row r always sees the times and noise of (seed, r, number of rows): two evaluations, of two
+  networks or of two steps of training, are paired, and the batch size does not matter.
+
+  `tokens` is array-like int `[N, L]` (a memmap will do), `given` bool `[N, L]` or None: positions
+  such as padding or a prompt, which are neither noised, scored nor counted.
+
+  Args:
+    process: its `nelbo` is what is estimated.
+    denoiser: binds parameters: `denoiser(params)` is a `denoise`.
+    batch_size: rows evaluated at once, rounded up to what the mesh divides.
+    samples: times and noises drawn a row.
+    seed: of times and noise.
+    times: how times are drawn. Only `epsilon` 0 gives a true bound.
+    mesh: what rows are spread over; None for one device.
+
+  Raises:
+    UserError: from this function or `evaluate`: `samples` or `batch_size` is below 1, there are
+      fewer than two rows, or nothing is scored.
+  """
+  for name, value in {"samples": samples, "batch_size": batch_size}.items():
+    if value < 1:
+      raise UserError(f"{name} must be at least 1, got {value}.")
+  if mesh is not None:
+    batch_size = -(-batch_size // batch_shards(mesh)) * batch_shards(mesh)
+
+  def row_nats(
+    params: Any, key: Array, rows: Array, x: Array, t: Array, weight: Array, given: Array
+  ) -> Array:
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+    return weight * jnp.sum(process.nelbo(keys, denoiser(params), x, t, given), axis=-1)
+
+  jitted = jax.jit(row_nats, out_shardings=None if mesh is None else replicated(mesh))
+
+  def evaluate(params: Any, tokens: Any, given: Any = None) -> Bound:
+    num_rows, length = tokens.shape
+    if num_rows < 2:
+      raise UserError(f"a bound with a standard error needs at least 2 sequences, got {num_rows}.")
+    key = jax.random.key(seed)
+    t, weight = _times(times, jax.random.fold_in(key, 0), num_rows, samples, process)
+    nats = np.zeros((samples, num_rows))
+    scored = np.zeros(num_rows)
+    for start in range(0, num_rows, batch_size):
+      rows = np.arange(start, min(start + batch_size, num_rows))
+      part = slice(start, start + len(rows))
+      given_rows = np.zeros((len(rows), length), bool) if given is None else given[part]
+      scored[part] = np.sum(~np.asarray(given_rows, bool), axis=-1)
+      fixed = (rows, np.asarray(tokens[part], np.int32))
+      for k in range(samples):
+        batch = (*fixed, t[k, part], weight[k, part], given_rows)
+        batch = [_place(_pad(a, batch_size), mesh) for a in batch]
+        sample_key = jax.random.fold_in(key, k + 1)
+        nats[k, part] = np.asarray(jitted(params, sample_key, *batch))[: len(rows)]
+    return summarize(nats + process.constants() * scored, scored)
+
+  return evaluate
+
+
+def summarize(nats: np.ndarray, scored: np.ndarray) -> Bound:
+  """The bound from nats of each sample and sequence `[K, N]` and tokens scored `[N]`, in float64.
+
+  The mean a token is a ratio of sums; its standard error is that of the residuals
+  nats - ratio * tokens, which for equal lengths is the standard error of the mean over sequences.
+
+  Raises:
+    UserError: nothing is scored.
+  """
+  samples, sequences = nats.shape
+  tokens = scored.sum()
+  if tokens == 0:
+    raise UserError("there is nothing to score: every position is given.")
+  row_nats = nats.mean(axis=0)
+  ratio = row_nats.sum() / tokens
+  variance = np.sum((row_nats - ratio * scored) ** 2) * sequences / (sequences - 1)
+  return Bound(float(ratio), float(np.sqrt(variance) / tokens), sequences, int(tokens), samples)
+
+
+def _times(
+  times: Times, key: Array, rows: int, samples: int, process: Process
+) -> tuple[np.ndarray, np.ndarray]:
+  """Times and weights `[K, N]`, of low discrepancy over all draws and over those of each row.
+
+  The strata of the evaluation are dealt so that each row gets one from each K-th of the range, and
+  the rows in random order, since neighbours in a corpus are alike.
+  """
+  time_key, order_key = jax.random.split(key)
+  order = np.asarray(jax.random.permutation(order_key, rows))
+  drawn = times.draw(time_key, rows * samples, process)
+  t, weight = (np.asarray(a, np.float32).reshape(samples, rows)[:, order] for a in drawn)
+  return t, weight
+
+
+def _pad(array: np.ndarray, rows: int) -> np.ndarray:
+  """`array` with copies of its last row up to `rows` rows: compiled shapes stay the same."""
+  return np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)])
+
+
+def _place(array: np.ndarray, mesh: Mesh | None) -> Array:
+  """A global array of which each process lays down the rows that its devices hold."""
+  if mesh is None:
+    return jnp.asarray(array)
+  return jax.make_array_from_callback(array.shape, batch_sharding(mesh), lambda i: array[i])

@@ -1,0 +1,99 @@
+"""What every sampler shares: its result, its checks, its keys and the start of the reverse process.
+
+A sampler is a module with a pure function
+
+  sample(key, process, denoise, shape, *, steps, tokens=None, given=None, grid="uniform",
+         temperature=1.0, top_p=1.0, cache=False, trajectory=False) -> SampleResult
+
+whose whole loop runs inside one `jax.jit` of the caller. A new module in this package is a new
+sampler.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlm_jax import resolve
+from dlm_jax.errors import UserError
+from dlm_jax.processes.base import Denoise, Process, row_keys
+from dlm_jax.samplers import filtering
+
+Array = jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SampleResult:
+  """What a sampler returns.
+
+  Attributes:
+    tokens: int32 `[B, L]`.
+    nfe: int32 scalar, how often the network was evaluated on the batch.
+    trajectory: int32 `[frames, B, L]`, the state before the first step and after each, or None.
+  """
+
+  tokens: Array
+  nfe: Array
+  trajectory: Array | None
+
+
+def check(
+  *, steps: int, tokens: Array | None, given: Array | None, temperature: float, top_p: float
+) -> None:
+  """Refuses arguments that no sampler can honour. Raises `UserError`."""
+  if steps < 1:
+    raise UserError(f"steps must be at least 1, got {steps}.")
+  if (tokens is None) != (given is None):
+    raise UserError("a prompt or infilling needs both tokens and given, got only one of them.")
+  filtering.check(temperature, top_p)
+
+
+def require(process: Process, sampler: str, attribute: str) -> None:
+  """Raises `UserError` for a process without `attribute`, naming the processes that have it."""
+  if hasattr(process, attribute):
+    return
+  package = "dlm_jax.processes"
+  defined = [
+    name
+    for name in resolve.names(package)
+    if any(hasattr(c, attribute) for _, c in inspect.getmembers(resolve.module(package, name)))
+  ]
+  raise UserError(
+    f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
+    f"it needs {attribute!r}, which these processes have: {', '.join(defined)}."
+  )
+
+
+def step_keys(key: Array, rows: int, step: Array | int) -> Array:
+  """A key a row for one step: what row i draws depends on neither its neighbours nor the batch."""
+  return jax.vmap(jax.random.fold_in, (0, None))(row_keys(key, rows), step)
+
+
+def start(
+  key: Array, process: Process, shape: tuple[int, int], tokens: Array | None, given: Array | None
+) -> Array:
+  """The state at t = 1: the prior, with what is given in its place. The draw of step 0."""
+  z = process.prior(step_keys(key, shape[0], 0), shape)
+  return z if given is None else jnp.where(given, tokens, z)
+
+
+def blank_output(denoise: Denoise, z: Array, t: Array) -> Any:
+  """Zeros in the form of the network's output: what a loop carries before the first evaluation."""
+  output = jax.eval_shape(lambda z, t: denoise(z, t), z, t)
+  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), output)
+
+
+def evaluate_if(
+  condition: Array, denoise: Denoise, z: Array, t: Array, last_output: Any
+) -> tuple[Any, Array]:
+  """Runs the network if `condition`, else repeats its last output; and 1 or 0 evaluations."""
+  output = jax.lax.cond(condition, lambda: denoise(z, t), lambda: last_output)
+  return output, condition.astype(jnp.int32)
+
+
+def frames(first: Array, rest: Array | None) -> Array | None:
+  """The trajectory from the first state `[B, L]` and those after each step, if these were kept."""
+  return None if rest is None else jnp.concatenate([first[None], rest])

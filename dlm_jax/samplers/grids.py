@@ -1,0 +1,41 @@
+"""Time grids: at which times the reverse process stops on its way from 1 to 0."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from dlm_jax.errors import UserError, nearest
+
+Array = jax.Array
+
+
+def uniform(u: Array) -> Array:
+  """t = u: equal steps."""
+  return u
+
+
+def cosine(u: Array) -> Array:
+  """t = cos(pi/2 (1 - u)) (MD4, section 4): short steps near the prior, where little is known.
+
+  Under a linear schedule few tokens are then drawn together while they have no context, which
+  improves samples of few steps.
+  """
+  return jnp.sin(math.pi / 2 * u)
+
+
+GRIDS = {"uniform": uniform, "cosine": cosine}
+
+
+def times(grid: str, steps: int) -> Array:
+  """The times 1 = t_0 > t_1 > ... > t_steps = 0, float32 `[steps + 1]`.
+
+  Raises:
+    UserError: the grid is unknown.
+  """
+  if grid not in GRIDS:
+    raise UserError(
+      f"there is no time grid {grid!r}: {nearest(grid, GRIDS)}"
+      f"The known grids are {', '.join(GRIDS)}."
+    )
+  return GRIDS[grid](jnp.arange(steps, -1, -1) / steps)
