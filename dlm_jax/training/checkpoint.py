@@ -1,7 +1,7 @@
 """Checkpoints that are verified: what is restored is bit for bit what was saved, or an error.
 
 The only file of the project that imports Orbax. Orbax writes arrays asynchronously and swaps a
-finished directory in atomically, but it restores flipped bits, casts dtypes and pads nothing
+finished directory in atomically, but it restores flipped bits and casts dtypes
 without a word. So beside the arrays of a step stands a record (JSON): what the caller wants to
 remember (config, git revision, dataset hash), and for every array its shape, dtype and an integer
 fingerprint of its bits that does not depend on how it is sharded. A restore checks all of it.
@@ -190,8 +190,10 @@ class Checkpointer:
 
   def close(self) -> None:
     """Waits for the save in flight and stops the threads. Raises what `wait` raises."""
-    self.wait()
-    self._manager.close()
+    try:
+      self.wait()
+    finally:
+      self._manager.close()
 
   def __enter__(self) -> Self:
     return self
@@ -269,7 +271,7 @@ def _hash(leaf: jax.Array) -> jax.Array:
   for axis, size in enumerate(bits.shape):
     # The position comes from the axes: flattening a sharded array would gather it first.
     index = index * np.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
-  return jnp.sum(_mix(bits ^ _mix(index + np.uint32(1))), dtype=jnp.uint32)
+  return jnp.sum(_mix(bits ^ _mix(index)), dtype=jnp.uint32)
 
 
 def _as_uint32(leaf: jax.Array) -> jax.Array:
@@ -362,20 +364,21 @@ def _restore_newest(
   present = steps(directory)
   if not present:
     raise UserError(f"there is no checkpoint in {directory}: train first, or see to the path.")
-  damaged = []
+  damaged = {}
   for step in reversed(present):
     try:
       state, metadata = _read(directory, step, abstract_state, partial=partial)
     except _Damaged as error:
       logging.error("DAMAGED CHECKPOINT: step %d in %s: %s.", step, directory, error)
-      damaged.append(step)
+      damaged[step] = error
       continue
     if damaged:
-      logging.error("Going back to step %d; steps %s are damaged.", step, damaged)
-    return state, metadata, damaged
+      logging.error("Going back to step %d; steps %s are damaged.", step, list(damaged))
+    return state, metadata, list(damaged)
+  reasons = [f"step {step}: {error}" for step, error in damaged.items()]
   raise UserError(
-    f"every checkpoint in {directory} is damaged (steps {present}); the reasons are above. Nothing "
-    "was moved or deleted: restore the files from a copy, or start over in another --workdir."
+    f"every checkpoint in {directory} is damaged: {_listed(reasons, '; ')}. Nothing was moved or "
+    "deleted: bring the files back from a copy, or start over in another --workdir."
   )
 
 
@@ -486,5 +489,7 @@ def _move_aside(directory: epath.Path, step: int) -> None:
 
 
 def _one_line(error: BaseException, most: int = 200) -> str:
+  while error.__cause__ is not None:  # Orbax wraps what happened in pages of its own settings
+    error = error.__cause__
   text = " ".join(f"{type(error).__name__}: {error}".split())
   return text if len(text) <= most else text[:most] + "…"

@@ -141,10 +141,11 @@ def environment(dataset_hash: str) -> dict[str, Any]:
 
 
 def _open_first(path: pathlib.Path, config: dict[str, Any], dataset_hash: str) -> TextIO:
-  if path.exists() and not path.is_dir():
-    raise UserError(f"the workdir {path} is a file: give a directory.")
-  path.mkdir(parents=True, exist_ok=True)
-  lock = _lock(path)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+  except OSError as error:
+    raise UserError(f"cannot write to the workdir {path} ({error}): give another.") from error
   try:
     _require_same_run(path, config, dataset_hash)
     here = environment(dataset_hash)
@@ -181,7 +182,6 @@ def _require_same_run(path: pathlib.Path, config: dict[str, Any], dataset_hash: 
   if not (path / "config.json").exists():
     return
   old, new = _dotted(json.loads((path / "config.json").read_text())), _dotted(config)
-  # Sorted text, not `==`: to Python True is 1, and NaN is not NaN.
   changed = [
     f"{name}: {old.get(name, _ABSENT)} -> {new.get(name, _ABSENT)}"
     for name in sorted(old.keys() | new.keys())
@@ -212,6 +212,7 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dotted(value: Any, name: str = "") -> dict[str, str]:
+  """The values of nested dicts by dotted name, as text: to `==`, True is 1 and NaN is not NaN."""
   if not isinstance(value, dict) or (name and not value):
     return {name: json.dumps(value)}
   return {

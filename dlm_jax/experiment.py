@@ -1,0 +1,246 @@
+"""What a config describes, built: data, process, network and mesh, ready to train or to run."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from dlm_jax import resolve
+from dlm_jax.data import store as stores
+from dlm_jax.distributed.mesh import batch_shards, make_mesh
+from dlm_jax.distributed.sharding import shardings
+from dlm_jax.errors import UserError, nearest
+from dlm_jax.networks import transformer
+from dlm_jax.processes.base import Process
+from dlm_jax.processes.times import Times
+from dlm_jax.training import checkpoint, optimizer, state, workdir
+from dlm_jax.training.denoiser import Denoiser, Head
+from dlm_jax.training.optimizer import OptimizerConfig
+
+# Parameters are drawn as if at a step that no run reaches.
+INIT_STEP = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+  """Fields of `config.training`.
+
+  Attributes:
+    steps: of the whole run.
+    batch_size: rows of the global batch.
+    accumulate: micro-batches a step.
+    ema_decay: of the average of the parameters, reached after a warm-up.
+    log_every, evaluate_every: steps between rows of metrics, and between validation bounds.
+    max_skipped: how many steps in a row may have a gradient that is not finite before the run ends.
+    head_chunks: pieces of the length for which logits exist one at a time (large vocabularies).
+    head_capacity: score only masked positions, in this fraction of all as slots; 0 scores all.
+  """
+
+  steps: int
+  batch_size: int
+  accumulate: int = 1
+  ema_decay: float = 0.9999
+  log_every: int = 50
+  evaluate_every: int = 1000
+  max_skipped: int = 10
+  head_chunks: int = 1
+  head_capacity: float = 0.0
+
+  def __post_init__(self) -> None:
+    for name in ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "max_skipped"):
+      if getattr(self, name) < 1:
+        raise UserError(f"training.{name} must be at least 1, got {getattr(self, name)}.")
+    if self.batch_size % self.accumulate:
+      raise UserError(
+        f"training.batch_size {self.batch_size} is not a multiple of "
+        f"training.accumulate {self.accumulate}."
+      )
+    if not 0 <= self.head_capacity <= 1:
+      raise UserError(f"training.head_capacity must lie in [0, 1], got {self.head_capacity}.")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+  """Fields of `config.checkpoint`: see `training.checkpoint.Checkpointer`."""
+
+  save_every: int = 1000
+  keep_latest: int = 2
+  keep_every: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+  """Fields of `config.evaluation`: the validation bound during training.
+
+  Attributes:
+    rows: at most so many rows of the validation split.
+    samples: times a row.
+    batch_size: rows at once.
+  """
+
+  rows: int = 1024
+  samples: int = 1
+  batch_size: int = 64
+
+
+SECTIONS = (
+  "seed",
+  "data",
+  "process",
+  "times",
+  "network",
+  "optimizer",
+  "training",
+  "evaluation",
+  "checkpoint",
+  "mesh",
+  "wandb_project",
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+  """A config and what it describes. Building it compiles nothing and draws nothing."""
+
+  config: ml_collections.ConfigDict
+  store: stores.Store
+  process: Process
+  network: transformer.Transformer
+  times: Times
+  training: TrainingConfig
+  evaluation: EvaluationConfig
+  checkpoint: CheckpointConfig
+  optimizer: optax.GradientTransformation
+  mesh: jax.sharding.Mesh
+
+  @property
+  def length(self) -> int:
+    return self.config.data.length
+
+  @property
+  def head(self) -> Head:
+    capacity, chunks = self.training.head_capacity, self.training.head_chunks
+    return Head(chunks=chunks, capacity=capacity, groups=batch_shards(self.mesh))
+
+  def denoiser(self, params: Any) -> Denoiser:
+    """The network with `params` bound, without dropout and with the whole head."""
+    return Denoiser(self.network, params, Head(chunks=self.training.head_chunks))
+
+  def init_state(self) -> state.TrainState:
+    """The train state before the first step, laid over the mesh; call under `jax.jit`."""
+    key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STEP)
+    z, t = jnp.zeros((1, self.length), jnp.int32), jnp.zeros(1)
+    return state.init(self.network.init(key, z, t)["params"], self.optimizer)
+
+  @cached_property
+  def abstract_state(self) -> state.TrainState:
+    """Shapes, dtypes and shardings of the train state."""
+    shapes = jax.eval_shape(self.init_state)
+    layout = shardings(shapes, transformer.SHARDING_RULES, self.mesh)
+    return jax.tree.map(
+      lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
+    )
+
+
+def build(config: ml_collections.ConfigDict) -> Experiment:
+  """Builds what `config` describes; prepares the data unless it is there.
+
+  Raises:
+    UserError: anything in the config is unknown, missing or does not fit the rest.
+  """
+  for name in config:
+    if name not in SECTIONS:
+      raise UserError(
+        f"the config has an unknown section {name!r}: {nearest(name, SECTIONS)}"
+        f"The sections are {', '.join(SECTIONS)}."
+      )
+  training = resolve.build(TrainingConfig, config.training)
+  optimizer_config = resolve.build(OptimizerConfig, config.optimizer)
+  times = resolve.build(Times, config.times)
+  evaluation = resolve.build(EvaluationConfig, config.evaluation)
+  checkpoints = resolve.build(CheckpointConfig, config.checkpoint)
+  mesh = make_mesh(config.mesh)
+  store = stores.prepare(config.data)
+  vocab_size = store.tokenizer.vocab_size
+  process = resolve.make("dlm_jax.processes", config.process, vocab_size=vocab_size)
+  network = resolve.make(
+    "dlm_jax.networks",
+    config.network,
+    vocab_size=vocab_size,
+    num_embeddings=process.num_embeddings,
+  )
+  return Experiment(
+    config=config,
+    store=store,
+    process=process,
+    network=network,
+    times=times,
+    training=training,
+    evaluation=evaluation,
+    checkpoint=checkpoints,
+    optimizer=optimizer.make(optimizer_config, training.steps, transformer.MATRIX_AXES),
+    mesh=mesh,
+  )
+
+
+def check_batches(experiment: Experiment) -> None:
+  """Raises `UserError` unless the batches of a training run fit the mesh and the head its length."""
+  training, shards = experiment.training, batch_shards(experiment.mesh)
+  sizes = {
+    "training.batch_size / training.accumulate": training.batch_size // training.accumulate,
+    "evaluation.batch_size": experiment.evaluation.batch_size,
+  }
+  for name, rows in sizes.items():
+    if rows % shards:
+      raise UserError(
+        f"{name} is {rows}, which the {shards} batch shards of the mesh do not divide."
+      )
+  if experiment.length % training.head_chunks:
+    raise UserError(
+      f"training.head_chunks {training.head_chunks} does not divide data.length "
+      f"{experiment.length}."
+    )
+
+
+@dataclass(frozen=True)
+class Restored:
+  """A trained model: its experiment, its parameters, the step and the checkpoint's metadata."""
+
+  experiment: Experiment
+  params: Any
+  step: int
+  metadata: dict[str, Any]
+
+
+def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Restored:
+  """Reads a trained model from its workdir, onto all devices here.
+
+  Args:
+    path: the workdir of the run.
+    step: which checkpoint; the newest one that is whole if None.
+    weights: `ema` or `raw`.
+
+  Raises:
+    UserError: no run or checkpoint is there, or its data has changed since.
+  """
+  if weights not in ("ema", "raw"):
+    raise UserError(f"weights must be 'ema' or 'raw', got {weights!r}.")
+  config = workdir.read_config(path)
+  config.mesh = {"data": -1}
+  experiment = build(config)
+  field = {"ema": "ema", "raw": "params"}[weights]
+  wanted = {field: getattr(experiment.abstract_state, field)}
+  directory = str(Path(path) / "checkpoints")
+  found, metadata = checkpoint.restore(directory, wanted, step=step, partial=True)
+  if metadata["dataset_hash"] != experiment.store.hash:
+    raise UserError(
+      f"the data prepared here (hash {experiment.store.hash}) is not what the run in {path} was "
+      f"trained on (hash {metadata['dataset_hash']}): bring its store, or the corpus it came from."
+    )
+  return Restored(experiment, found[field], metadata["step"], metadata)

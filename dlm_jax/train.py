@@ -1,0 +1,194 @@
+"""Trains a diffusion language model, or resumes it exactly where it stopped.
+
+  python -m dlm_jax.train --config=configs/stdlib_docs/absorbing.py --workdir=runs/quickstart
+
+Fields of the config are overridden as `--config.training.steps=2000`, its argument is given as
+`--config=configs/stdlib_docs/absorbing.py:small`. Started again with the same workdir, the run
+resumes. It ends with exit code 0 when complete, 75 when SIGTERM or Ctrl-C stopped it after saving
+(start it again to resume), 2 when the input was wrong.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from dlm_jax import experiment as experiments
+from dlm_jax import resolve
+from dlm_jax.data.batches import Batches
+from dlm_jax.errors import report_user_errors
+from dlm_jax.evaluation import likelihood, plots
+from dlm_jax.experiment import Experiment
+from dlm_jax.networks import transformer
+from dlm_jax.training import loop, optimizer
+from dlm_jax.training.checkpoint import Checkpointer
+from dlm_jax.training.metrics import MetricsLog, read_rows
+from dlm_jax.training.optimizer import OptimizerConfig
+from dlm_jax.training.preemption import RESUMABLE
+from dlm_jax.training.progress import ProgressLine
+from dlm_jax.training.state import TrainState
+from dlm_jax.training.step import make_step
+from dlm_jax.training.throughput import Meter, peak_flops
+from dlm_jax.training.workdir import Workdir, git_revision, open_workdir
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Directory of the run: checkpoints, metrics, config. Resumed if it exists."
+)
+
+
+def train(config: ml_collections.ConfigDict, directory: str) -> int:
+  """Runs the experiment `config` in `directory` and returns the exit code.
+
+  Raises:
+    UserError: the config is wrong, or the directory belongs to another run.
+  """
+  experiment = experiments.build(config)
+  experiments.check_batches(experiment)
+  store = experiment.store
+  checkpoint = experiment.checkpoint
+  with (
+    open_workdir(directory, config.to_dict(), dataset_hash=store.hash) as workdir,
+    Checkpointer(
+      str(workdir.checkpoints),
+      save_every=checkpoint.save_every,
+      keep_latest=checkpoint.keep_latest,
+      keep_every=checkpoint.keep_every,
+    ) as checkpointer,
+  ):
+    state = _start(experiment, checkpointer)
+    complete = _run(experiment, workdir, state, checkpointer)
+  if not complete:
+    print(f"stopped and saved; start the same command again to resume (exit code {RESUMABLE})")
+  return 0 if complete else RESUMABLE
+
+
+def _start(experiment: Experiment, checkpointer: Checkpointer) -> TrainState:
+  """The state to train from: the newest checkpoint, or step 0 where there has never been one."""
+  abstract = experiment.abstract_state
+  if checkpointer.latest_step() is not None:
+    state, metadata = checkpointer.restore(abstract)
+    print(f"resuming from step {metadata['step']}")
+    return state
+  layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+  with jax.set_mesh(experiment.mesh):
+    return jax.jit(experiment.init_state, out_shardings=layout)()
+
+
+def _run(
+  experiment: Experiment, workdir: Workdir, state: TrainState, checkpointer: Checkpointer
+) -> bool:
+  """Trains to the end, unless the run is stopped or has already been there."""
+  config, training, start = experiment.config, experiment.training, int(state.step)
+  if start >= training.steps:
+    print(f"nothing to do: {workdir.path} is complete at step {start}")
+    return True
+  parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+  print(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
+  step = make_step(
+    experiment.process,
+    experiment.network,
+    experiment.optimizer,
+    experiment.times,
+    seed=config.seed,
+    head=experiment.head,
+    accumulate=training.accumulate,
+    ema_decay=training.ema_decay,
+  )
+  rates = resolve.build(OptimizerConfig, config.optimizer)
+  run = loop.Run(
+    step=loop.compile_step(step, experiment.abstract_state, experiment.mesh),
+    batches=_batches(experiment).iterate(start),
+    validate=_validation(experiment),
+    learning_rate=optimizer.learning_rate(rates, rates.learning_rate, training.steps),
+    metadata={
+      "config": config.to_dict(),
+      "git_revision": git_revision(),
+      "dataset_hash": experiment.store.hash,
+    },
+    meter=_meter(experiment),
+    mesh=experiment.mesh,
+    steps=training.steps,
+    log_every=training.log_every,
+    evaluate_every=training.evaluate_every,
+    max_skipped=training.max_skipped,
+  )
+  log = MetricsLog(workdir.path, start, config.to_dict(), config.get("wandb_project", ""))
+  line = ProgressLine(start, training.steps)
+  try:
+    return loop.train(run, state, checkpointer, log, line)
+  finally:
+    line.close()
+    log.close()
+    if jax.process_index() == 0:
+      plots.loss_curve(read_rows(workdir.path), workdir.path / "loss_curve.png")
+
+
+def _batches(experiment: Experiment) -> Batches:
+  return Batches(
+    experiment.store.rows("train"),
+    experiment.training.batch_size,
+    experiment.config.seed,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+
+
+def _validation(experiment: Experiment):
+  """The validation bound of some parameters as metrics, on the same rows, times and noise always."""
+  store, evaluation = experiment.store, experiment.evaluation
+  tokens, given = rows_of(store, "validation", evaluation.rows)
+  evaluate = likelihood.evaluator(
+    experiment.process,
+    experiment.denoiser,
+    batch_size=evaluation.batch_size,
+    samples=evaluation.samples,
+    seed=experiment.config.seed,
+    mesh=experiment.mesh,
+  )
+  per_token = store.characters_per_token("validation")
+
+  def validate(params) -> dict[str, float]:
+    bound = evaluate(params, tokens, given)
+    return {
+      "validation_bound": bound.nats_per_token,
+      "validation_standard_error": bound.standard_error,
+      "validation_bits_per_character": bound.bits_per_character(per_token).value,
+    }
+
+  return validate
+
+
+def rows_of(store, split: str, most: int) -> tuple[np.ndarray, np.ndarray | None]:
+  """At most `most` rows of a split, evenly spread over it: tokens `[N, L]` and given or None."""
+  source, total = store.rows(split), store.num_rows(split)
+  rows = [source[i] for i in np.linspace(0, total - 1, min(most, total)).astype(int)]
+  tokens = np.stack([row["tokens"] for row in rows])
+  return tokens, np.stack([row["given"] for row in rows]) if "given" in rows[0] else None
+
+
+def _meter(experiment: Experiment) -> Meter:
+  """Three times the forward FLOPs: the backward pass takes two more for each product."""
+  length = experiment.length
+  return Meter(
+    tokens_per_step=experiment.training.batch_size * length,
+    flops_per_token=3 * transformer.matmul_flops(experiment.network.config, length),
+    devices=jax.device_count(),
+    peak=peak_flops(),
+  )
+
+
+@report_user_errors
+def main(argv: list[str]) -> int:
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}.")
+  return train(_CONFIG.value, str(Path(_WORKDIR.value)))
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  sys.exit(app.run(main))

@@ -1,0 +1,66 @@
+"""How fast a run is: tokens/s, model FLOPs/s and, where the peak of the device is known, MFU."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+# Dense bf16 peaks in FLOPs/s of one device, from the vendors' data sheets, by `device_kind`.
+PEAK_FLOPS = {
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5": 459e12,
+  "TPU v6 lite": 918e12,
+  "NVIDIA A100-SXM4-40GB": 312e12,
+  "NVIDIA A100-SXM4-80GB": 312e12,
+  "NVIDIA H100 80GB HBM3": 989e12,
+  "NVIDIA H200": 989e12,
+}
+
+
+def peak_flops() -> float | None:
+  """The peak of one device here in FLOPs/s: from the table, measured on a CPU, None if unknown."""
+  device = jax.devices()[0]
+  if device.platform == "cpu":
+    return measured_matmul_flops(1024)
+  return PEAK_FLOPS.get(device.device_kind)
+
+
+def measured_matmul_flops(size: int, repeats: int = 8, dtype: jnp.dtype = jnp.float32) -> float:
+  """FLOPs/s of the fastest of `repeats` square matrix products of `size` on one device."""
+  x = jnp.ones((size, size), dtype)
+  product = jax.jit(lambda a: a @ a)
+  product(x).block_until_ready()
+  return 2 * size**3 / min(_seconds(lambda: product(x).block_until_ready()) for _ in range(repeats))
+
+
+def _seconds(run: Callable[[], object]) -> float:
+  start = time.perf_counter()
+  run()
+  return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Meter:
+  """Turns steps and seconds into rates.
+
+  Attributes:
+    tokens_per_step: of the global batch.
+    flops_per_token: of forward and backward pass, from shapes.
+    devices: over which a step runs.
+    peak: FLOPs/s of one device, None if unknown.
+  """
+
+  tokens_per_step: int
+  flops_per_token: int
+  devices: int
+  peak: float | None
+
+  def rates(self, steps: int, seconds: float) -> dict[str, float]:
+    """Tokens/s and model FLOPs/s of all devices together, and MFU as a fraction of their peak."""
+    tokens = steps * self.tokens_per_step / seconds
+    flops = tokens * self.flops_per_token
+    rates = {"tokens_per_second": tokens, "flops_per_second": flops}
+    return rates if self.peak is None else rates | {"mfu": flops / (self.devices * self.peak)}
