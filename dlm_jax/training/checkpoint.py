@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -47,7 +48,12 @@ class Checkpointer:
   """
 
   def __init__(
-    self, directory: str, *, save_every: int, keep_latest: int, keep_every: int | None = None
+    self,
+    directory: str | os.PathLike,
+    *,
+    save_every: int,
+    keep_latest: int,
+    keep_every: int | None = None,
   ):
     """Opens `directory`, made if absent; what a killed save left half-written there is removed.
 
@@ -87,7 +93,9 @@ class Checkpointer:
 
   def latest_step(self) -> int | None:
     """The newest step, damaged or not, or being saved. None means that the run is a fresh one."""
-    return self._manager.latest_step()
+    # From the disk: after a failed save the manager forgets the steps that were to make way for it.
+    present = steps(self._directory)
+    return max(present if self._saving is None else [*present, self._saving], default=None)
 
   def should_save(self, step: int) -> bool:
     """Whether `save(step, ...)` would save without `force`."""
@@ -123,7 +131,7 @@ class Checkpointer:
     if not (force or self.should_save(step)):
       return False
     self.wait()
-    if step in self._manager.all_steps():
+    if step in steps(self._directory):
       return False
     leaves = _flatten(state)
     bound = None if bound is None or not math.isfinite(bound) else float(bound)
@@ -155,7 +163,6 @@ class Checkpointer:
 
   def _failed(self, error: Exception) -> UserError:
     step, self._saving = self._saving, None
-    self._bounds.pop(step, None)
     return UserError(
       f"saving the checkpoint of step {step} in {self._directory} failed: {_one_line(error)}. The "
       "checkpoints before it are intact: see to the disk and start again to resume from them."
@@ -203,7 +210,11 @@ class Checkpointer:
 
 
 def restore(
-  directory: str, abstract_state: PyTree, *, step: int | None = None, partial: bool = False
+  directory: str | os.PathLike,
+  abstract_state: PyTree,
+  *,
+  step: int | None = None,
+  partial: bool = False,
 ) -> tuple[PyTree, dict[str, Any]]:
   """Reads a checkpoint and changes nothing on disk; safe beside the run that writes it.
 
@@ -236,13 +247,13 @@ def restore(
     ) from error
 
 
-def steps(directory: str) -> list[int]:
+def steps(directory: str | os.PathLike) -> list[int]:
   """The steps whose save was completed, in increasing order. Empty without a directory."""
   found = ocp.path.step.standard_name_format().find_all(epath.Path(directory))
   return sorted(metadata.step for metadata in found)
 
 
-def best_step(directory: str) -> int | None:
+def best_step(directory: str | os.PathLike) -> int | None:
   """The step with the lowest bound; the newest of equals. None when no step has a bound."""
   return _best(_bounds(epath.Path(directory)))
 
