@@ -27,15 +27,20 @@ def cosine(u: Array) -> Array:
 GRIDS = {"uniform": uniform, "cosine": cosine}
 
 
+def check(grid: str) -> None:
+  """Raises `UserError` for an unknown grid."""
+  if grid not in GRIDS:
+    raise UserError(
+      f"there is no time grid {grid!r}: {nearest(grid, GRIDS)}"
+      f"The known grids are {', '.join(GRIDS)}."
+    )
+
+
 def times(grid: str, steps: int) -> Array:
   """The times 1 = t_0 > t_1 > ... > t_steps = 0, float32 `[steps + 1]`.
 
   Raises:
     UserError: the grid is unknown.
   """
-  if grid not in GRIDS:
-    raise UserError(
-      f"there is no time grid {grid!r}: {nearest(grid, GRIDS)}"
-      f"The known grids are {', '.join(GRIDS)}."
-    )
+  check(grid)
   return GRIDS[grid](jnp.arange(steps, -1, -1) / steps)

@@ -1,0 +1,92 @@
+"""Samples and their refinement as text: in colour on a terminal, plain elsewhere."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+MASK = "·"
+STYLES = {"mask": "dim", "given": "cyan", "new": "bold green", "old": ""}
+
+Decode = Callable[[np.ndarray], str]
+
+
+def state_text(
+  tokens: np.ndarray,
+  decode: Decode,
+  *,
+  mask_id: int | None = None,
+  given: np.ndarray | None = None,
+  previous: np.ndarray | None = None,
+) -> Text:
+  """One state `[L]` as a text, styled by what each position is.
+
+  Args:
+    tokens: int `[L]`, masks among them.
+    decode: ids to text; it never sees the mask.
+    mask_id: shown as a dim dot; None where the process has no mask.
+    given: bool `[L]`, the prompt or known part, in a colour of its own.
+    previous: the state shown before; what differs from it is highlighted.
+  """
+  kinds = np.full(len(tokens), "old", dtype="U5")
+  if previous is not None:
+    kinds[tokens != previous] = "new"
+  if mask_id is not None:
+    kinds[tokens == mask_id] = "mask"
+  if given is not None:
+    kinds[given] = "given"
+  text = Text()
+  # Decoded run by run, so that tokens that are parts of words or characters join where they can.
+  for kind, run in itertools.groupby(range(len(tokens)), key=kinds.__getitem__):
+    run = list(run)
+    text.append(MASK * len(run) if kind == "mask" else decode(tokens[run]), STYLES[kind])
+  return text
+
+
+def print_samples(
+  console: Console,
+  tokens: np.ndarray,
+  decode: Decode,
+  *,
+  mask_id: int | None = None,
+  given: np.ndarray | None = None,
+) -> None:
+  """Prints the sequences `tokens` `[B, L]`, each under a rule with its number, counted from 1."""
+  for number, row in enumerate(tokens, 1):
+    console.print(Rule(f"sample {number}"))
+    text = state_text(row, decode, mask_id=mask_id, given=given)
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def print_trajectory(
+  console: Console,
+  trajectory: np.ndarray,
+  decode: Decode,
+  *,
+  mask_id: int | None = None,
+  given: np.ndarray | None = None,
+  frames: int = 12,
+) -> None:
+  """Prints how one sequence was refined: at most `frames` of the states `trajectory` `[T + 1, L]`.
+
+  The states are evenly spaced in steps and include the first and last; one that repeats the state
+  above it is left out.
+  """
+  previous = None
+  for step in chosen_frames(trajectory, frames):
+    state = trajectory[step]
+    console.print(Rule(f"step {step} of {len(trajectory) - 1}", style="dim"))
+    text = state_text(state, decode, mask_id=mask_id, given=given, previous=previous)
+    console.print(text, soft_wrap=not console.is_terminal)
+    previous = state
+
+
+def chosen_frames(trajectory: np.ndarray, frames: int) -> Sequence[int]:
+  """At most `frames` step numbers, evenly spaced, without states that repeat the one before."""
+  steps = np.unique(np.linspace(0, len(trajectory) - 1, frames).round().astype(int))
+  pairs = itertools.pairwise(steps)
+  changed = [b for a, b in pairs if np.any(trajectory[a] != trajectory[b])]
+  return [0, *map(int, changed)]

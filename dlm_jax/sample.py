@@ -1,0 +1,287 @@
+"""Draws text from a trained model.
+
+  python -m dlm_jax.sample --workdir=W [--num=8] [--steps=64] [--sampler=first_hitting]
+  python -m dlm_jax.sample --workdir=W --prompt="the history of "
+  python -m dlm_jax.sample --workdir=W --infill="the ____ sat on the ____" --trajectory
+
+In --infill each underscore is one unknown token; a text shorter than --length goes on after it.
+"""
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from rich.console import Console
+
+from dlm_jax import experiment as experiments
+from dlm_jax import resolve
+from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.distributed.sharding import replicated
+from dlm_jax.errors import UserError, report_user_errors
+from dlm_jax.evaluation import rendering, reports
+from dlm_jax.samplers import filtering, grids
+from dlm_jax.samplers.base import SampleResult
+from dlm_jax.training import workdir as workdirs
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class Settings:
+  """What is drawn, and how. Raises `UserError` where a value can be seen to be wrong.
+
+  Attributes:
+    workdir: of the run.
+    num: sequences.
+    steps: of the sampler, see `samplers.ancestral` and `samplers.first_hitting`.
+    sampler: name of a module in `samplers`.
+    prompt: text that every sequence begins with.
+    infill: text in which each underscore is one unknown token.
+    top_p: nucleus filtering of the prediction; 1 is none.
+    temperature: of the prediction; 0 takes the most likely token.
+    grid: of times, `uniform` or `cosine`.
+    length: tokens a sequence; None is the length the model was trained at.
+    batch_size: sequences drawn at once. Changes no sequence.
+    weights: `ema` or `raw`.
+    step: which checkpoint; None is the newest.
+    seed: of all draws. Sequence i depends on it and on i alone.
+    trajectory: also show how the first sequence was refined.
+    output: a JSONL file for the sequences; a file beside it holds what they depend on.
+  """
+
+  workdir: str
+  num: int = 8
+  steps: int = 64
+  sampler: str = "ancestral"
+  prompt: str | None = None
+  infill: str | None = None
+  top_p: float = 1.0
+  temperature: float = 1.0
+  grid: str = "uniform"
+  length: int | None = None
+  batch_size: int = 64
+  weights: str = "ema"
+  step: int | None = None
+  seed: int = 0
+  trajectory: bool = False
+  output: str | None = None
+
+  def __post_init__(self) -> None:
+    for name in ("num", "steps", "batch_size"):
+      if getattr(self, name) < 1:
+        raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}.")
+    if self.prompt is not None and self.infill is not None:
+      raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
+    resolve.module("dlm_jax.samplers", self.sampler, entry="sample")
+    grids.check(self.grid)
+    filtering.check(self.temperature, self.top_p)
+    if self.output is not None and not Path(self.output).absolute().parent.is_dir():
+      raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+
+
+class Tokenizer(Protocol):
+  def encode(self, text: str) -> np.ndarray: ...
+  def decode(self, ids: np.ndarray) -> str: ...
+
+
+@dataclass(frozen=True)
+class Drawn:
+  """The sequences and what they cost.
+
+  Attributes:
+    tokens: int32 `[num, L]`.
+    given: bool `[L]`.
+    nfe: network evaluations of each batch.
+    trajectory: int32 `[frames, L]` of the first sequence, or None.
+    seconds: spent drawing, without compilation.
+  """
+
+  tokens: np.ndarray
+  given: np.ndarray
+  nfe: list[int]
+  trajectory: np.ndarray | None
+  seconds: float
+
+  @property
+  def tokens_per_second(self) -> float:
+    """Unknown tokens drawn a second, without compilation."""
+    return float(len(self.tokens) * np.sum(~self.given) / self.seconds)
+
+
+def checked_length(asked: int | None, trained: int) -> int:
+  """The length to draw: `asked`, or as trained. Raises `UserError` beyond what was trained."""
+  if asked is None:
+    return trained
+  if not 1 <= asked <= trained:
+    raise UserError(f"--length must lie in 1..{trained} (the model's length), got {asked}.")
+  return asked
+
+
+def conditioning(
+  tokenizer: Tokenizer, length: int, prompt: str | None, infill: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+  """The known tokens int32 `[length]` (0 where unknown) and where they are, bool `[length]`.
+
+  Raises:
+    UserError: the text is longer than `length`, or holds characters outside the alphabet.
+  """
+  pieces = [prompt or ""] if infill is None else re.split("(_)", infill)
+  known: list[int | None] = []
+  for piece in pieces:
+    known += [None] if piece == "_" and infill is not None else list(tokenizer.encode(piece))
+  if len(known) > length:
+    name = "--prompt" if infill is None else "--infill"
+    raise UserError(f"{name} has {len(known)} tokens, but the length is {length}: shorten it.")
+  known += [None] * (length - len(known))
+  given = np.array([token is not None for token in known])
+  return np.array([token or 0 for token in known], np.int32), given
+
+
+def draw(
+  settings: Settings, restored: experiments.Restored, tokens: np.ndarray, given: np.ndarray
+) -> Drawn:
+  """Draws the sequences in batches of one compiled loop."""
+  experiment = restored.experiment
+  rows = min(settings.batch_size, settings.num)
+  shards = batch_shards(experiment.mesh)
+  rows = -(-rows // shards) * shards
+  indices = np.arange(-(-settings.num // rows) * rows).reshape(-1, rows)
+  with jax.set_mesh(experiment.mesh):
+    sample = _compiled(settings, experiment, restored.params, rows, tokens, given)
+    started = time.perf_counter()
+    results = [jax.device_get(sample(restored.params, jnp.asarray(batch))) for batch in indices]
+    seconds = time.perf_counter() - started
+  first = results[0].trajectory
+  return Drawn(
+    tokens=np.concatenate([r.tokens for r in results])[: settings.num],
+    given=given,
+    nfe=[int(r.nfe) for r in results],
+    trajectory=None if first is None else first[:, 0],
+    seconds=seconds,
+  )
+
+
+def _compiled(
+  settings: Settings,
+  experiment: experiments.Experiment,
+  params: Any,
+  rows: int,
+  tokens: np.ndarray,
+  given: np.ndarray,
+) -> Callable[[Any, Array], SampleResult]:
+  """`sample(params, indices [rows]) -> SampleResult`, compiled."""
+  sampler = resolve.module("dlm_jax.samplers", settings.sampler, entry="sample")
+  shape = (rows, len(tokens))
+  known = {}
+  if given.any():
+    known = {"tokens": np.broadcast_to(tokens, shape), "given": np.broadcast_to(given, shape)}
+
+  def sample(params: Any, indices: Array) -> SampleResult:
+    key = jax.random.key(settings.seed)
+    return sampler.sample(
+      jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
+      experiment.process,
+      experiment.denoiser(params),
+      shape,
+      **known,
+      steps=settings.steps,
+      grid=settings.grid,
+      temperature=settings.temperature,
+      top_p=settings.top_p,
+      cache=not experiment.network.config.time_conditioned,
+      trajectory=settings.trajectory,
+    )
+
+  jitted = jax.jit(sample, out_shardings=replicated(experiment.mesh))
+  return jitted.lower(params, jax.ShapeDtypeStruct((rows,), jnp.int32)).compile()
+
+
+def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> None:
+  """Writes a JSON object a sequence to `settings.output`, and what they depend on beside it."""
+  path = Path(settings.output)
+  decode = restored.experiment.store.tokenizer.decode
+  with path.open("w", encoding="utf-8") as file:
+    for index, row in enumerate(drawn.tokens):
+      line = {"index": index, "text": decode(row), "tokens": row.tolist()}
+      file.write(json.dumps(line, ensure_ascii=False) + "\n")
+  environment = workdirs.environment(restored.experiment.store.hash)
+  record = {
+    "settings": dataclasses.asdict(settings),
+    "network_evaluations": drawn.nfe,
+    "tokens_per_second": drawn.tokens_per_second,
+    "seconds_without_compilation": drawn.seconds,
+    **reports.protocol(restored, settings.weights, environment),
+  }
+  workdirs.write_json(path.with_suffix(".protocol.json"), record)
+
+
+def show(console: Console, restored: experiments.Restored, drawn: Drawn, steps: int) -> None:
+  """Prints the trajectory, if there is one, the sequences and what they cost."""
+  decode = restored.experiment.store.tokenizer.decode
+  style = {"mask_id": getattr(restored.experiment.process, "mask_id", None), "given": drawn.given}
+  if drawn.trajectory is not None:
+    rendering.print_trajectory(console, drawn.trajectory, decode, **style)
+  rendering.print_samples(console, drawn.tokens, decode, **style)
+  console.rule()
+  console.print(
+    f"{np.mean(drawn.nfe):.4g} network evaluations a batch in {steps} steps, "
+    f"{drawn.tokens_per_second:,.0f} tokens/s (compilation excluded)",
+    highlight=False,
+    soft_wrap=True,
+  )
+
+
+def define_flags() -> None:
+  flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
+  flags.DEFINE_integer("num", 8, "Sequences to draw.")
+  flags.DEFINE_integer(
+    "steps",
+    64,
+    "Steps of the sampler. For first_hitting, the most network evaluations: exact from the length "
+    "on.",
+  )
+  known = ", ".join(resolve.names("dlm_jax.samplers", entry="sample"))
+  flags.DEFINE_string("sampler", "ancestral", f"How the noise is reversed: {known}.")
+  flags.DEFINE_string("prompt", None, "Text that every sequence begins with.")
+  flags.DEFINE_string("infill", None, "Text in which each underscore is one unknown token.")
+  flags.DEFINE_float("top_p", 1.0, "Nucleus filtering: probability that is kept, in (0, 1].")
+  flags.DEFINE_float("temperature", 1.0, "Of the prediction; 0 takes the most likely token.")
+  flags.DEFINE_string("grid", "uniform", f"Of times: {', '.join(grids.GRIDS)}.")
+  flags.DEFINE_integer("length", None, "Tokens a sequence; by default as trained, and at most so.")
+  flags.DEFINE_integer("batch_size", 64, "Sequences drawn at once; changes no sequence.")
+  flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged weights, or those last trained.")
+  flags.DEFINE_integer("step", None, "Checkpoint to draw from; the newest by default.")
+  flags.DEFINE_integer("seed", 0, "Seed of all draws.")
+  flags.DEFINE_bool("trajectory", False, "Show how the first sequence was refined.")
+  flags.DEFINE_string("output", None, "JSONL file to write the sequences to.")
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
+  fields = [field.name for field in dataclasses.fields(Settings)]
+  settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
+  restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
+  experiment = restored.experiment
+  tokenizer = experiment.store.tokenizer
+  length = checked_length(settings.length, experiment.length)
+  tokens, given = conditioning(tokenizer, length, settings.prompt, settings.infill)
+  drawn = draw(settings, restored, tokens, given)
+  if jax.process_index() == 0:
+    show(Console(), restored, drawn, settings.steps)
+    if settings.output is not None:
+      write(settings, restored, drawn)
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(report_user_errors(main))
