@@ -61,11 +61,10 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     experiment.denoiser,
     batch_size=settings.batch_size or experiment.evaluation.batch_size,
     samples=settings.samples,
-    seed=settings.seed,
     mesh=experiment.mesh,
   )
   with jax.set_mesh(experiment.mesh):
-    bound = score(restored.params, store.rows(settings.split))
+    bound = score(restored.params, store.rows(settings.split), seed=settings.seed)
   record = {
     "results": results(bound, store.characters_per_token(settings.split)),
     "bound": dataclasses.asdict(bound),
@@ -114,11 +113,9 @@ def record_path(settings: Settings, step: int) -> Path:
 
 def table(record: dict[str, Any]) -> Table:
   """The results for a person to read."""
-  protocol, bound = record["protocol"], record["bound"]
+  protocol = record["protocol"]
   shown = Table(
-    title=f"{protocol['split']} split, step {protocol['step']}, {protocol['weights']} weights",
-    caption=f"{bound['sequences']} sequences, {bound['tokens']} tokens, {bound['samples']} network "
-    "evaluations a sequence",
+    title=f"{protocol['split']} split, step {protocol['step']}, {protocol['weights']} weights"
   )
   for column in ("", "upper bound", "standard error"):
     shown.add_column(column, justify="left" if not column else "right")
@@ -151,7 +148,15 @@ def main(argv: list[str]) -> None:
     console = Console()
     console.print(table(record))
     path = record_path(settings, record["protocol"]["step"])
-    console.print(f"written to {path}", soft_wrap=True, highlight=False)
+    console.print(
+      "{sequences:,} sequences, {tokens:,} tokens, {samples} network evaluations a sequence".format(
+        **record["bound"]
+      ),
+      f"written to {path}",
+      sep="\n",
+      soft_wrap=True,
+      highlight=False,
+    )
 
 
 if __name__ == "__main__":

@@ -11,13 +11,11 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 from rich.console import Console
@@ -25,7 +23,7 @@ from rich.console import Console
 from dlm_jax import experiment as experiments
 from dlm_jax import resolve
 from dlm_jax.distributed.mesh import batch_shards
-from dlm_jax.distributed.sharding import replicated
+from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError, report_user_errors
 from dlm_jax.evaluation import rendering, reports
 from dlm_jax.samplers import filtering, grids
@@ -151,14 +149,15 @@ def draw(
 ) -> Drawn:
   """Draws the sequences in batches of one compiled loop."""
   experiment = restored.experiment
-  rows = min(settings.batch_size, settings.num)
   shards = batch_shards(experiment.mesh)
-  rows = -(-rows // shards) * shards
+  rows = -(-min(settings.batch_size, settings.num) // shards) * shards
   indices = np.arange(-(-settings.num // rows) * rows).reshape(-1, rows)
+  batches = [jax.device_put(batch, batch_sharding(experiment.mesh)) for batch in indices]
   with jax.set_mesh(experiment.mesh):
-    sample = _compiled(settings, experiment, restored.params, rows, tokens, given)
+    loop = _loop(settings, experiment, (rows, len(tokens)), tokens, given)
+    compiled = loop.lower(restored.params, batches[0]).compile()
     started = time.perf_counter()
-    results = [jax.device_get(sample(restored.params, jnp.asarray(batch))) for batch in indices]
+    results = [jax.device_get(compiled(restored.params, batch)) for batch in batches]
     seconds = time.perf_counter() - started
   first = results[0].trajectory
   return Drawn(
@@ -170,17 +169,15 @@ def draw(
   )
 
 
-def _compiled(
+def _loop(
   settings: Settings,
   experiment: experiments.Experiment,
-  params: Any,
-  rows: int,
+  shape: tuple[int, int],
   tokens: np.ndarray,
   given: np.ndarray,
-) -> Callable[[Any, Array], SampleResult]:
-  """`sample(params, indices [rows]) -> SampleResult`, compiled."""
+) -> jax.stages.Wrapped:
+  """The jitted `(params, indices [B]) -> SampleResult` that draws the sequences `indices`."""
   sampler = resolve.module("dlm_jax.samplers", settings.sampler, entry="sample")
-  shape = (rows, len(tokens))
   known = {}
   if given.any():
     known = {"tokens": np.broadcast_to(tokens, shape), "given": np.broadcast_to(given, shape)}
@@ -201,8 +198,7 @@ def _compiled(
       trajectory=settings.trajectory,
     )
 
-  jitted = jax.jit(sample, out_shardings=replicated(experiment.mesh))
-  return jitted.lower(params, jax.ShapeDtypeStruct((rows,), jnp.int32)).compile()
+  return jax.jit(sample, out_shardings=replicated(experiment.mesh))
 
 
 def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> None:
