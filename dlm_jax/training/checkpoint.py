@@ -73,21 +73,14 @@ class Checkpointer:
         raise UserError(f"checkpoint.{name} must be at least 1: got {value}.")
     self._directory = epath.Path(directory).absolute()
     self._save_every = save_every
-    self._keep_latest = keep_latest
-    self._keep_every = keep_every
     self._saving: int | None = None
-    self._open()
-
-  def _open(self) -> None:
     self._bounds = _bounds(self._directory)
-    policies = [checkpoint_managers.LatestN(self._keep_latest), _Best(self._bounds)]
-    if self._keep_every is not None:
-      policies.append(checkpoint_managers.EveryNSteps(self._keep_every))
+    policies = [checkpoint_managers.LatestN(keep_latest), _Best(self._bounds)]
+    if keep_every is not None:
+      policies.append(checkpoint_managers.EveryNSteps(keep_every))
     options = ocp.CheckpointManagerOptions(
       preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
       cleanup_tmp_directories=True,
-      # Otherwise the files of every old step are parsed here, and a damaged one ends the run.
-      lightweight_initialize=True,
     )
     self._manager = ocp.CheckpointManager(self._directory, options=options)
 
@@ -136,8 +129,7 @@ class Checkpointer:
     leaves = _flatten(state)
     bound = None if bound is None or not math.isfinite(bound) else float(bound)
     record = _seal({**metadata, "step": step, "bound": bound, "leaves": _describe(leaves)})
-    if bound is not None:
-      self._bounds[step] = bound
+    self._bounds[step] = bound
     self._saving = step
     args = ocp.args.Composite(
       state=ocp.args.PyTreeSave(_payload(leaves)), record=ocp.args.JsonSave(record)
@@ -187,12 +179,11 @@ class Checkpointer:
     self.wait()
     state, metadata, damaged = _restore_newest(self._directory, abstract_state, partial=False)
     if damaged:
-      self._manager.close()
       if jax.process_index() == 0:
         for step in damaged:
           _move_aside(self._directory, step)
       multihost_utils.sync_global_devices("damaged checkpoints moved aside")
-      self._open()
+      self._manager.reload()
     return state, metadata
 
   def close(self) -> None:
@@ -340,31 +331,32 @@ def _read_record(path: epath.Path) -> dict[str, Any]:
   return record
 
 
-def _bounds(directory: epath.Path) -> dict[int, float]:
+def _bounds(directory: epath.Path) -> dict[int, float | None]:
   bounds = {}
   for step in steps(directory):
     try:
       bounds[step] = _read_record(directory / str(step))["bound"]
     except _Damaged:
       continue  # reported if a restore ever needs it
-  return {step: bound for step, bound in bounds.items() if bound is not None}
+  return bounds
 
 
-def _best(bounds: Mapping[int, float]) -> int | None:
-  return min(bounds, key=lambda step: (bounds[step], -step), default=None)
+def _best(bounds: Mapping[int, float | None]) -> int | None:
+  known = {step: bound for step, bound in bounds.items() if bound is not None}
+  return min(known, key=lambda step: (known[step], -step), default=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Best:
   """A preservation policy: the step with the lowest bound.
 
-  Orbax's own `BestN` needs its metrics, whose file is parsed for every old step when a run starts.
+  Orbax's own `BestN` needs its metrics files: one that does not parse keeps a run from starting.
   """
 
-  bounds: Mapping[int, float]
+  bounds: Mapping[int, float | None]
 
   def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-    present = {c.step: self.bounds[c.step] for c in checkpoints if c.step in self.bounds}
+    present = {c.step: self.bounds.get(c.step) for c in checkpoints}
     return [c.step == _best(present) for c in checkpoints]
 
 
