@@ -40,8 +40,9 @@ def sample(
     grid: `uniform` or `cosine`, see `grids`.
     temperature: of the prediction; 0 takes the most likely token.
     top_p: nucleus filtering of the prediction; 1 keeps all of it.
-    cache: do not run the network again while no position has changed. Right for a network that
-      takes no notice of time, and wrong for any other.
+    cache: do not run the network again while no position has changed, nor when all are known: at
+      most L evaluations of one sequence. Right for a network that takes no notice of time, and
+      wrong for any other.
     trajectory: keep the state after every step, `[steps + 1, B, L]`.
 
   Raises:
@@ -57,7 +58,8 @@ def sample(
     index, t, s = inputs
     t, s = jnp.full(rows, t), jnp.full(rows, s)
     if cache:
-      output, ran = base.evaluate_if(changed, denoise, z, t, last_output)
+      needed = changed & jnp.any(base.unknown(process, z, given))
+      output, ran = base.evaluate_if(needed, denoise, z, t, last_output)
     else:
       output, ran = denoise(z, t), 1
     prediction = filtering.narrow(process, output, z, t, temperature, top_p)

@@ -23,6 +23,9 @@ from dlm_jax.samplers import filtering
 
 Array = jax.Array
 
+# A process that has this can say when the masked fraction is what, so each token is revealed once.
+REVEALS_ONCE = "time_of_masked"
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -51,19 +54,24 @@ def check(
   filtering.check(temperature, top_p)
 
 
-def require(process: Process, sampler: str, attribute: str) -> None:
-  """Raises `UserError` for a process without `attribute`, naming the processes that have it."""
-  if hasattr(process, attribute):
+def reveals_once(process: Process) -> bool:
+  """Whether each token is masked until it is revealed, and then stays, as in absorbing noise."""
+  return hasattr(process, REVEALS_ONCE)
+
+
+def require_reveals_once(process: Process, sampler: str) -> None:
+  """Raises `UserError` for a process that does not reveal tokens, naming those that do."""
+  if reveals_once(process):
     return
   package = "dlm_jax.processes"
   defined = [
     name
     for name in resolve.names(package)
-    if any(hasattr(c, attribute) for _, c in inspect.getmembers(resolve.module(package, name)))
+    if any(hasattr(c, REVEALS_ONCE) for _, c in inspect.getmembers(resolve.module(package, name)))
   ]
   raise UserError(
     f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
-    f"it needs {attribute!r}, which these processes have: {', '.join(defined)}."
+    f"it needs one that reveals each token once: {', '.join(defined)}."
   )
 
 
@@ -78,6 +86,14 @@ def start(
   """The state at t = 1: the prior, with what is given in its place. The draw of step 0."""
   z = process.prior(step_keys(key, shape[0], 0), shape)
   return z if given is None else jnp.where(given, tokens, z)
+
+
+def unknown(process: Process, z: Array, given: Array | None) -> Array:
+  """The positions bool `[B, L]` that later steps may change."""
+  if not reveals_once(process):
+    return jnp.ones(z.shape, bool) if given is None else ~given
+  masked = z == process.mask_id
+  return masked if given is None else masked & ~given
 
 
 def blank_output(denoise: Denoise, z: Array, t: Array) -> Any:

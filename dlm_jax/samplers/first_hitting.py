@@ -45,7 +45,7 @@ def sample(
   """
   del cache
   base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
-  base.require(process, "first_hitting", "time_of_masked")
+  base.require_reveals_once(process, "first_hitting")
   if grid != "uniform":
     raise UserError(f"the sampler 'first_hitting' draws its times and takes no grid, got {grid!r}.")
   rows, length = shape
@@ -54,7 +54,7 @@ def sample(
 
   def step(carry, index):
     z, masked_fraction, output, nfe = carry
-    masked = z == process.mask_id if given is None else (z == process.mask_id) & ~given
+    masked = base.unknown(process, z, given)
     time_key, place_key, token_key = split_rows(base.step_keys(key, rows, index + 1), rows, 3)
     masked_fraction *= _largest_of_uniforms(time_key, jnp.sum(masked, axis=-1))
     t = process.time_of_masked(masked_fraction)

@@ -1,0 +1,131 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlm_jax.distributed.mesh import make_mesh
+from dlm_jax.errors import UserError
+from dlm_jax.evaluation import likelihood
+from dlm_jax.processes import absorbing
+from tests import toy
+
+JOINT = toy.joint()
+PROCESS = absorbing.make(vocab_size=JOINT.vocab_size)
+EXACT = toy.absorbing_denoiser(JOINT)
+
+
+def evaluator(**settings):
+  """Its parameter is a scale of the exact logits: 1 is exact, 0 knows nothing."""
+  settings = {"batch_size": 4096} | settings
+  return likelihood.evaluator(
+    PROCESS, lambda scale: lambda z, t: scale * jnp.maximum(EXACT(z, t), -30.0), **settings
+  )
+
+
+def test_exact_denoiser_reaches_the_entropy():
+  tokens = JOINT.draw(0, 8000)
+  bound = evaluator(samples=4)(1.0, tokens)
+  assert bound.standard_error < 0.02
+  assert abs(bound.nats_per_token - JOINT.entropy / 3) < 3 * bound.standard_error
+
+
+def test_exact_denoiser_is_tight_on_the_same_rows():
+  """Against the rows' own -log p nothing is left but the draws of times and masks."""
+  tokens = JOINT.draw(0, 16_000)
+  negative_log_p = -np.log(JOINT.probs[JOINT.index(tokens)]).mean() / 3
+  bound = evaluator(samples=32)(1.0, tokens)
+  assert abs(bound.nats_per_token - negative_log_p) < 0.004 * negative_log_p
+
+
+def test_another_denoiser_is_above_the_exact_one():
+  evaluate, tokens = evaluator(samples=2), JOINT.draw(0, 4096)
+  exact, wrong, ignorant = (evaluate(scale, tokens) for scale in (1.0, 0.5, 0.0))
+  assert wrong.nats_per_token > exact.nats_per_token
+  assert ignorant.nats_per_token == pytest.approx(math.log(3), rel=0.03)
+  assert ignorant.nats_per_token > wrong.nats_per_token
+
+
+def test_the_batch_size_and_a_partial_batch_change_nothing():
+  tokens = JOINT.draw(0, 20)
+  expected = evaluator(batch_size=20, samples=3)(1.0, tokens)
+  found = evaluator(batch_size=7, samples=3)(1.0, tokens)
+  assert found.nats_per_token == pytest.approx(expected.nats_per_token, rel=1e-6)
+  assert found.standard_error == pytest.approx(expected.standard_error, rel=1e-6)
+  assert (found.sequences, found.tokens, found.samples) == (20, 60, 3)
+
+
+def test_a_mesh_changes_nothing():
+  tokens = JOINT.draw(0, 20)
+  expected = evaluator(batch_size=20)(1.0, tokens)
+  found = evaluator(batch_size=7, mesh=make_mesh({"data": -1}))(1.0, tokens)
+  assert found.nats_per_token == pytest.approx(expected.nats_per_token, rel=1e-6)
+
+
+def test_evaluations_are_paired_by_their_seed():
+  evaluate, tokens = evaluator(), JOINT.draw(0, 50)
+  assert evaluate(1.0, tokens, seed=3) == evaluate(1.0, tokens, seed=3)
+  assert evaluate(1.0, tokens, seed=3) != evaluate(1.0, tokens, seed=4)
+
+
+def test_given_positions_are_context_and_are_not_counted():
+  tokens = JOINT.draw(0, 8000)
+  given = np.zeros(tokens.shape, bool)
+  given[:, 0] = True
+  bound = evaluator(samples=4)(1.0, tokens, given)
+  first = JOINT.probs.reshape(3, -1).sum(-1)
+  rest = JOINT.entropy + np.sum(first * np.log(first))  # H(x) - H(x_0)
+  assert bound.tokens == 2 * len(tokens)
+  assert abs(bound.nats_per_token - rest / 2) < 3 * bound.standard_error
+
+
+def test_the_standard_error_is_that_of_repeated_evaluations():
+  evaluate = evaluator(samples=4, batch_size=300)
+  bounds = [evaluate(1.0, JOINT.draw(seed, 300), seed=seed) for seed in range(30)]
+  spread = np.std([b.nats_per_token for b in bounds], ddof=1)
+  reported = np.mean([b.standard_error for b in bounds])
+  # A standard deviation of 30 draws is known to 13%.
+  assert 0.6 < spread / reported < 1.4
+
+
+def test_times_are_spread_over_the_evaluation_and_over_each_row():
+  rows, samples = 50, 4
+  t, weight = likelihood._times(likelihood.TIMES, jax.random.key(0), rows, samples, PROCESS)
+  assert t.shape == weight.shape == (samples, rows)
+  assert np.all((t > 0) & (t <= 1)) and np.all(weight == 1)
+  np.testing.assert_allclose(np.diff(np.sort(t.ravel())), 1 / (rows * samples), atol=1e-5)
+  np.testing.assert_allclose(np.diff(np.sort(t, axis=0), axis=0), 1 / samples, atol=1e-5)
+  # Neighbours in a corpus are alike: the time must not follow the row.
+  assert abs(np.corrcoef(np.arange(rows), t[0] % (1 / samples))[0, 1]) < 0.5
+
+
+def test_sums_by_hand():
+  # Two samples of three sequences, of which the last has one token: (3 + 5 + 1) nats / 5 tokens.
+  nats, scored = np.array([[2.0, 5, 1], [4, 5, 1]]), np.array([2, 2, 1])
+  bound = likelihood.summarize(nats, scored)
+  residuals = np.array([3 - 3.6, 5 - 3.6, 1 - 1.8])
+  assert bound.nats_per_token == pytest.approx(9 / 5)
+  assert bound.standard_error == pytest.approx(math.sqrt(np.sum(residuals**2) * 3 / 2) / 5)
+  assert (bound.sequences, bound.tokens, bound.samples) == (3, 5, 2)
+
+
+def test_units_by_hand():
+  bound = likelihood.Bound(2 * math.log(2), 0.1 * math.log(2), 10, 100, 1)
+  assert bound.bits_per_token.value == pytest.approx(2)
+  assert bound.bits_per_token.standard_error == pytest.approx(0.1)
+  assert bound.bits_per_character(4.0).value == pytest.approx(0.5)
+  assert bound.bits_per_character(4.0).standard_error == pytest.approx(0.025)
+  assert bound.perplexity.value == pytest.approx(4)
+  assert bound.perplexity.standard_error == pytest.approx(0.4 * math.log(2))
+
+
+def test_mistakes():
+  with pytest.raises(UserError, match="samples must be at least 1, got 0"):
+    evaluator(samples=0)
+  with pytest.raises(UserError, match="batch_size must be at least 1, got 0"):
+    evaluator(batch_size=0)
+  with pytest.raises(UserError, match="at least 2 sequences, got 1"):
+    evaluator()(1.0, JOINT.draw(0, 1))
+  with pytest.raises(UserError, match="nothing to score"):
+    likelihood.summarize(np.zeros((1, 2)), np.zeros(2))

@@ -1,0 +1,98 @@
+"""Every sampler, found by itself, keeps the contract. A new file in `samplers` is tested here."""
+
+import inspect
+
+import jax
+import numpy as np
+import pytest
+
+from dlm_jax import resolve
+from dlm_jax.errors import UserError
+from dlm_jax.processes import absorbing
+from dlm_jax.samplers import ancestral
+from tests import toy
+
+PACKAGE = "dlm_jax.samplers"
+JOINT = toy.joint(length=4)
+PROCESS = absorbing.make(vocab_size=JOINT.vocab_size)
+DENOISE = toy.absorbing_denoiser(JOINT)
+STEPS = 6
+SHAPE = (5, JOINT.length)
+GIVEN = np.random.default_rng(0).random(SHAPE) < 0.4
+KNOWN = {"tokens": np.ones(SHAPE, np.int32), "given": GIVEN}
+
+
+@pytest.fixture(params=resolve.names(PACKAGE, entry="sample"))
+def sampler(request):
+  return resolve.module(PACKAGE, request.param, entry="sample")
+
+
+def run(sampler, key, shape=SHAPE, **settings):
+  settings = {"steps": STEPS} | settings
+  sample = jax.jit(lambda key: sampler.sample(key, PROCESS, DENOISE, shape, **settings))
+  return jax.device_get(sample(key))
+
+
+def test_samplers_are_found():
+  assert {"ancestral", "first_hitting"} <= set(resolve.names(PACKAGE, entry="sample"))
+
+
+def test_signature(sampler):
+  expected = inspect.signature(ancestral.sample).parameters
+  found = inspect.signature(sampler.sample).parameters
+  # A sampler may have settings of its own, by keyword, after those that all share.
+  assert list(found)[: len(expected)] == list(expected)
+  for name, parameter in expected.items():
+    assert (found[name].kind, found[name].default) == (parameter.kind, parameter.default)
+
+
+def test_result_and_trajectory(sampler):
+  result = run(sampler, jax.random.key(0), trajectory=True, **KNOWN)
+  assert result.tokens.shape == SHAPE and result.tokens.dtype == np.int32
+  assert np.all((result.tokens >= 0) & (result.tokens < JOINT.vocab_size))
+  assert result.nfe.shape == () and result.nfe.dtype == np.int32
+  assert 1 <= result.nfe <= STEPS
+
+  frames = result.trajectory
+  prior = np.where(GIVEN, KNOWN["tokens"], PROCESS.mask_id)
+  np.testing.assert_array_equal(frames[0], prior)
+  np.testing.assert_array_equal(frames[-1], result.tokens)
+  np.testing.assert_array_equal(frames[:, GIVEN], 1)
+  before, after = frames[:-1], frames[1:]
+  revealed = before != PROCESS.mask_id
+  np.testing.assert_array_equal(after[revealed], before[revealed])
+
+  plain = run(sampler, jax.random.key(0), **KNOWN)
+  assert plain.trajectory is None
+  np.testing.assert_array_equal(plain.tokens, result.tokens)
+
+
+def test_a_row_depends_on_its_own_key_alone(sampler):
+  key = jax.random.key(0)
+  whole = run(sampler, key)
+  part = run(sampler, jax.random.split(key, SHAPE[0])[1:3], (2, SHAPE[1]))
+  np.testing.assert_array_equal(part.tokens, whole.tokens[1:3])
+  assert np.any(whole.tokens[1] != whole.tokens[2])
+
+
+def test_temperature_zero_draws_nothing(sampler):
+  settings = {"steps": 1, "temperature": 0.0}
+  result = run(sampler, jax.random.key(0), **settings)
+  best = np.argmax(DENOISE(np.full((1, SHAPE[1]), PROCESS.mask_id), None), axis=-1)
+  np.testing.assert_array_equal(result.tokens, np.broadcast_to(best, SHAPE))
+
+
+@pytest.mark.parametrize(
+  "settings, message",
+  [
+    ({"steps": 0}, "steps must be at least 1, got 0"),
+    ({"temperature": -1.0}, "temperature must be at least 0"),
+    ({"top_p": 0.0}, "top_p must lie in"),
+    ({"top_p": 1.5}, "top_p must lie in"),
+    ({"given": GIVEN}, "needs both tokens and given"),
+    ({"grid": "cosin"}, "cosin"),
+  ],
+)
+def test_mistakes_are_told_before_anything_is_compiled(sampler, settings, message):
+  with pytest.raises(UserError, match=message):
+    sampler.sample(None, PROCESS, DENOISE, SHAPE, **{"steps": STEPS} | settings)

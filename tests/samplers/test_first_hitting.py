@@ -1,0 +1,65 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from dlm_jax.errors import UserError
+from dlm_jax.processes import absorbing
+from dlm_jax.samplers import first_hitting
+from tests import toy
+
+JOINT = toy.joint(length=5)
+LENGTH = JOINT.length
+PROCESS = absorbing.make(vocab_size=JOINT.vocab_size, schedule={"name": "cosine"})
+
+
+def run(denoise, rows=4, **settings):
+  shape, settings = (rows, LENGTH), {"steps": LENGTH} | settings
+  sample = jax.jit(lambda key: first_hitting.sample(key, PROCESS, denoise, shape, **settings))
+  return jax.device_get(sample(jax.random.key(0)))
+
+
+@pytest.mark.parametrize("steps, nfe", [(LENGTH, 5), (100, 5), (4, 3), (2, 2), (1, 1)])
+def test_evaluations_stay_within_steps(steps, nfe):
+  assert run(toy.absorbing_denoiser(JOINT), steps=steps).nfe == nfe
+
+
+def test_one_token_a_step_and_one_evaluation_a_masked_token():
+  given = np.zeros((4, LENGTH), bool)
+  given[:, 1:3] = True
+  known = {"tokens": np.zeros(given.shape, np.int32), "given": given}
+  result = run(toy.absorbing_denoiser(JOINT), trajectory=True, **known)
+  assert result.nfe == LENGTH - 2
+  masked = np.sum(result.trajectory == PROCESS.mask_id, axis=-1)
+  np.testing.assert_array_equal(masked[:, 0], [3, 2, 1, 0, 0, 0])
+
+
+def test_times_are_those_at_which_independent_positions_are_revealed():
+  """The i-th token is revealed at the time the i-th largest of L uniform masked fractions names."""
+  times = []
+
+  def denoise(z, t):
+    jax.debug.callback(lambda t: times.append(np.asarray(t)), t, ordered=True)
+    return jnp.zeros((*z.shape, JOINT.vocab_size))
+
+  run(denoise, rows=2000)
+  jax.effects_barrier()
+  fractions = np.asarray(PROCESS.masked(jnp.stack(times)))
+  for i, fraction in enumerate(fractions):
+    assert stats.kstest(fraction, stats.beta(LENGTH - i, i + 1).cdf).pvalue > 1e-3
+  # The time, not the fraction, is what the network is given.
+  assert np.abs(fractions - np.stack(times)).max() > 0.1
+
+
+def test_only_where_tokens_are_revealed():
+  class Uniform:
+    pass
+
+  with pytest.raises(UserError, match=r"first_hitting.*not defined.*Uniform.*absorbing"):
+    first_hitting.sample(None, Uniform(), None, (1, LENGTH), steps=LENGTH)
+
+
+def test_takes_no_grid():
+  with pytest.raises(UserError, match="takes no grid, got 'cosine'"):
+    first_hitting.sample(None, PROCESS, None, (1, LENGTH), steps=LENGTH, grid="cosine")
