@@ -2,9 +2,8 @@
 
   python -m dlm_jax.evaluate --workdir=W [--split=test] [--samples=16]
 
-prints nats a token, bits a character (where the tokenizer defines them) and perplexity, each an
-upper bound with its standard error, and writes them with everything they depend on to
-W/evaluations/.
+prints nats a token, bits a character and perplexity a token, each an upper bound with its standard
+error, and writes them with everything they depend on to W/evaluations/.
 """
 
 import dataclasses
@@ -61,10 +60,12 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     experiment.denoiser,
     batch_size=settings.batch_size or experiment.evaluation.batch_size,
     samples=settings.samples,
+    seed=settings.seed,
     mesh=experiment.mesh,
   )
+  rows = store.rows(settings.split)[:]
   with jax.set_mesh(experiment.mesh):
-    bound = score(restored.params, store.rows(settings.split), seed=settings.seed)
+    bound = score(restored.params, rows["tokens"], rows.get("given"))
   record = {
     "results": results(bound, store.characters_per_token(settings.split)),
     "bound": dataclasses.asdict(bound),
@@ -77,17 +78,14 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   return record
 
 
-def results(
-  bound: likelihood.Bound, characters_per_token: float | None
-) -> dict[str, dict[str, float]]:
+def results(bound: likelihood.Bound, characters_per_token: float) -> dict[str, dict[str, float]]:
   """The bound in each unit, `{unit: {"value": ..., "standard_error": ...}}`."""
   estimates = {
     "nats_per_token": likelihood.Estimate(bound.nats_per_token, bound.standard_error),
     "bits_per_token": bound.bits_per_token,
+    "bits_per_character": bound.bits_per_character(characters_per_token),
     "perplexity": bound.perplexity,
   }
-  if characters_per_token is not None:
-    estimates["bits_per_character"] = bound.bits_per_character(characters_per_token)
   return {unit: dataclasses.asdict(estimate) for unit, estimate in estimates.items()}
 
 

@@ -13,7 +13,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from dlm_jax import experiment as experiments
 from dlm_jax import resolve
+from dlm_jax.data import store as stores
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError, report_user_errors
@@ -86,11 +87,6 @@ class Settings:
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
 
 
-class Tokenizer(Protocol):
-  def encode(self, text: str) -> np.ndarray: ...
-  def decode(self, ids: np.ndarray) -> str: ...
-
-
 @dataclass(frozen=True)
 class Drawn:
   """The sequences and what they cost.
@@ -125,17 +121,23 @@ def checked_length(asked: int | None, trained: int) -> int:
 
 
 def conditioning(
-  tokenizer: Tokenizer, length: int, prompt: str | None, infill: str | None
+  store: stores.Store, length: int, prompt: str | None, infill: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """The known tokens int32 `[length]` (0 where unknown) and where they are, bool `[length]`.
+
+  Where the model has learned rows between begin and end symbols, a text comes after a begin.
 
   Raises:
     UserError: the text is longer than `length`, or holds characters outside the alphabet.
   """
+  tokenizer = store.tokenizer
   pieces = [prompt or ""] if infill is None else re.split("(_)", infill)
   known: list[int | None] = []
-  for piece in pieces:
-    known += [None] if piece == "_" and infill is not None else list(tokenizer.encode(piece))
+  if any(pieces) and store.manifest["packing"] == "wrapped":
+    known.append(tokenizer.bos_id)
+  for piece in filter(None, pieces):
+    unknown = infill is not None and piece == "_"
+    known += [None] if unknown else tokenizer.encode(piece, strict=True).tolist()
   if len(known) > length:
     name = "--prompt" if infill is None else "--infill"
     raise UserError(f"{name} has {len(known)} tokens, but the length is {length}: shorten it.")
@@ -268,9 +270,8 @@ def main(argv: list[str]) -> None:
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
-  tokenizer = experiment.store.tokenizer
   length = checked_length(settings.length, experiment.length)
-  tokens, given = conditioning(tokenizer, length, settings.prompt, settings.infill)
+  tokens, given = conditioning(experiment.store, length, settings.prompt, settings.infill)
   drawn = draw(settings, restored, tokens, given)
   if jax.process_index() == 0:
     show(Console(), restored, drawn, settings.steps)

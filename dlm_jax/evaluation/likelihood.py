@@ -77,10 +77,11 @@ def evaluator(
   *,
   batch_size: int,
   samples: int = 1,
+  seed: int = 0,
   times: Times = TIMES,
   mesh: Mesh | None = None,
 ) -> Evaluate:
-  """Returns `evaluate(params, tokens, given=None, seed=0) -> Bound`, compiled once.
+  """Returns `evaluate(params, tokens, given=None) -> Bound`, compiled once.
 
   `tokens` is array-like int `[N, L]` (a memmap will do), `given` bool `[N, L]` or None: positions
   such as padding or a prompt, which are neither noised, scored nor counted. Row r always sees the
@@ -92,6 +93,7 @@ def evaluator(
     denoiser: binds parameters: `denoiser(params)` is a `denoise`.
     batch_size: rows evaluated at once, rounded up to what the mesh divides.
     samples: times and noises drawn a row.
+    seed: of times and noise.
     times: how times are drawn. Only `epsilon` 0 gives a true bound.
     mesh: what rows are spread over; None for one device.
 
@@ -113,7 +115,7 @@ def evaluator(
 
   jitted = jax.jit(row_nats, out_shardings=None if mesh is None else replicated(mesh))
 
-  def evaluate(params: Any, tokens: Any, given: Any = None, seed: int = 0) -> Bound:
+  def evaluate(params: Any, tokens: Any, given: Any = None) -> Bound:
     num_rows, length = tokens.shape
     if num_rows < 2:
       raise UserError(f"a bound with a standard error needs at least 2 sequences, got {num_rows}.")

@@ -64,9 +64,10 @@ def test_a_mesh_changes_nothing():
 
 
 def test_evaluations_are_paired_by_their_seed():
-  evaluate, tokens = evaluator(), JOINT.draw(0, 50)
-  assert evaluate(1.0, tokens, seed=3) == evaluate(1.0, tokens, seed=3)
-  assert evaluate(1.0, tokens, seed=3) != evaluate(1.0, tokens, seed=4)
+  tokens = JOINT.draw(0, 50)
+  expected = evaluator(seed=3)(1.0, tokens)
+  assert evaluator(seed=3)(1.0, tokens) == expected
+  assert evaluator(seed=4)(1.0, tokens) != expected
 
 
 def test_given_positions_are_context_and_are_not_counted():
@@ -81,8 +82,10 @@ def test_given_positions_are_context_and_are_not_counted():
 
 
 def test_the_standard_error_is_that_of_repeated_evaluations():
-  evaluate = evaluator(samples=4, batch_size=300)
-  bounds = [evaluate(1.0, JOINT.draw(seed, 300), seed=seed) for seed in range(30)]
+  bounds = [
+    evaluator(samples=4, batch_size=300, seed=seed)(1.0, JOINT.draw(seed, 300))
+    for seed in range(30)
+  ]
   spread = np.std([b.nats_per_token for b in bounds], ddof=1)
   reported = np.mean([b.standard_error for b in bounds])
   # A standard deviation of 30 draws is known to 13%.
