@@ -1,0 +1,266 @@
+"""The denoiser: its parts against plain formulas, and every option against the default."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlm_jax.distributed import sharding
+from dlm_jax.distributed.mesh import make_mesh
+from dlm_jax.errors import UserError
+from dlm_jax.networks import layers, transformer
+
+B, L, V = 3, 16, 11
+SMALL = {
+  "width": 32,
+  "heads": 4,
+  "depth": 3,
+  "vocab_size": V,
+  "num_embeddings": V + 1,
+  "condition_width": 16,
+}
+Z = np.random.default_rng(0).integers(0, V + 1, (B, L), np.int32)
+T = jnp.asarray([0.1, 0.5, 0.9])
+
+
+def network(**fields):
+  return transformer.make(**{**SMALL, **fields})
+
+
+def random_params(net, seed=0):
+  """Parameters all of which are random: adaLN and the head start at zero and would hide errors."""
+  shapes = jax.eval_shape(net.init, jax.random.key(0), Z, T)["params"]
+  leaves, treedef = jax.tree.flatten(shapes)
+  keys = jax.random.split(jax.random.key(seed), len(leaves))
+  values = [0.3 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+  return jax.tree.unflatten(treedef, values)
+
+
+def logits(net, params, z=Z, t=T, keys=None):
+  return net.apply({"params": params}, z, t, keys)
+
+
+@pytest.fixture(scope="module")
+def base():
+  net = network(time_conditioned=True)
+  params = random_params(net)
+  return params, logits(net, params)
+
+
+def test_starts_as_the_uniform_prediction():
+  net = network()
+  params = net.init(jax.random.key(0), Z, T)["params"]
+  np.testing.assert_array_equal(logits(net, params), 0.0)
+
+
+@pytest.mark.parametrize(
+  "fields", [{"unroll": 0}, {"unroll": 3}, {"remat": "dots"}, {"remat": "full"}], ids=str
+)
+def test_unroll_and_remat_change_nothing(base, fields):
+  params, expected = base
+  net = network(time_conditioned=True, **fields)
+  np.testing.assert_allclose(logits(net, params), expected, rtol=1e-4, atol=1e-4)
+  plain = network(time_conditioned=True)
+  slope, reference = (
+    jax.grad(lambda p, n=n: jnp.sum(jnp.sin(logits(n, p))))(params) for n in (net, plain)
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-2), slope, reference
+  )
+
+
+def test_matches_a_plain_transcription(base):
+  """The whole forward pass once more, from the equations of DiT, a layer and a head at a time."""
+  params, expected = base
+  x = np.asarray(params["embedding"])[Z].astype(np.float64)
+  c = plain_condition(params["time"], np.asarray(T, np.float64))
+  for n in range(SMALL["depth"]):
+    x = plain_block(
+      jax.tree.map(lambda a, n=n: np.asarray(a[n], np.float64), params["blocks"]), x, c
+    )
+  x = plain_layer_norm(x) * np.asarray(params["final_norm"]["scale"])
+  shift, scale = np.split(plain_linear(params["final_modulation"], c)[:, None], 2, axis=-1)
+  x = x * (1 + scale) + shift
+  ours = x @ np.asarray(params["head_kernel"]) + np.asarray(params["head_bias"])
+  np.testing.assert_allclose(expected, ours, rtol=2e-3, atol=2e-3)
+
+
+def plain_linear(p, x):
+  return x @ np.asarray(p["kernel"], np.float64) + np.asarray(p["bias"], np.float64)
+
+
+def plain_silu(x):
+  return x / (1 + np.exp(-x))
+
+
+def plain_layer_norm(x):
+  x = x - x.mean(-1, keepdims=True)
+  return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5)
+
+
+def plain_condition(p, t):
+  angles = 1000 * t[:, None] * 10000.0 ** (-np.arange(128) / 128)
+  h = np.concatenate([np.cos(angles), np.sin(angles)], -1)
+  return plain_silu(plain_linear(p["second"], plain_silu(plain_linear(p["first"], h))))
+
+
+def plain_rotate(x):
+  """x [L, K]: pairs (k, k + K/2) as complex numbers, turned by position times frequency."""
+  half = x.shape[-1] // 2
+  turn = np.exp(1j * np.arange(len(x))[:, None] * 10000.0 ** (-np.arange(half) / half))
+  z = (x[:, :half] + 1j * x[:, half:]) * turn
+  return np.concatenate([z.real, z.imag], -1)
+
+
+def plain_block(p, x, c):
+  parts = np.split(plain_linear(p["modulation"], c)[:, None], 6, axis=-1)
+  shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = parts
+  h = plain_layer_norm(x) * p["attention_norm"]["scale"] * (1 + scale_a) + shift_a
+  mixed = np.zeros_like(x)
+  for b in range(len(x)):
+    for head in range(SMALL["heads"]):
+      q, k, v = (h[b] @ p["attention"]["qkv"][:, i, head] for i in range(3))
+      scores = plain_rotate(q) @ plain_rotate(k).T / np.sqrt(q.shape[-1])
+      weights = np.exp(scores - scores.max(-1, keepdims=True))
+      mixed[b] += weights / weights.sum(-1, keepdims=True) @ v @ p["attention"]["out"][head]
+  x = x + gate_a * mixed
+  h = plain_layer_norm(x) * p["feedforward_norm"]["scale"] * (1 + scale_f) + shift_f
+  f = p["feedforward"]
+  u = h @ f["up"] + f["up_bias"]
+  u = 0.5 * u * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
+  return x + gate_f * (u @ f["down"] + f["down_bias"])
+
+
+def test_attention_looks_both_ways(base):
+  params, expected = base
+  changed = Z.copy()
+  changed[:, 8] = (changed[:, 8] + 1) % V
+  moved = np.abs(logits(network(time_conditioned=True), params, changed) - expected).max(
+    axis=(0, 2)
+  )
+  assert (moved > 1e-4).all()
+
+
+def test_time_matters_only_when_conditioned(base):
+  params, expected = base
+  later = T + 0.05
+  assert np.abs(logits(network(time_conditioned=True), params, t=later) - expected).max() > 1e-3
+  blind = network(time_conditioned=False)
+  np.testing.assert_array_equal(logits(blind, params), logits(blind, params, t=later))
+
+
+def test_times_of_positions_equal_times_of_rows(base):
+  params, expected = base
+  times = jnp.broadcast_to(T[:, None], (B, L))
+  per_position = logits(network(time_conditioned=True), params, t=times)
+  np.testing.assert_allclose(per_position, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("fields", "absent"),
+  [
+    ({"conditioning": "none"}, ["time", "final_modulation"]),
+    ({"tied_head": True}, ["head_kernel"]),
+  ],
+)
+def test_options_that_drop_parameters(fields, absent):
+  net = network(**fields)
+  params = random_params(net)
+  assert not set(absent) & set(params)
+  assert logits(net, params).shape == (B, L, V)
+
+
+def test_tied_head_is_the_embedding():
+  net = network(tied_head=True)
+  params = random_params(net)
+  hidden = net.apply({"params": params}, Z, T, method="hidden")
+  expected = hidden @ params["embedding"][:V].T + params["head_bias"]
+  np.testing.assert_allclose(logits(net, params), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fields", [{"feedforward": "swiglu"}, {"norm": "rms"}, {"qk_norm": True}])
+def test_other_options_train(fields):
+  net = network(**fields)
+  slope = jax.grad(lambda p: jnp.sum(logits(net, p) ** 2))(random_params(net))
+  assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in jax.tree.leaves(slope["blocks"]))
+
+
+def test_norms_against_numpy():
+  x = np.random.default_rng(0).normal(2.0, 3.0, (4, 8)).astype(np.float32)
+  for kind, centred in (("layer", x - x.mean(-1, keepdims=True)), ("rms", x)):
+    out, variables = layers.Norm(kind).init_with_output(jax.random.key(0), x)
+    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(out, expected, rtol=1e-5)
+    assert variables["params"]["scale"].shape == (8,)
+
+
+def test_bfloat16_computes_in_it_and_stays_close(base):
+  params, expected = base
+  net = network(time_conditioned=True, dtype="bfloat16")
+  hidden = net.apply({"params": params}, Z, T, method="hidden")
+  assert hidden.dtype == jnp.bfloat16 and params["embedding"].dtype == jnp.float32
+  out = logits(net, params)
+  assert out.dtype == jnp.float32
+  assert np.abs(out - expected).mean() < 0.05 * np.abs(expected).mean()
+
+
+def test_dropout_depends_on_the_row_s_key_alone():
+  net = network(dropout=0.5)
+  params = random_params(net)
+  keys = jax.random.split(jax.random.key(0), B)
+  whole = logits(net, params, keys=keys)
+  assert np.abs(whole - logits(net, params)).max() > 1e-2
+  part = logits(net, params, Z[1:2], T[1:2], keys[1:2])
+  np.testing.assert_allclose(whole[1:2], part, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_keeps_the_mean():
+  x = jnp.ones((64, 1000))
+  out = layers.dropout(x, 0.3, jax.random.split(jax.random.key(0), 64))
+  assert float((out == 0).mean()) == pytest.approx(0.3, abs=0.01)
+  assert float(out.mean()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_flops_count_the_matrix_products():
+  """Against the compiler, whose count is right for one layer and adds elementwise work."""
+  net = network(width=128, heads=2, depth=1, conditioning="none", dropout=0.0, attention="xla")
+  params = random_params(net)
+  z, t = jnp.zeros((2, 64), jnp.int32), jnp.zeros(2)
+  compiled = jax.jit(lambda p: logits(net, p, z, t)).lower(params).compile()
+  counted = compiled.cost_analysis()["flops"]
+  ours = transformer.matmul_flops(net.config, 64) * z.size
+  assert 0.85 * counted < ours <= counted
+
+
+@pytest.mark.parametrize("preset", transformer.PRESETS)
+def test_presets_have_rules_for_every_parameter(preset):
+  net = transformer.make(preset=preset, vocab_size=50257, num_embeddings=50258)
+  shapes = jax.eval_shape(net.init, jax.random.key(0), Z, T)["params"]
+  mesh = make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
+  layout = sharding.shardings(shapes, transformer.SHARDING_RULES, mesh)
+  spread = {str(s.spec) for s in jax.tree.leaves(layout)}
+  assert any("fsdp" in s for s in spread) and any("tensor" in s for s in spread)
+
+
+def test_a_parameter_without_a_rule_is_an_error():
+  mesh = make_mesh({"data": -1})
+  shapes = {"unheard_of": jax.ShapeDtypeStruct((4, 4), jnp.float32)}
+  with pytest.raises(UserError, match="no sharding rule matches unheard_of"):
+    sharding.shardings(shapes, transformer.SHARDING_RULES, mesh)
+
+
+@pytest.mark.parametrize(
+  ("fields", "sentence"),
+  [
+    ({"preset": "tinny"}, "did you mean 'tiny'"),
+    ({"norm": "layre"}, "did you mean 'layer'"),
+    ({"heads": 5}, "not an even multiple"),
+    ({"conditioning": "none", "time_conditioned": True}, "needs network.conditioning"),
+    ({"attention": "cudn"}, "did you mean 'cudnn'"),
+    ({"depht": 3}, "did you mean 'depth'"),
+    ({"dropout": 1.0}, "network.dropout"),
+  ],
+)
+def test_mistakes_are_named(fields, sentence):
+  with pytest.raises(UserError, match=sentence):
+    network(**fields)
