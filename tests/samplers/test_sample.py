@@ -1,0 +1,131 @@
+"""The command that samples, over an untrained model."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from dlm_jax import sample
+from dlm_jax.data.tokenizers import character, text8
+from dlm_jax.errors import UserError
+from tests.evaluation import tiny
+
+TOKENIZER = text8.make()
+RESTORED = tiny.restored()
+STORE = RESTORED.experiment.store
+
+
+def settings(**fields):
+  return sample.Settings(workdir="unused", **{"num": 3, "steps": 8} | fields)
+
+
+def draw(prompt=None, infill=None, **fields):
+  known = sample.conditioning(STORE, tiny.LENGTH, prompt, infill)
+  return sample.draw(settings(prompt=prompt, infill=infill, **fields), RESTORED, *known)
+
+
+def test_a_prompt_comes_first():
+  tokens, given = sample.conditioning(STORE, 8, "the ", None)
+  assert TOKENIZER.decode(tokens[given]) == "the "
+  np.testing.assert_array_equal(given, np.arange(8) < 4)
+
+
+def test_each_underscore_of_an_infilling_is_one_unknown_token():
+  tokens, given = sample.conditioning(STORE, 14, None, "the ____ sat")
+  shown = "".join(TOKENIZER.decode([t]) if g else "_" for t, g in zip(tokens, given, strict=True))
+  assert shown == "the ____ sat__"
+
+
+def test_without_a_text_nothing_is_known():
+  assert not sample.conditioning(STORE, 8, None, None)[1].any()
+
+
+def test_a_text_comes_after_the_symbol_that_begins_a_wrapped_row():
+  tokenizer = character.make(alphabet="ab", specials=True)
+  store = tiny.restored("wrapped", tokenizer).experiment.store
+  tokens, given = sample.conditioning(store, 4, "ab", None)
+  assert tokens[given].tolist() == [tokenizer.bos_id, 0, 1]
+  assert not sample.conditioning(store, 4, None, None)[1].any()
+
+
+@pytest.mark.parametrize(
+  "prompt, infill, message",
+  [
+    ("too long a text", None, "--prompt has 15 tokens, but the length is 8"),
+    (None, "too ____ long", "--infill has 13 tokens, but the length is 8"),
+    ("é", None, "outside the alphabet: 'é'"),
+    (None, "a_é", "outside the alphabet: 'é'"),
+    ("a_", None, "outside the alphabet: '_'"),
+  ],
+)
+def test_texts_that_the_model_cannot_hold(prompt, infill, message):
+  with pytest.raises(UserError, match=message):
+    sample.conditioning(STORE, 8, prompt, infill)
+
+
+@pytest.mark.parametrize(
+  "fields, message",
+  [
+    ({"num": 0}, "--num must be at least 1, got 0"),
+    ({"steps": 0}, "--steps must be at least 1, got 0"),
+    ({"prompt": "a", "infill": "b_"}, "--prompt and --infill exclude each other"),
+    ({"sampler": "first_hiting"}, "did you mean 'first_hitting'.*ancestral, first_hitting"),
+    ({"grid": "cosin"}, "did you mean 'cosine'"),
+    ({"top_p": 0.0}, r"top_p must lie in \(0, 1\]"),
+    ({"temperature": -0.1}, "temperature must be at least 0"),
+    ({"output": "/no/such/directory/x.jsonl"}, "does not exist"),
+  ],
+)
+def test_mistakes_are_told_before_the_model_is_read(fields, message):
+  with pytest.raises(UserError, match=message):
+    settings(**fields)
+
+
+@pytest.mark.parametrize("asked", [0, 17])
+def test_a_length_that_was_not_trained(asked):
+  with pytest.raises(UserError, match=rf"--length must lie in 1..16 .*got {asked}"):
+    sample.checked_length(asked, 16)
+
+
+def test_draws_keep_the_prompt_and_do_not_depend_on_the_batch():
+  whole = draw(prompt="the ", num=10, trajectory=True)
+  parts = draw(prompt="the ", num=10, batch_size=8)
+  assert (len(whole.nfe), len(parts.nfe)) == (1, 2)
+  np.testing.assert_array_equal(parts.tokens, whole.tokens)
+  assert whole.tokens.shape == (10, tiny.LENGTH)
+  assert all(TOKENIZER.decode(row).startswith("the ") for row in whole.tokens)
+  np.testing.assert_array_equal(whole.trajectory[-1], whole.tokens[0])
+  assert whole.tokens_per_second == pytest.approx(10 * 12 / whole.seconds)
+
+
+def test_the_cache_is_on_for_a_network_that_takes_no_notice_of_time():
+  (nfe,) = draw(num=1, steps=200).nfe
+  assert nfe <= 8 * tiny.LENGTH  # eight rows: one a device of the tests
+
+
+def test_what_is_written_and_shown(tmp_path):
+  drawn = draw(infill="the ____ sat", sampler="first_hitting", steps=16, trajectory=True)
+  chosen = settings(output=str(tmp_path / "samples.jsonl"))
+  sample.write(chosen, RESTORED, drawn)
+  lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+  assert [line["index"] for line in lines] == [0, 1, 2]
+  np.testing.assert_array_equal([line["tokens"] for line in lines], drawn.tokens)
+  assert lines[0]["text"] == TOKENIZER.decode(drawn.tokens[0])
+  record = json.loads((tmp_path / "samples.protocol.json").read_text())
+  assert record["network_evaluations"] == drawn.nfe == [8]  # unknown positions
+  assert record["settings"]["seed"] == 0 and record["step"] == 7
+  assert record["environment"]["dataset_hash"] == "of the data"
+
+  console = Console(file=io.StringIO(), width=80)
+  sample.show(console, RESTORED, drawn, chosen.steps)
+  shown = console.file.getvalue()
+  for part in (
+    "the ···· sat····",
+    "sample 3",
+    lines[2]["text"],
+    "8 network evaluations",
+    "tokens/s",
+  ):
+    assert part in shown
