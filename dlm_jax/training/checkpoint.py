@@ -128,7 +128,9 @@ class Checkpointer:
       return False
     leaves = _flatten(state)
     bound = None if bound is None or not math.isfinite(bound) else float(bound)
-    record = _seal({**metadata, "step": step, "bound": bound, "leaves": _describe(leaves)})
+    record = _seal(
+      {"metadata": metadata, "step": step, "bound": bound, "leaves": _describe(leaves)}
+    )
     self._bounds[step] = bound
     self._saving = step
     args = ocp.args.Composite(
@@ -398,7 +400,7 @@ def _read(
   except _Damaged as error:
     problem = str(error)
   _raise_together(problem)
-  saved = record.pop("leaves")
+  saved = record["leaves"]
   _require_same_model(path, saved, wanted, partial)
   try:
     leaves = _read_arrays(path / "state", wanted)
@@ -412,7 +414,8 @@ def _read(
   if altered:
     raise _Damaged(f"the bits of {_listed(altered)} are not those that were saved")
   treedef = jax.tree.structure(abstract_state)
-  return jax.tree.unflatten(treedef, [leaves[name] for name in wanted]), record
+  state = jax.tree.unflatten(treedef, [leaves[name] for name in wanted])
+  return state, {**record["metadata"], "step": record["step"], "bound": record["bound"]}
 
 
 def _placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -165,6 +165,18 @@ def test_a_part_is_restored_without_the_rest(tmp_path):
     checkpoint.restore(tmp_path, abstract(state))
 
 
+def test_restore_waits_for_the_save_in_flight(tmp_path):
+  with open_(tmp_path) as checkpointer:
+    checkpointer.save(10, make_state(10), METADATA)
+    assert checkpointer.restore(abstract(make_state(10)))[1]["step"] == 10
+
+
+def test_two_leaves_of_one_name_are_refused(tmp_path):
+  clash = {"a/b": jnp.zeros(1), "a": {"b": jnp.zeros(1)}}
+  with open_(tmp_path) as checkpointer, pytest.raises(ValueError, match="the same path"):
+    checkpointer.save(10, clash, {})
+
+
 # Which steps are kept.
 
 
@@ -423,6 +435,23 @@ def test_a_checkpoint_of_another_model_is_not_damage(two_steps, tmp_path):
   assert listing(directory) == before
 
 
+def test_trouble_of_the_device_is_not_damage(two_steps, monkeypatch):
+  def exhausted(*_):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+
+  monkeypatch.setattr(checkpoint, "_read_arrays", exhausted)
+  with pytest.raises(jax.errors.JaxRuntimeError):
+    checkpoint.restore(two_steps, abstract(make_state(10)))
+
+
+def test_a_sharding_that_does_not_divide_is_not_damage(two_steps):
+  sharding = NamedSharding(meshes()[0], PartitionSpec("a"))
+  target = {"params": {"half": jax.ShapeDtypeStruct((5,), jnp.bfloat16, sharding=sharding)}}
+  with pytest.raises(ValueError, match="evenly divide") as error:
+    checkpoint.restore(two_steps, target, partial=True)
+  assert not isinstance(error.value, UserError)
+
+
 # Saves that do not end well.
 
 _CHILD = """
@@ -494,14 +523,20 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 assert checkpointer.save(20, state, {}, bound=3.0)
 checkpointer.wait()
 assert checkpointer.latest_step() == 20
-checkpointer.close()
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.RLIM_INFINITY))
+checkpointer.save(30, state, {})
+try:
+  checkpointer.close()
+except UserError as error:
+  print(error)
 """
 
 
 def test_a_full_disk_names_the_step_and_spares_the_rest(tmp_path):
   done = run_child(_FULL_DISK, tmp_path)
   assert done.returncode == 0, done.stderr
-  assert f"saving the checkpoint of step 20 in {tmp_path} failed" in done.stdout
+  for step in (20, 30):
+    assert f"saving the checkpoint of step {step} in {tmp_path} failed" in done.stdout
   assert checkpoint.steps(tmp_path) == [10, 20]
 
 
