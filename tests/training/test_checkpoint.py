@@ -23,6 +23,9 @@ from dlm_jax.training.checkpoint import Checkpointer
 
 METADATA = {"config": {"width": 8, "shape": [2, 3]}, "git_revision": "abc", "dataset_hash": "d"}
 
+# Orbax leaves coroutines behind when an array cannot be read; they complain when collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
