@@ -1,0 +1,86 @@
+"""What a corpus is: named splits of documents, streamed as text."""
+
+import glob
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from dlm_jax.errors import UserError, nearest
+
+
+class Corpus(Protocol):
+  """A frozen dataclass; its fields are those of `config.data.corpus`. Build it with `make`.
+
+  Attributes:
+    splits: names among `train`, `validation` and `test`; `train` is always there.
+    version: what else the text depends on, as JSON: a changed version is a changed corpus.
+  """
+
+  splits: tuple[str, ...]
+  version: Any
+
+  def documents(self, split: str) -> Iterator[str]:
+    """Streams the documents of `split`, in the same order each time.
+
+    Raises:
+      UserError: there is no such split, or its text cannot be read.
+    """
+    ...
+
+
+def check_split(corpus: Corpus, split: str) -> None:
+  """Raises `UserError` unless the corpus has the split."""
+  if split not in corpus.splits:
+    name = type(corpus).__name__
+    raise UserError(
+      f"{name} has no split {split!r}: {nearest(split, corpus.splits)}"
+      f"Its splits are {', '.join(corpus.splits)}."
+    )
+
+
+def check_fractions(validation: float, test: float) -> None:
+  """Raises `UserError` unless the held-out fractions leave something to train on."""
+  for name, value in {"validation": validation, "test": test}.items():
+    if not 0 <= value < 1:
+      raise UserError(f"corpus.{name} must lie in [0, 1), got {value}.")
+  if validation + test >= 1:
+    raise UserError(
+      f"corpus.validation {validation} and corpus.test {test} leave nothing to "
+      "train on: their sum must be below 1."
+    )
+
+
+def split_names(validation: float, test: float) -> tuple[str, ...]:
+  """The splits that exist under these held-out fractions."""
+  fractions = {"train": 1.0, "validation": validation, "test": test}
+  return tuple(name for name, fraction in fractions.items() if fraction > 0)
+
+
+def split_of(name: str, validation: float, test: float) -> str:
+  """The split of the thing called `name`, by its hash: the others do not matter, nor the order."""
+  digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+  u = int.from_bytes(digest[:8], "big") / 2**64
+  if u < validation:
+    return "validation"
+  return "test" if u < validation + test else "train"
+
+
+def file_versions(paths: Iterable[str | Path]) -> list[list[Any]]:
+  """`[path, size, time of the last change in ns]` of each file."""
+  stats = ((str(path), Path(path).stat()) for path in paths)
+  return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def files(patterns: Iterable[str]) -> list[Path]:
+  """The files of paths and globs, sorted. Raises `UserError` if one of them is no file."""
+  found: set[str] = set()
+  for pattern in patterns:
+    pattern = str(Path(pattern).expanduser())
+    matches = {name for name in glob.glob(pattern, recursive=True) if Path(name).is_file()}
+    if not matches and glob.has_magic(pattern):
+      raise UserError(f"no file matches {pattern!r}, seen from {Path.cwd()}: correct the glob.")
+    if not matches:
+      raise UserError(f"there is no file {pattern!r}, seen from {Path.cwd()}: correct the path.")
+    found |= matches
+  return [Path(name) for name in sorted(found)]

@@ -1,0 +1,132 @@
+"""How documents become rows of `length` tokens. Rows stream: memory does not grow with the corpus.
+
+- `stream`: documents joined by the separator and cut into windows.
+- `wrapped`: the same, each window of `length - 2` tokens between the begin and end symbols, as
+  where the papers train on OpenWebText and LM1B (MDLM, Duo).
+- `padded`: one document a row, cut off at `length` or filled up with the padding symbol.
+
+The tokens at the end of a stream that do not fill a window are dropped.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.errors import UserError, nearest
+
+# About so many tokens are held and packed at once.
+_GROUP_TOKENS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rows:
+  """Some rows.
+
+  Attributes:
+    tokens: `[N, length]`, of the dtype of the documents.
+    lengths: int64 `[N]`, how many tokens of a row are no padding; None where rows have no padding.
+  """
+
+  tokens: np.ndarray
+  lengths: np.ndarray | None = None
+
+
+def stream(documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer) -> Iterator[Rows]:
+  """Windows of the joined documents."""
+  rest = np.zeros(0, np.uint8)
+  for group in _groups(_joined(documents, tokenizer)):
+    tokens = np.concatenate([rest, *group]) if len(rest) else np.concatenate(group)
+    cut = len(tokens) // length * length
+    rest = tokens[cut:]
+    if cut:
+      yield Rows(tokens[:cut].reshape(-1, length))
+
+
+def wrapped(documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer) -> Iterator[Rows]:
+  """Windows of the joined documents between begin and end."""
+  ends = ((0, 0), (tokenizer.bos_id, tokenizer.eos_id))
+  for rows in stream(documents, length - 2, tokenizer):
+    yield Rows(np.pad(rows.tokens, ((0, 0), (1, 1)), constant_values=ends))
+
+
+def padded(documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer) -> Iterator[Rows]:
+  """A document a row."""
+  for group in _groups(documents):
+    lengths = np.array([min(len(document), length) for document in group])
+    tokens = np.full((len(group), length), tokenizer.pad_id, group[0].dtype)
+    for row, document in zip(tokens, group, strict=True):
+      row[: len(document)] = document[:length]
+    yield Rows(tokens, lengths)
+
+
+@dataclass(frozen=True)
+class Packing:
+  """A way to pack.
+
+  Attributes:
+    pack: `(documents, length, tokenizer) -> rows`. Documents are arrays `[n]`, n > 0, of a dtype
+      that holds every id.
+    special: the special symbols it needs.
+    overhead: tokens of a row that are no text.
+    truncates: whether the tokens of a document beyond `length` are dropped.
+  """
+
+  pack: Callable[[Iterable[np.ndarray], int, Tokenizer], Iterator[Rows]]
+  special: tuple[str, ...] = ()
+  overhead: int = 0
+  truncates: bool = False
+
+  def check(self, tokenizer: Tokenizer) -> None:
+    """Raises `UserError` unless the tokenizer has the special symbols."""
+    for name in self.special:
+      if getattr(tokenizer, f"{name}_id") is None:
+        raise UserError(
+          f"packing {self.pack.__name__!r} needs a {name} symbol, and the tokenizer has none: set "
+          f"tokenizer.{name} to one of its symbols, or choose the packing 'stream'."
+        )
+
+
+PACKINGS = {
+  "stream": Packing(stream),
+  "wrapped": Packing(wrapped, special=("bos", "eos"), overhead=2),
+  "padded": Packing(padded, special=("pad",), truncates=True),
+}
+
+
+def find(name: str) -> Packing:
+  """The packing called `name`. Raises `UserError` with the known names if there is none."""
+  if name not in PACKINGS:
+    raise UserError(
+      f"there is no packing {name!r}: {nearest(name, PACKINGS)}"
+      f"The known ones are {', '.join(PACKINGS)}."
+    )
+  return PACKINGS[name]
+
+
+def _joined(documents: Iterable[np.ndarray], tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+  """The documents with the separator between them."""
+  for index, document in enumerate(documents):
+    if index:
+      if tokenizer.separator_id is None:
+        raise UserError(
+          "the tokenizer has no symbol to separate the documents of a stream: set one (hf has the "
+          "field tokenizer.separator, character takes a newline or a space), or choose the "
+          "packing 'padded'."
+        )
+      yield np.array([tokenizer.separator_id], document.dtype)
+    yield document
+
+
+def _groups(documents: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+  """Lists of documents of about `_GROUP_TOKENS` tokens."""
+  group, tokens = [], 0
+  for document in documents:
+    group.append(document)
+    tokens += len(document)
+    if tokens >= _GROUP_TOKENS:
+      yield group
+      group, tokens = [], 0
+  if group:
+    yield group

@@ -1,0 +1,144 @@
+"""What a tokenizer is, and how one is saved: as JSON, exactly."""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from dlm_jax import resolve
+from dlm_jax.data.corpora.base import Corpus
+from dlm_jax.errors import UserError
+
+FILE = "tokenizer.json"
+SPECIAL = ("bos", "eos", "pad")
+
+
+class Tokenizer(Protocol):
+  """A frozen dataclass that pickles; its fields are those of `config.data.tokenizer`.
+
+  The mask is no symbol of the tokenizer: it belongs to the process.
+
+  Attributes:
+    vocab_size: ids are 0..vocab_size-1.
+    separator_id: stands between the documents of a stream.
+    bos_id, eos_id, pad_id: begin, end and fill a row. Each id is None where there is none.
+    version: what else it depends on before `fit`, as JSON.
+  """
+
+  vocab_size: int
+  separator_id: int | None
+  bos_id: int | None
+  eos_id: int | None
+  pad_id: int | None
+  version: Any
+
+  def fit(self, corpus: Corpus) -> Self:
+    """The tokenizer with what it learns from the corpus; itself if there is nothing to learn."""
+    ...
+
+  def with_special(self, names: tuple[str, ...]) -> Self:
+    """The tokenizer with those of `bos`, `eos` and `pad` that it can add; the others stay None."""
+    ...
+
+  def encode(self, text: str, strict: bool = True) -> np.ndarray:
+    """Ids int32 `[n]` of the text.
+
+    `strict` is for text from a person, such as a prompt: it is encoded as it stands. Otherwise the
+    text is a document of a corpus, and the tokenizer may simplify it first.
+
+    Raises:
+      UserError: some characters have no id; it names them.
+    """
+    ...
+
+  def decode(self, ids: np.ndarray) -> str:
+    """The text of ids `[n]`; special symbols have none."""
+    ...
+
+  def count_characters(self, ids: np.ndarray) -> int:
+    """How many characters `decode(ids)` has."""
+    ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppendedSpecials:
+  """Special symbols after those of the text, and only the ones that the packing asks for.
+
+  Attributes:
+    special: which of `bos`, `eos` and `pad`, in the order of their ids.
+  """
+
+  special: tuple[str, ...] = ()
+
+  version: ClassVar[None] = None
+
+  def __post_init__(self) -> None:
+    object.__setattr__(self, "special", tuple(self.special))  # JSON brings a list
+    for name in self.special:
+      if name not in SPECIAL or self.special.count(name) > 1:
+        raise UserError(
+          f"tokenizer.special is {list(self.special)}: it names each of {', '.join(SPECIAL)} at "
+          "most once."
+        )
+
+  @property
+  def num_symbols(self) -> int:
+    """Of the text alone."""
+    raise NotImplementedError
+
+  @property
+  def vocab_size(self) -> int:
+    return self.num_symbols + len(self.special)
+
+  @property
+  def bos_id(self) -> int | None:
+    return self._special_id("bos")
+
+  @property
+  def eos_id(self) -> int | None:
+    return self._special_id("eos")
+
+  @property
+  def pad_id(self) -> int | None:
+    return self._special_id("pad")
+
+  def with_special(self, names: tuple[str, ...]) -> Self:
+    missing = tuple(name for name in names if name not in self.special)
+    return dataclasses.replace(self, special=self.special + missing)
+
+  def of_text(self, ids: np.ndarray) -> np.ndarray:
+    """The ids that are no special symbols."""
+    ids = np.asarray(ids)
+    return ids[ids < self.num_symbols]
+
+  def _special_id(self, name: str) -> int | None:
+    return self.num_symbols + self.special.index(name) if name in self.special else None
+
+
+def definition(tokenizer: Tokenizer) -> dict[str, Any]:
+  """The config that makes this tokenizer as it is, with what it has learned."""
+  return {"name": type(tokenizer).__module__.rpartition(".")[2], **dataclasses.asdict(tokenizer)}
+
+
+def save(tokenizer: Tokenizer, directory: str | Path) -> None:
+  """Writes the tokenizer to `<directory>/tokenizer.json`."""
+  path = Path(directory) / FILE
+  path.write_text(json.dumps(definition(tokenizer), indent=1), encoding="utf-8")
+
+
+def load(directory: str | Path) -> Tokenizer:
+  """Reads what `save` wrote. Raises `UserError` if it is not there."""
+  path = Path(directory) / FILE
+  if not path.is_file():
+    raise UserError(f"there is no tokenizer in {directory}: {FILE} is missing.")
+  return resolve.make("dlm_jax.data.tokenizers", json.loads(path.read_text(encoding="utf-8")))
+
+
+def refuse(characters: Iterable[str], alphabet: str, way_out: str) -> UserError:
+  """The error for characters that have no id."""
+  named = " ".join(repr(c) for c in sorted(set(characters)))
+  return UserError(f"the text has characters outside {alphabet}: {named}. {way_out}")

@@ -1,0 +1,181 @@
+"""Subwords, by the `tokenizers` library: from the hub, from a file, or trained on the corpus."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tokenizers
+
+from dlm_jax import resolve
+from dlm_jax.data.corpora.base import Corpus
+from dlm_jax.errors import UserError
+
+# What known tokenizers call their special symbols.
+_BOS = ("[CLS]", "<s>", "<|begin_of_text|>", "<|endoftext|>")
+_EOS = ("[SEP]", "</s>", "<|end_of_text|>", "<|endoftext|>")
+_PAD = ("[PAD]", "<pad>", "<|pad|>")
+# Of a tokenizer trained here.
+_TRAINED_SPECIAL = ["<|endoftext|>", "<|pad|>"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hf:
+  """One of the first three fields says where it comes from.
+
+  Attributes:
+    pretrained: a name on the hub, such as `gpt2` or `bert-base-uncased`.
+    file: a local tokenizer.json.
+    train_vocab_size: of a byte-level BPE that is trained on the train split.
+    bos, eos, pad, separator: symbols of the vocabulary that serve as such; None takes one of the
+      usual names if it is there, and for the separator the end symbol.
+    definition: the tokenizer.json itself, which `fit` finds out.
+  """
+
+  pretrained: str | None = None
+  file: str | None = None
+  train_vocab_size: int | None = None
+  bos: str | None = None
+  eos: str | None = None
+  pad: str | None = None
+  separator: str | None = None
+  definition: str | None = None
+
+  def __post_init__(self) -> None:
+    sources = (self.pretrained, self.file, self.train_vocab_size)
+    if sum(source is not None for source in sources) != 1:
+      raise UserError(
+        "the tokenizer hf needs exactly one of tokenizer.pretrained (a name on the hub), "
+        "tokenizer.file (a tokenizer.json) and tokenizer.train_vocab_size (a BPE trained on the "
+        f"corpus): got {sources}."
+      )
+    least = 256 + len(_TRAINED_SPECIAL)
+    if self.train_vocab_size is not None and self.train_vocab_size < least:
+      raise UserError(
+        f"tokenizer.train_vocab_size must be at least {least} (the bytes and {_TRAINED_SPECIAL}), "
+        f"got {self.train_vocab_size}."
+      )
+
+  @property
+  def version(self) -> str | None:
+    """The hash of a local file."""
+    return None if self.file is None else hashlib.sha256(_read(self.file).encode()).hexdigest()
+
+  @property
+  def vocab_size(self) -> int:
+    return self._tokenizer.get_vocab_size()
+
+  @property
+  def bos_id(self) -> int | None:
+    return self._find("bos", self.bos, _BOS)
+
+  @property
+  def eos_id(self) -> int | None:
+    return self._find("eos", self.eos, _EOS)
+
+  @property
+  def pad_id(self) -> int | None:
+    return self._find("pad", self.pad, _PAD)
+
+  @property
+  def separator_id(self) -> int | None:
+    return self.eos_id if self.separator is None else self._find("separator", self.separator, ())
+
+  def fit(self, corpus: Corpus) -> Self:
+    """With its definition: downloaded, read, or trained."""
+    if self.definition is not None:
+      return self
+    if self.train_vocab_size is not None:
+      definition = _train(corpus, self.train_vocab_size).to_str()
+    elif self.file is not None:
+      definition = _read(self.file)
+    else:
+      definition = _download(self.pretrained).to_str()
+    return replace(self, definition=definition)
+
+  def with_special(self, names: tuple[str, ...]) -> Self:
+    return self  # its vocabulary is what it is
+
+  def encode(self, text: str, strict: bool = True) -> np.ndarray:
+    """Ids without symbols around them; unknown characters are refused if `strict`."""
+    encoding = self._tokenizer.encode(text, add_special_tokens=False)
+    ids = np.array(encoding.ids, np.int32)
+    unknown = getattr(self._tokenizer.model, "unk_token", None)
+    if strict and unknown is not None and unknown in encoding.tokens:
+      pairs = zip(encoding.tokens, encoding.offsets, strict=True)
+      raise UserError(
+        "the tokenizer does not know "
+        f"{', '.join(repr(text[a:b]) for token, (a, b) in pairs if token == unknown)}: "
+        "leave it out of the text."
+      )
+    return ids
+
+  def decode(self, ids: np.ndarray) -> str:
+    return self._tokenizer.decode(np.asarray(ids).tolist(), skip_special_tokens=True)
+
+  def count_characters(self, ids: np.ndarray) -> int:
+    return len(self.decode(ids))
+
+  @cached_property
+  def _tokenizer(self) -> tokenizers.Tokenizer:
+    if self.definition is None:
+      raise UserError("the tokenizer hf has no definition yet: fit it to a corpus.")
+    try:
+      tokenizer = tokenizers.Tokenizer.from_str(self.definition)
+    except Exception as error:  # the library raises plain Exception
+      raise UserError(f"{self.file or 'the tokenizer'} is no tokenizer.json: {error}") from error
+    # Rows are the business of packing.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+  def _find(self, field: str, chosen: str | None, usual: tuple[str, ...]) -> int | None:
+    """The id of the symbol that is chosen, or else of the first usual one that is there."""
+    ids = (self._tokenizer.token_to_id(name) for name in ((chosen,) if chosen else usual))
+    found = next((i for i in ids if i is not None), None)
+    if chosen and found is None:
+      raise UserError(
+        f"tokenizer.{field} is {chosen!r}, which is no symbol of the tokenizer's vocabulary."
+      )
+    return found
+
+
+def make(**fields: Any) -> Hf:
+  return resolve.build(Hf, fields)
+
+
+def _train(corpus: Corpus, vocab_size: int) -> tokenizers.Tokenizer:
+  """A byte-level BPE as that of GPT-2, of the train split."""
+  tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+  tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+  tokenizer.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=vocab_size,
+    special_tokens=_TRAINED_SPECIAL,
+    initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+    show_progress=False,
+  )
+  tokenizer.train_from_iterator(corpus.documents("train"), trainer)
+  return tokenizer
+
+
+def _download(name: str) -> tokenizers.Tokenizer:
+  try:
+    return tokenizers.Tokenizer.from_pretrained(name)
+  except Exception as error:  # the library raises plain Exception
+    raise UserError(
+      f"the tokenizer {name!r} cannot be had from the hub ({error}): check its name and the "
+      "network, or set tokenizer.file to a tokenizer.json."
+    ) from error
+
+
+def _read(name: str) -> str:
+  path = Path(name).expanduser()
+  try:
+    return path.read_text(encoding="utf-8")
+  except OSError as error:
+    raise UserError(f"tokenizer.file {path} cannot be read: {error.strerror}.") from error
+  except UnicodeDecodeError as error:
+    raise UserError(f"tokenizer.file {path} is no tokenizer.json: it is not UTF-8.") from error

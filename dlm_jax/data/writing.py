@@ -1,0 +1,134 @@
+"""Writes the files of one split of a token store, and counts what goes into them."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from dlm_jax.data.encoding import Encoded, Encoder, encode, token_dtype
+from dlm_jax.data.packing import Packing
+from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Counts:
+  """Of a split.
+
+  Attributes:
+    rows: of `length` tokens.
+    tokens: in the rows, without padding: those that are scored.
+    characters: of the text in the rows, as the tokenizer decodes it.
+    documents: with any text in them.
+    truncated: documents that were cut off at the end of their row.
+  """
+
+  rows: int
+  tokens: int
+  characters: int
+  documents: int
+  truncated: int
+
+
+@dataclass(frozen=True)
+class Written:
+  """The counts of a split, and `{name: {dtype, bytes, sha256}}` of its files."""
+
+  counts: Counts
+  files: dict[str, dict[str, Any]]
+
+
+def write_split(
+  directory: Path,
+  split: str,
+  texts: Iterable[str],
+  length: int,
+  tokenizer: Tokenizer,
+  packer: Packing,
+  workers: int | None,
+) -> Written:
+  """Encodes, packs and writes the documents of a split.
+
+  Raises:
+    UserError: a document cannot be encoded or packed, or they give no row.
+  """
+  encoder = Encoder(tokenizer, length if packer.truncates else None)
+  tally = _Tally()
+  documents = tally.watch(encode(texts, encoder, workers))
+  tokens = _File(directory / f"{split}.tokens", token_dtype(tokenizer.vocab_size))
+  lengths = _File(directory / f"{split}.lengths", token_dtype(length + 1))
+  rows, scored = 0, 0
+  with tokens, lengths:
+    for packed in packer.pack(documents, length, tokenizer):
+      tokens.write(packed.tokens)
+      rows += len(packed.tokens)
+      if packed.lengths is None:
+        scored += packed.tokens.size
+      else:
+        lengths.write(packed.lengths)
+        scored += int(packed.lengths.sum())
+  if not rows:
+    raise UserError(
+      f"the {split} split has {tally.tokens} tokens in {tally.documents} documents, which do not "
+      f"fill one row of {length}: lower data.length, or give the split more text."
+    )
+  characters = tally.characters
+  if not lengths.size:
+    # Separators are text, unless they are special symbols; tokens at the end were dropped.
+    separators = tally.documents - 1
+    if separators:
+      characters += separators * tokenizer.count_characters(np.array([tokenizer.separator_id]))
+    kept = rows * (length - packer.overhead)
+    characters = round(characters * kept / (tally.tokens + separators))
+  counts = Counts(rows, scored, characters, tally.documents, tally.truncated)
+  return Written(counts, {f.path.name: f.entry for f in (tokens, lengths) if f.size})
+
+
+@dataclass
+class _Tally:
+  """Counts encoded documents as they pass."""
+
+  documents: int = 0
+  tokens: int = 0
+  characters: int = 0
+  truncated: int = 0
+
+  def watch(self, encoded: Iterable[Encoded]) -> Iterator[np.ndarray]:
+    for chunk in encoded:
+      self.documents += len(chunk.documents)
+      self.tokens += sum(map(len, chunk.documents))
+      self.characters += chunk.characters
+      self.truncated += chunk.truncated
+      yield from chunk.documents
+
+
+@dataclass
+class _File:
+  """An array on disk that grows, hashed as it is written; no file if nothing is."""
+
+  path: Path
+  dtype: np.dtype
+  size: int = 0
+  _sha256: Any = field(default_factory=hashlib.sha256)
+
+  def __enter__(self) -> Self:
+    self._file = self.path.open("wb")
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self._file.close()
+    if not self.size:
+      self.path.unlink()
+
+  def write(self, array: np.ndarray) -> None:
+    data = np.ascontiguousarray(array, self.dtype).data.cast("B")
+    self._file.write(data)
+    self._sha256.update(data)
+    self.size += len(data)
+
+  @property
+  def entry(self) -> dict[str, Any]:
+    return {"dtype": self.dtype.name, "bytes": self.size, "sha256": self._sha256.hexdigest()}

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from dlm_jax.data.tokenizers import text8
+from dlm_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+  ("text", "folded"),
+  [
+    ("The Cat, sat.", "the cat sat"),
+    ("in 1984", "in one nine eight four"),
+    ("a\n\n b\t-- c", "a b c"),
+    ("naïve café", "na ve caf"),
+    ("x2y", "x two y"),
+    ("\u212a2", "two"),  # the Kelvin sign is no k: Mahoney's script sees bytes
+    ("...", ""),
+  ],
+)
+def test_folds_as_mahoney(text, folded):
+  assert text8.fold(text) == folded.encode()
+  tokenizer = text8.make()
+  assert tokenizer.decode(tokenizer.encode(text, strict=False)) == folded
+
+
+def test_keeps_each_character_of_text8():
+  assert text8.fold(" anarchism originated ") == b" anarchism originated "
+
+
+def test_ids_are_the_space_and_then_the_letters():
+  tokenizer = text8.make()
+  assert tokenizer.vocab_size == 27
+  assert tokenizer.separator_id == 0
+  assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (None, None, None)
+  np.testing.assert_array_equal(tokenizer.encode(" az"), [0, 1, 26])
+
+
+def test_a_prompt_is_lowered_and_otherwise_refused():
+  tokenizer = text8.make()
+  assert tokenizer.decode(tokenizer.encode("The ")) == "the "
+  with pytest.raises(UserError, match=r"'!' '7'"):
+    tokenizer.encode("the 7!")
+
+
+def test_special_symbols_only_where_asked_for():
+  tokenizer = text8.make().with_special(("bos", "eos"))
+  assert (tokenizer.vocab_size, tokenizer.bos_id, tokenizer.eos_id) == (29, 27, 28)
+  assert tokenizer.pad_id is None
+  assert tokenizer.with_special(("bos", "pad")).special == ("bos", "eos", "pad")
+  with pytest.raises(UserError, match="special"):
+    text8.make(special=("mask",))
