@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +52,13 @@ def test_times_are_those_at_which_independent_positions_are_revealed():
     assert stats.kstest(fraction, stats.beta(LENGTH - i, i + 1).cdf).pvalue > 1e-3
   # The time, not the fraction, is what the network is given.
   assert np.abs(fractions - np.stack(times)).max() > 0.1
+
+
+def test_each_position_is_as_likely_to_be_next():
+  result = run(toy.absorbing_denoiser(JOINT), rows=2000, trajectory=True)
+  for before, after in itertools.pairwise(result.trajectory[:-1]):
+    revealed = np.argmax(before != after, axis=-1)
+    assert stats.chisquare(np.bincount(revealed, minlength=LENGTH)).pvalue > 1e-3
 
 
 def test_only_where_tokens_are_revealed():
