@@ -142,7 +142,8 @@ class Experiment:
   def abstract_state(self) -> state.TrainState:
     """Shapes, dtypes and shardings of the train state."""
     shapes = jax.eval_shape(self.init_state)
-    layout = shardings(shapes, transformer.SHARDING_RULES, self.mesh)
+    rules = (*transformer.SHARDING_RULES, *optimizer.SHARDING_RULES)
+    layout = shardings(shapes, rules, self.mesh)
     return jax.tree.map(
       lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
     )

@@ -1,4 +1,4 @@
-"""Schedules: exact derivatives, exact inverses, safe ends. New schedules are found by themselves."""
+"""Schedules: exact derivatives and inverses, safe ends. New ones are found by themselves."""
 
 import jax
 import jax.numpy as jnp

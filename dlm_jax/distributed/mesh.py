@@ -1,4 +1,4 @@
-"""The device mesh: axes `data` (batch), `fsdp` (batch and parameters) and `tensor` (heads, hidden)."""
+"""The device mesh: axes `data` (batch), `fsdp` (batch and parameters), `tensor` (heads, hidden)."""
 
 import math
 from collections.abc import Mapping

@@ -7,12 +7,16 @@ from typing import Any
 
 import jax
 import optax
+from jax.sharding import PartitionSpec
 from optax.contrib import MuonDimensionNumbers, muon
 
-from dlm_jax.distributed.sharding import path_name
+from dlm_jax.distributed.sharding import Rules, path_name
 from dlm_jax.errors import UserError, nearest
 
 MatrixAxes = Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]]
+
+# The optimizer's own arrays, which follow no parameter: Muon's Newton-Schulz coefficients.
+SHARDING_RULES: Rules = ((r"ns_coeffs$", PartitionSpec()),)
 
 CHOICES = {"name": ("adamw", "muon"), "decay": ("constant", "cosine", "linear")}
 
@@ -28,8 +32,8 @@ class OptimizerConfig:
     matrix_learning_rate: peak for the matrices under Muon; updates are scaled to the size that
       Adam's have (root mean square 0.2), so that both rates live on one scale.
     warmup_steps: linear from 0.
-    decay: after the warmup: `constant`, or `cosine` or `linear` down to `final_fraction` of the peak
-      at the last step of training.
+    decay: after the warmup: `constant`, or `cosine` or `linear` down to `final_fraction` of the
+      peak at the last step of training.
     beta1, beta2, epsilon: of Adam.
     momentum: of Muon (Nesterov).
     weight_decay: decoupled, on matrices and embeddings; norms and biases have none.
@@ -102,29 +106,28 @@ def make(config: OptimizerConfig, steps: int, axes: MatrixAxes) -> optax.Gradien
     steps: length of the run, where the decay ends.
     axes: the network's table of hidden matrices, for Muon.
   """
-  rate = learning_rate(config, config.learning_rate, steps)
   clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
+  adam = optax.adamw(
+    learning_rate(config, config.learning_rate, steps),
+    b1=config.beta1,
+    b2=config.beta2,
+    eps=config.epsilon,
+    weight_decay=config.weight_decay,
+    mask=decayed,
+  )
   if config.name == "adamw":
-    update = optax.adamw(
-      rate,
-      b1=config.beta1,
-      b2=config.beta2,
-      eps=config.epsilon,
-      weight_decay=config.weight_decay,
-      mask=decayed,
-    )
-  else:
-    update = muon(
-      learning_rate(config, config.matrix_learning_rate, steps),
-      beta=config.momentum,
-      weight_decay=config.weight_decay,
-      weight_decay_mask=decayed,
-      adam_b1=config.beta1,
-      adam_b2=config.beta2,
-      eps=config.epsilon,
-      adam_weight_decay=config.weight_decay,
-      adam_learning_rate=rate,
-      muon_weight_dimension_numbers=lambda params: matrices(params, axes),
-      consistent_rms=0.2,
-    )
-  return optax.chain(clip, update)
+    return optax.chain(clip, adam)
+  matrix = muon(
+    learning_rate(config, config.matrix_learning_rate, steps),
+    beta=config.momentum,
+    weight_decay=config.weight_decay,
+    muon_weight_dimension_numbers=lambda params: matrices(params, axes),
+    consistent_rms=0.2,
+  )
+
+  # Muon's own branch for all else makes Nesterov steps and decays norms and biases: ours is Adam.
+  def kinds(params: Any) -> Any:
+    found = matrices(params, axes)
+    return jax.tree.map(lambda _, m: "adam" if m is None else "matrix", params, found)
+
+  return optax.chain(clip, optax.partition({"matrix": matrix, "adam": adam}, kinds))

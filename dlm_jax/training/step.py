@@ -37,7 +37,7 @@ def make_step(
 
   Args:
     process, network, optimizer, times: what is trained, and how.
-    seed: all draws of a step are a function of (seed, step), and those of a row of (seed, step, row).
+    seed: all draws of a step are a function of (seed, step), those of a row of (seed, step, row).
     head: how the head is applied.
     accumulate: micro-batches a step; divides B.
     ema_decay: of the average of the parameters.
@@ -60,7 +60,7 @@ def make_step(
     else:
       parts = jax.tree.map(lambda a: _micro_batches(a, accumulate), rows)
       loss, overflow, gradients = _accumulate(gradient, state.params, parts, scored)
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     ok = jnp.isfinite(loss) & jnp.isfinite(norm)
     state = apply_gradients(state, gradients, ok, optimizer, ema_decay)
     metrics = {
