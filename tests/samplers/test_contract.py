@@ -19,6 +19,7 @@ DENOISE = toy.absorbing_denoiser(JOINT)
 STEPS = 6
 SHAPE = (5, JOINT.length)
 GIVEN = np.random.default_rng(0).random(SHAPE) < 0.4
+GIVEN[:2, 0] = True
 # What is given is never changed, whatever it is: the first of each row is the mask itself.
 TOKENS = np.broadcast_to(np.where(np.arange(SHAPE[1]) == 0, PROCESS.mask_id, 1), SHAPE)
 KNOWN = {"tokens": TOKENS.astype(np.int32), "given": GIVEN}
