@@ -88,7 +88,7 @@ def test_errors_of_the_source(tmp_path):
     hf_dataset.make(files={"train": path}, held_out=2, validation="dev")
   with pytest.raises(UserError, match="there is no file"):
     list(hf_dataset.make(files={"train": path + "x"}).documents("train"))
-  with pytest.raises(UserError, match="'no' of .*cannot be loaded"):
+  with pytest.raises(UserError, match=r"'no' of .*cannot be loaded"):
     list(hf_dataset.make(files={"train": path}, test="no").documents("test"))
   (tmp_path / "a.csv").write_text("text\n")
   with pytest.raises(UserError, match=r"corpus\.files are \.csv"):

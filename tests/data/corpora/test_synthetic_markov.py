@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 from math import log
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_entropies_are_those_of_enumerated_windows():
 def test_the_text_has_the_entropy_rate():
   (text,) = CORPUS.documents("train")
   assert len(text) == 200_000
-  pairs = Counter(zip(text, text[1:], strict=False))
+  pairs = Counter(pairwise(text))
   firsts = Counter(text[:-1])
   empirical = -sum(n * log(n / firsts[a]) for (a, _), n in pairs.items()) / (len(text) - 1)
   # The standard error of the mean of 200,000 surprises of about 1 nat is 0.002.

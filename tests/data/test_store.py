@@ -1,0 +1,332 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import ml_collections
+import numpy as np
+import pytest
+
+from dlm_jax.data import store as stores
+from dlm_jax.data import writing
+from dlm_jax.errors import UserError
+
+
+def _config(tmp_path, **fields):
+  config = {
+    "corpus": {"name": "text_files", "paths": str(tmp_path / "text.txt")},
+    "tokenizer": {"name": "text8"},
+    "packing": "stream",
+    "length": 16,
+    "directory": str(tmp_path / "data"),
+  }
+  return {**config, **fields}
+
+
+@pytest.fixture(autouse=True)
+def _text(tmp_path):
+  texts = (f"document {i} " + "and more" * (i % 5) for i in range(400))
+  (tmp_path / "text.txt").write_text("\n\n".join(texts))
+
+
+def _markov(tmp_path, characters=100, **fields):
+  """A store of one document of so many letters a split."""
+  names = ("train_characters", "validation_characters", "test_characters")
+  corpus = {"name": "synthetic_markov", **dict.fromkeys(names, characters)}
+  return _config(tmp_path, corpus=corpus, **fields)
+
+
+def _text_of(store, split="train"):
+  return store.tokenizer.decode(store.rows(split)[:]["tokens"].ravel())
+
+
+class TestPrepare:
+  def test_holds_the_text_of_the_corpus(self, tmp_path):
+    store = stores.prepare(_markov(tmp_path, 100, length=16))
+    (text,) = stores.resolve.make(
+      "dlm_jax.data.corpora", {"name": "synthetic_markov", "train_characters": 100}
+    ).documents("train")
+    assert _text_of(store) == text[:96]
+    assert store.num_rows("train") == 6
+    assert store.splits == ("train", "validation", "test")
+
+  def test_rows(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    rows = store.rows("train")
+    assert len(rows) == store.num_rows("train")
+    assert rows.tokens.dtype == np.uint8
+    row, some = rows[3], rows[np.array([3, 0, 3])]
+    assert row.keys() == {"tokens"}
+    assert row["tokens"].dtype == np.int32
+    assert row["tokens"].shape == (16,)
+    np.testing.assert_array_equal(some["tokens"][2], row["tokens"])
+    np.testing.assert_array_equal(rows[2:5]["tokens"][1], row["tokens"])
+
+  def test_padded_rows_say_what_is_given(self, tmp_path):
+    (tmp_path / "text.txt").write_text("abcd\n\nab\n\nabcdefgh")
+    corpus = {"name": "text_files", "paths": [str(tmp_path / "text.txt")]}
+    corpus |= {"validation": 0, "test": 0}
+    store = stores.prepare(_config(tmp_path, corpus=corpus, packing="padded", length=4))
+    rows = store.rows("train")[:]
+    pad = store.tokenizer.pad_id
+    assert rows["tokens"].tolist() == [[1, 2, 3, 4], [1, 2, pad, pad], [1, 2, 3, 4]]
+    assert rows["given"].tolist() == [[False] * 4, [False, False, True, True], [False] * 4]
+    assert store.rows("train")[1]["given"].tolist() == [False, False, True, True]
+    counts = store.manifest["splits"]["train"]
+    assert counts == {
+      "rows": 3,
+      "tokens": 10,
+      "characters": 10,
+      "documents": 3,
+      "truncated": 1,
+    }
+
+  def test_takes_a_config_dict_and_back_from_json(self, tmp_path):
+    config = ml_collections.ConfigDict(_config(tmp_path))
+    store = stores.prepare(config)
+    again = stores.prepare(ml_collections.ConfigDict(json.loads(config.to_json())))
+    assert again.directory == store.directory
+
+  def test_a_complete_store_is_reused(self, tmp_path, capsys, monkeypatch):
+    store = stores.prepare(_config(tmp_path))
+    assert "reusing" not in capsys.readouterr().out
+    monkeypatch.setattr(writing, "write_split", None)
+    assert stores.prepare(_config(tmp_path)).hash == store.hash
+    assert f"reusing the prepared data in {store.directory}" in capsys.readouterr().out
+
+  def test_explicit_defaults_and_workers_are_no_change(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    corpus = {**_config(tmp_path)["corpus"], "document": "blank_lines"}
+    assert stores.prepare(_config(tmp_path, corpus=corpus, workers=1)).directory == store.directory
+
+  @pytest.mark.parametrize(
+    "change",
+    [
+      {"length": 17},
+      {"packing": "wrapped"},
+      {"tokenizer": {"name": "byte"}},
+      {"tokenizer": {"name": "text8", "special": ("pad",)}},
+      {"corpus": {"validation": 0.2}},
+    ],
+  )
+  def test_another_config_is_another_store(self, tmp_path, change):
+    config = _config(tmp_path)
+    store = stores.prepare(config)
+    if "corpus" in change:
+      change = {"corpus": {**config["corpus"], **change["corpus"]}}
+    other = stores.prepare({**config, **change})
+    assert other.directory != store.directory
+    assert other.hash != store.hash
+
+  def test_another_text_is_another_store(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    with (tmp_path / "text.txt").open("a") as file:
+      file.write(" some words")
+    other = stores.prepare(_config(tmp_path))
+    assert other.directory != store.directory
+    assert other.hash != store.hash
+
+  def test_the_hash_is_of_the_content_and_not_of_where_it_comes_from(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    (tmp_path / "text.txt").rename(tmp_path / "moved.txt")
+    corpus = {"name": "text_files", "paths": str(tmp_path / "moved.txt")}
+    moved = stores.prepare(_config(tmp_path, corpus=corpus))
+    assert moved.directory != store.directory
+    assert moved.hash == store.hash
+
+  def test_the_number_of_workers_changes_no_byte(self, tmp_path, monkeypatch):
+    monkeypatch.setattr("dlm_jax.data.encoding._CHUNK", 500)
+    one = stores.prepare(_config(tmp_path, workers=1, directory=str(tmp_path / "one")))
+    two = stores.prepare(_config(tmp_path, workers=2, directory=str(tmp_path / "two")))
+    assert one.directory.name == two.directory.name
+    assert one.manifest == two.manifest
+    two.verify()
+
+  def test_the_dtype_fits_the_vocabulary(self, tmp_path):
+    config = _config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 300})
+    store = stores.prepare(config)
+    tokens = store.rows("train").tokens
+    assert tokens.dtype == np.uint16
+    assert tokens.max() < store.tokenizer.vocab_size == 300
+    assert "document" in _text_of(store)
+
+  @pytest.mark.parametrize("name", ["character", "byte"])
+  def test_the_tokenizer_comes_with_the_store(self, tmp_path, name):
+    store = stores.prepare(_config(tmp_path, tokenizer={"name": name}))
+    opened = stores.open_store(store.directory)
+    assert opened.tokenizer == store.tokenizer
+    assert opened.hash == store.hash
+    assert "document" in _text_of(opened)
+
+
+class TestCharacters:
+  """Bits a character are only right if these are."""
+
+  def test_a_symbol_is_a_character(self, tmp_path):
+    assert stores.prepare(_config(tmp_path)).characters_per_token("train") == 1.0
+
+  def test_begin_and_end_are_none(self, tmp_path):
+    store = stores.prepare(_config(tmp_path, packing="wrapped", length=10))
+    assert store.characters_per_token("train") == pytest.approx(8 / 10)
+
+  def test_of_bytes(self, tmp_path):
+    (tmp_path / "text.txt").write_text("\n\n".join(["éé"] * 400))
+    corpus = {**_config(tmp_path)["corpus"], "validation": 0, "test": 0}
+    store = stores.prepare(_config(tmp_path, corpus=corpus, tokenizer={"name": "byte"}, length=5))
+    # Of two characters in four bytes, and a newline.
+    assert store.characters_per_token("train") == pytest.approx(3 / 5, rel=1e-3)
+    assert len(_text_of(store)) == store.manifest["splits"]["train"]["characters"]
+
+  def test_of_subwords_and_special_separators(self, tmp_path):
+    store = stores.prepare(_config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 300}))
+    counts = store.manifest["splits"]["train"]
+    assert counts["characters"] == pytest.approx(len(_text_of(store)), abs=20)
+    assert store.characters_per_token("train") == counts["characters"] / counts["tokens"]
+
+
+class TestDamage:
+  def test_a_file_of_another_size(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    path = store.directory / "validation.tokens"
+    with path.open("r+b") as file:
+      file.truncate(path.stat().st_size - 1)
+    with pytest.raises(UserError, match=r"damaged: validation\.tokens has .*Delete it"):
+      stores.prepare(_config(tmp_path))
+    path.unlink()
+    with pytest.raises(UserError, match=r"validation\.tokens is missing"):
+      stores.open_store(store.directory)
+
+  def test_a_changed_byte(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    store.verify()
+    with (store.directory / "train.tokens").open("r+b") as file:
+      file.write(b"\x1a\x1a\x1a")
+    with pytest.raises(UserError, match=r"damaged: the hash of train\.tokens"):
+      stores.open_store(store.directory).verify()
+
+  def test_a_manifest_that_is_not_there_or_not_readable(self, tmp_path):
+    with pytest.raises(UserError, match=r"no prepared data in .*dlm_jax\.prepare"):
+      stores.open_store(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match=r"damaged: manifest\.json is not JSON"):
+      stores.open_store(tmp_path)
+
+  def test_another_format(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    path = store.directory / "manifest.json"
+    path.write_text(json.dumps({**store.manifest, "format": 0}))
+    with pytest.raises(UserError, match="has format 0"):
+      stores.open_store(store.directory)
+
+
+class TestInterrupted:
+  def test_an_error_leaves_nothing_and_a_second_run_succeeds(self, tmp_path, monkeypatch):
+    real, calls = writing.write_split, []
+
+    def fail(*arguments):
+      calls.append(arguments)
+      if len(calls) == 3:
+        raise KeyboardInterrupt
+      return real(*arguments)
+
+    monkeypatch.setattr(writing, "write_split", fail)
+    with pytest.raises(KeyboardInterrupt):
+      stores.prepare(_config(tmp_path))
+    assert list((tmp_path / "data").iterdir()) == []
+    stores.prepare(_config(tmp_path)).verify()
+
+  def test_a_killed_run_reads_as_nothing_and_a_second_run_succeeds(self, tmp_path):
+    config = _config(tmp_path)
+    script = f"""
+      import os, signal
+      from dlm_jax.data import store, writing
+      real = writing.write_split
+      def killed(directory, split, *rest):
+        if split == "test":
+          os.kill(os.getpid(), signal.SIGKILL)
+        return real(directory, split, *rest)
+      writing.write_split = killed
+      store.prepare({config!r})
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=os.getcwd())
+    assert run.returncode == -signal.SIGKILL
+    (partial,) = (tmp_path / "data").iterdir()
+    assert (partial / "train.tokens").exists()
+    with pytest.raises(UserError, match="no prepared data"):
+      stores.open_store(partial)
+    store = stores.prepare(config)
+    store.verify()
+    # What the killed run left is gone.
+    assert list((tmp_path / "data").iterdir()) == [store.directory]
+
+  def test_a_run_under_way_elsewhere_is_left_alone(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    store.directory.rename(tmp_path / "away")
+    prefix = f".{store.directory.name}.{stores.socket.gethostname()}."
+    running = tmp_path / "data" / f"{prefix}{os.getppid()}"
+    running.mkdir()
+    stores.prepare(_config(tmp_path))
+    assert running.exists()
+
+  def test_the_faster_of_two_runs_wins(self, tmp_path, monkeypatch):
+    real = writing.write_split
+    config = _config(tmp_path)
+    elsewhere = stores.prepare({**config, "directory": str(tmp_path / "elsewhere")})
+
+    def overtaken(*arguments):
+      target = tmp_path / "data" / elsewhere.directory.name
+      if not target.exists():
+        elsewhere.directory.rename(target)
+      return real(*arguments)
+
+    monkeypatch.setattr(writing, "write_split", overtaken)
+    store = stores.prepare(config)
+    store.verify()
+    assert list((tmp_path / "data").iterdir()) == [store.directory]
+
+
+class TestErrors:
+  def test_a_split_that_fills_no_row(self, tmp_path):
+    with pytest.raises(UserError, match=r"train split has 10 tokens.*one row of 16.*data\.length"):
+      stores.prepare(_markov(tmp_path, 10))
+    (tmp_path / "text.txt").write_text("some words in one document")
+    with pytest.raises(UserError, match="split has 0 tokens in 0 documents"):
+      stores.prepare(_config(tmp_path))
+    assert list((tmp_path / "data").iterdir()) == []
+
+  @pytest.mark.parametrize(
+    ("change", "match"),
+    [
+      ({"lenght": 3}, "no field 'lenght': did you mean 'length'"),
+      ({"packing": "streem"}, "did you mean 'stream'"),
+      ({"corpus": {"name": "stdlib_doc"}}, "did you mean 'stdlib_docs'"),
+      ({"corpus": {"name": "text_files", "path": "x"}}, "did you mean 'paths'"),
+      ({"tokenizer": {"name": "text9"}}, "did you mean 'text8'"),
+      ({"tokenizer": {}}, "has no 'name'"),
+      ({"length": 0}, r"data\.length must be above 0"),
+      ({"length": 2, "packing": "wrapped"}, r"data\.length must be above 2"),
+      ({"workers": 0}, r"data\.workers must be at least 1"),
+    ],
+  )
+  def test_of_the_config(self, tmp_path, change, match):
+    with pytest.raises(UserError, match=match):
+      stores.prepare({**_config(tmp_path), **change})
+    assert not (tmp_path / "data").exists()
+
+  def test_a_packing_that_the_tokenizer_cannot_serve(self, tmp_path):
+    definition = stores.prepare(
+      _config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 270})
+    ).tokenizer.definition
+    path = tmp_path / "tokenizer.json"
+    path.write_text(definition.replace("<|pad|>", "<|not|>"))
+    config = _config(tmp_path, tokenizer={"name": "hf", "file": str(path)}, packing="padded")
+    with pytest.raises(UserError, match=r"packing 'padded' needs a pad symbol.*tokenizer\.pad"):
+      stores.prepare(config)
+
+  def test_an_unknown_split(self, tmp_path):
+    store = stores.prepare(_config(tmp_path))
+    for call in (store.rows, store.num_rows, store.characters_per_token):
+      with pytest.raises(UserError, match="no split 'tset': did you mean 'test'"):
+        call("tset")
