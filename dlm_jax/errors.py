@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
+from absl import flags, logging
+
 
 class UserError(ValueError):
   """A mistake in the input: the message names the thing, the value and the way out."""
@@ -18,9 +20,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def report_user_errors(
   main: Callable[[list[str]], int | None],
 ) -> Callable[[list[str]], int | None]:
-  """Wraps a command's `main` so that a `UserError` ends it with one sentence and exit code 2."""
+  """Wraps a command's `main` so that a `UserError` ends it with one sentence and exit code 2.
+
+  Libraries are heard from warnings on, unless `--verbosity` asks for more.
+  """
 
   def wrapped(argv: list[str]) -> int | None:
+    if not flags.FLAGS["verbosity"].present:
+      logging.set_verbosity(logging.WARNING)
     try:
       return main(argv)
     except UserError as error:

@@ -1,6 +1,5 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -191,7 +190,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
 
 
 def check_batches(experiment: Experiment) -> None:
-  """Raises `UserError` unless the batches of a training run fit the mesh and the head its length."""
+  """Raises `UserError` unless batches fit the mesh, and the head's chunks the length."""
   training, shards = experiment.training, batch_shards(experiment.mesh)
   sizes = {
     "training.batch_size / training.accumulate": training.batch_size // training.accumulate,

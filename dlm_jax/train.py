@@ -8,8 +8,8 @@ resumes. It ends with exit code 0 when complete, 75 when SIGTERM or Ctrl-C stopp
 (start it again to resume), 2 when the input was wrong.
 """
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import ml_collections
@@ -20,7 +20,7 @@ from ml_collections import config_flags
 from dlm_jax import experiment as experiments
 from dlm_jax import resolve
 from dlm_jax.data.batches import Batches
-from dlm_jax.errors import report_user_errors
+from dlm_jax.errors import UserError, report_user_errors
 from dlm_jax.evaluation import likelihood, plots
 from dlm_jax.experiment import Experiment
 from dlm_jax.networks import transformer
@@ -34,11 +34,6 @@ from dlm_jax.training.state import TrainState
 from dlm_jax.training.step import make_step
 from dlm_jax.training.throughput import Meter, peak_flops
 from dlm_jax.training.workdir import Workdir, git_revision, open_workdir
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Directory of the run: checkpoints, metrics, config. Resumed if it exists."
-)
 
 
 def train(config: ml_collections.ConfigDict, directory: str) -> int:
@@ -138,10 +133,13 @@ def _batches(experiment: Experiment) -> Batches:
   )
 
 
-def _validation(experiment: Experiment):
-  """The validation bound of some parameters as metrics, on the same rows, times and noise always."""
+def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
+  """The validation bound of parameters as metrics, always on the same rows, times and noise."""
   store, evaluation = experiment.store, experiment.evaluation
-  tokens, given = rows_of(store, "validation", evaluation.rows)
+  total = store.num_rows("validation")
+  rows = store.rows("validation")[
+    np.linspace(0, total - 1, min(evaluation.rows, total)).astype(int)
+  ]
   evaluate = likelihood.evaluator(
     experiment.process,
     experiment.denoiser,
@@ -152,8 +150,8 @@ def _validation(experiment: Experiment):
   )
   per_token = store.characters_per_token("validation")
 
-  def validate(params) -> dict[str, float]:
-    bound = evaluate(params, tokens, given)
+  def validate(params: Any) -> dict[str, float]:
+    bound = evaluate(params, rows["tokens"], rows.get("given"))
     return {
       "validation_bound": bound.nats_per_token,
       "validation_standard_error": bound.standard_error,
@@ -161,14 +159,6 @@ def _validation(experiment: Experiment):
     }
 
   return validate
-
-
-def rows_of(store, split: str, most: int) -> tuple[np.ndarray, np.ndarray | None]:
-  """At most `most` rows of a split, evenly spread over it: tokens `[N, L]` and given or None."""
-  source, total = store.rows(split), store.num_rows(split)
-  rows = [source[i] for i in np.linspace(0, total - 1, min(most, total)).astype(int)]
-  tokens = np.stack([row["tokens"] for row in rows])
-  return tokens, np.stack([row["given"] for row in rows]) if "given" in rows[0] else None
 
 
 def _meter(experiment: Experiment) -> Meter:
@@ -182,13 +172,23 @@ def _meter(experiment: Experiment) -> Meter:
   )
 
 
-@report_user_errors
+def define_flags() -> None:
+  config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
+  flags.DEFINE_string(
+    "workdir",
+    None,
+    "Directory of the run: checkpoints, metrics, config. Resumed if it is there.",
+    required=True,
+  )
+  flags.mark_flag_as_required("config")
+
+
 def main(argv: list[str]) -> int:
   if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}.")
-  return train(_CONFIG.value, str(Path(_WORKDIR.value)))
+    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
+  return train(flags.FLAGS.config, flags.FLAGS.workdir)
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
-  sys.exit(app.run(main))
+  define_flags()
+  app.run(report_user_errors(main))
