@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  the backend without a display has to be chosen first
+from matplotlib.figure import Figure
 
 
 def loss_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
@@ -17,8 +14,12 @@ def loss_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
     rows: of `metrics.jsonl`.
     path: PNG to write.
   """
-  figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-  curves = {"loss": ("training loss", "-", 1.0), "validation_bound": ("validation bound", "o-", 2.0)}
+  figure = Figure(figsize=(7, 4), layout="constrained")
+  axes = figure.subplots()
+  curves = {
+    "loss": ("training loss", "-", 1.0),
+    "validation_bound": ("validation bound", "o-", 2.0),
+  }
   for name, (label, style, width) in curves.items():
     points = [(row["step"], row[name] / math.log(2)) for row in rows if name in row]
     if points:
@@ -27,4 +28,3 @@ def loss_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
   axes.grid(alpha=0.3)
   axes.legend()
   figure.savefig(path, dpi=120)
-  plt.close(figure)

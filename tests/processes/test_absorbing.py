@@ -88,7 +88,7 @@ def test_many_step_bound_approaches_the_entropy_from_above():
 
 
 def test_discrete_weight_is_the_papers():
-  """T expm1(gamma_t - gamma_s) alpha_s with gamma = log SNR (MD4), and 1/t for the linear schedule."""
+  """T expm1(gamma_t - gamma_s) alpha_s with gamma = log SNR (MD4), and 1/t for linear alpha."""
   steps, schedule = 10, schedules.make({"name": "cosine"})
   process = absorbing.make(vocab_size=3, timesteps=steps, schedule={"name": "cosine"})
   t = jnp.asarray([0.25, 0.7])
