@@ -32,8 +32,11 @@ class Batches:
   Attributes:
     source: the rows of a split.
     batch_size: B, rows of the global batch.
-    seed: of the order of the rows.
+    seed: of the order of the rows, 32 bits.
     process_index, process_count: which share.
+
+  Raises:
+    UserError: the processes do not divide the batch, or the seed is out of range.
   """
 
   source: Rows
@@ -44,6 +47,8 @@ class Batches:
 
   def __post_init__(self) -> None:
     _check_share(self.batch_size, self.process_index, self.process_count)
+    if not 0 <= self.seed < 2**32:
+      raise UserError(f"the seed must lie in 0..{2**32 - 1}, got {self.seed}.")
 
   def __call__(self, step: int) -> Batch:
     share = self.batch_size // self.process_count

@@ -16,7 +16,7 @@ from dlm_jax.data.tokenizers.base import Tokenizer
 # Characters that go to a worker at once.
 _CHUNK = 1 << 20
 # Up to so many chunks, starting processes takes longer than it saves.
-_FEW = 8
+_FEW = 32
 # Beyond so many, reading the corpus is the bottleneck.
 _MOST_WORKERS = 16
 

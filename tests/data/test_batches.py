@@ -97,6 +97,9 @@ def test_errors():
       next(in_order(_rows(9), size, process_count=processes))
   with pytest.raises(UserError, match=r"process 2 is none of 0\.\.1"):
     Batches(_rows(9), 4, 0, 2, 2)
+  for seed in (-1, 2**32):
+    with pytest.raises(UserError, match=f"seed must lie in .*got {seed}"):
+      Batches(_rows(9), 4, seed)
 
 
 def test_importing_starts_no_backend():

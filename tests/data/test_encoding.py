@@ -52,7 +52,7 @@ def test_few_texts_start_no_process(monkeypatch):
 
 
 def test_many_texts_start_processes(monkeypatch):
-  monkeypatch.setattr(encoding, "_CHUNK", 20)
+  monkeypatch.setattr(encoding, "_CHUNK", 10)
   monkeypatch.setattr(encoding, "ProcessPoolExecutor", None)
   with pytest.raises(TypeError):
     _encoded(TEXTS, Encoder(text8.make()), None)

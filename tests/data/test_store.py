@@ -83,6 +83,24 @@ class TestPrepare:
       "truncated": 1,
     }
 
+  def test_files(self, tmp_path):
+    splits = ("train", "validation", "test")
+    always = {"manifest.json", "tokenizer.json", *(f"{split}.tokens" for split in splits)}
+    stream = stores.prepare(_config(tmp_path)).directory
+    assert {path.name for path in stream.iterdir()} == always
+    padded = stores.prepare(_config(tmp_path, packing="padded")).directory
+    lengths = {f"{split}.lengths" for split in splits}
+    assert {path.name for path in padded.iterdir()} == always | lengths
+
+  def test_another_tokenizer_file_is_another_store(self, tmp_path):
+    trained = stores.prepare(_config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 270}))
+    path = tmp_path / "tokenizer.json"
+    config = _config(tmp_path, tokenizer={"name": "hf", "file": str(path)})
+    path.write_text(trained.tokenizer.definition)
+    store = stores.prepare(config)
+    path.write_text(trained.tokenizer.definition + "\n")
+    assert stores.prepare(config).directory != store.directory
+
   def test_takes_a_config_dict_and_back_from_json(self, tmp_path):
     config = ml_collections.ConfigDict(_config(tmp_path))
     store = stores.prepare(config)

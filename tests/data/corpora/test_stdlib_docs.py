@@ -50,6 +50,11 @@ def test_no_paragraph_is_there_twice():
   assert len(set(paragraphs)) > 0.999 * len(paragraphs)
 
 
+def test_the_order_is_not_that_of_the_disk():
+  modules = [s for s, _ in stdlib_docs._documents() if not s.startswith("topic ")]
+  assert modules == sorted(modules)
+
+
 def test_holds_out_whole_modules_and_topics():
   sources = {}
   splits = {}

@@ -10,7 +10,7 @@ CORPUS = synthetic_markov.make(train_characters=2000)
 
 @pytest.fixture
 def wordpiece(tmp_path):
-  """A local tokenizer.json in the manner of BERT, which would cut off and pad."""
+  """A local tokenizer.json in the manner of BERT, which would cut off, pad and add symbols."""
   vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat"]
   model = tokenizers.models.WordPiece({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]")
   tokenizer = tokenizers.Tokenizer(model)
@@ -18,6 +18,7 @@ def wordpiece(tmp_path):
   tokenizer.normalizer = tokenizers.normalizers.BertNormalizer()
   tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
   tokenizer.decoder = tokenizers.decoders.WordPiece()
+  tokenizer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
   tokenizer.enable_truncation(2)
   tokenizer.enable_padding(length=8)
   path = tmp_path / "wordpiece.json"
