@@ -8,13 +8,15 @@ error, and writes them with everything they depend on to W/evaluations/.
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from dlm_jax import experiment as experiments
@@ -55,13 +57,17 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
   store = experiment.store
+  batch_size = settings.batch_size
+  if batch_size is None:
+    batch_size = experiment.evaluation.batch_size
   score = likelihood.evaluator(
     experiment.process,
     experiment.denoiser,
-    batch_size=settings.batch_size or experiment.evaluation.batch_size,
+    batch_size=batch_size,
     samples=settings.samples,
     seed=settings.seed,
     mesh=experiment.mesh,
+    watch=_progress,
   )
   rows = store.rows(settings.split)[:]
   with jax.set_mesh(experiment.mesh):
@@ -76,6 +82,13 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     path.parent.mkdir(exist_ok=True)
     workdirs.write_json(path, record)
   return record
+
+
+def _progress(batches: Iterable[int]) -> Iterable[int]:
+  """Shows on a terminal how far the evaluation has come."""
+  console = Console(stderr=True)
+  shown = console.is_terminal and jax.process_index() == 0
+  return track(batches, "evaluating", console=console, transient=True, disable=not shown)
 
 
 def results(bound: likelihood.Bound, characters_per_token: float) -> dict[str, dict[str, float]]:
@@ -125,6 +138,7 @@ def table(record: dict[str, Any]) -> Table:
 
 
 def define_flags() -> None:
+  flags.FLAGS.set_default("verbosity", logging.WARNING)
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_string("split", "test", "Split of the data: train, validation or test.")
   flags.DEFINE_integer(

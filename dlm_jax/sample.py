@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from rich.console import Console
 
 from dlm_jax import experiment as experiments
@@ -239,6 +239,7 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn, steps: 
 
 
 def define_flags() -> None:
+  flags.FLAGS.set_default("verbosity", logging.WARNING)
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("num", 8, "Sequences to draw.")
   flags.DEFINE_integer(

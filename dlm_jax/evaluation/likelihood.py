@@ -1,7 +1,7 @@
 """The bound on -log p of held-out sequences, by Monte Carlo over times and noise."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,7 @@ def evaluator(
   seed: int = 0,
   times: Times = TIMES,
   mesh: Mesh | None = None,
+  watch: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Evaluate:
   """Returns `evaluate(params, tokens, given=None) -> Bound`, compiled once.
 
@@ -96,6 +97,7 @@ def evaluator(
     seed: of times and noise.
     times: how times are drawn. Only `epsilon` 0 gives a true bound.
     mesh: what rows are spread over; None for one device.
+    watch: wraps the loop over batches, such as `rich.progress.track`.
 
   Raises:
     UserError: from this function or `evaluate`: `samples` or `batch_size` is below 1, there are
@@ -108,32 +110,33 @@ def evaluator(
     batch_size = -(-batch_size // batch_shards(mesh)) * batch_shards(mesh)
 
   def row_nats(
-    params: Any, key: Array, rows: Array, x: Array, t: Array, weight: Array, given: Array
+    params: Any, sample: Array, rows: Array, x: Array, given: Array, t: Array, weight: Array
   ) -> Array:
+    key = jax.random.fold_in(jax.random.key(seed), sample)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     return weight * jnp.sum(process.nelbo(keys, denoiser(params), x, t, given), axis=-1)
 
   jitted = jax.jit(row_nats, out_shardings=None if mesh is None else replicated(mesh))
 
   def evaluate(params: Any, tokens: Any, given: Any = None) -> Bound:
-    num_rows, length = tokens.shape
+    num_rows = len(tokens)
     if num_rows < 2:
       raise UserError(f"a bound with a standard error needs at least 2 sequences, got {num_rows}.")
-    key = jax.random.key(seed)
-    t, weight = _times(times, jax.random.fold_in(key, 0), num_rows, samples, process)
-    nats = np.zeros((samples, num_rows))
-    scored = np.zeros(num_rows)
-    for start in range(0, num_rows, batch_size):
+    time_key = jax.random.fold_in(jax.random.key(seed), 0)
+    t, weight = _times(times, time_key, num_rows, samples, process)
+    nats, scored = np.zeros((samples, num_rows)), np.zeros(num_rows)
+    for start in watch(range(0, num_rows, batch_size)):
       rows = np.arange(start, min(start + batch_size, num_rows))
       part = slice(start, start + len(rows))
-      given_rows = np.zeros((len(rows), length), bool) if given is None else given[part]
-      scored[part] = np.sum(~np.asarray(given_rows, bool), axis=-1)
-      fixed = (rows, np.asarray(tokens[part], np.int32))
+      x = np.asarray(tokens[part], np.int32)
+      known = np.zeros(x.shape, bool) if given is None else np.asarray(given[part], bool)
+      scored[part] = np.sum(~known, axis=-1)
+      batch = [_place(array, batch_size, mesh) for array in (rows, x, known)]
+      drawn = []
       for k in range(samples):
-        batch = (*fixed, t[k, part], weight[k, part], given_rows)
-        batch = [_place(_pad(a, batch_size), mesh) for a in batch]
-        sample_key = jax.random.fold_in(key, k + 1)
-        nats[k, part] = np.asarray(jitted(params, sample_key, *batch))[: len(rows)]
+        timed = [_place(array[k, part], batch_size, mesh) for array in (t, weight)]
+        drawn.append(jitted(params, k + 1, *batch, *timed))
+      nats[:, part] = np.stack(drawn)[:, : len(rows)]
     return summarize(nats + process.constants() * scored, scored)
 
   return evaluate
@@ -173,13 +176,12 @@ def _times(
   return t, weight
 
 
-def _pad(array: np.ndarray, rows: int) -> np.ndarray:
-  """`array` with copies of its last row up to `rows` rows: compiled shapes stay the same."""
-  return np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)])
+def _place(array: np.ndarray, rows: int, mesh: Mesh | None) -> Array:
+  """The batch on its devices, each process laying down its own part.
 
-
-def _place(array: np.ndarray, mesh: Mesh | None) -> Array:
-  """A global array of which each process lays down the rows that its devices hold."""
+  Copies of the last row fill it up to `rows` rows, so that shapes, once compiled, stay the same.
+  """
+  array = np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)])
   if mesh is None:
     return jnp.asarray(array)
   return jax.make_array_from_callback(array.shape, batch_sharding(mesh), lambda i: array[i])
