@@ -3,7 +3,15 @@
 import os
 from pathlib import Path
 
+# Eight devices share few cores here: a collective may have to wait for its turn far longer than
+# XLA's default of 40 s, after which it ends the process.
+FLAGS = (
+  "--xla_force_host_platform_device_count=8",
+  "--xla_cpu_collective_call_warn_stuck_timeout_seconds=300",
+  "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+)
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = " ".join(FLAGS)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / ".cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"

@@ -259,13 +259,14 @@ def fingerprint(state: PyTree) -> dict[str, int]:
   mixing is a bijection of the element, so that a change of one element is always seen. Shapes and
   dtypes are not part of it.
   """
-  return {name: int(value) for name, value in jax.device_get(_hashes(_flatten(state))).items()}
+  return _hashes(_flatten(state))
 
 
-def _hashes(leaves: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+def _hashes(leaves: Mapping[str, jax.Array]) -> dict[str, int]:
   # One small program per leaf rather than a large one: leaves can live on different devices, and
-  # the parameters, their averages and their moments share programs.
-  return {name: _hash(leaf) for name, leaf in leaves.items()}
+  # the parameters, their averages and their moments share programs. Each is waited for: a crowd of
+  # programs with collectives starves the few threads of a host that plays many devices.
+  return {name: int(_hash(leaf)) for name, leaf in leaves.items()}
 
 
 @jax.jit
@@ -306,9 +307,9 @@ def _payload(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe(leaves: Mapping[str, jax.Array]) -> dict[str, dict[str, Any]]:
-  values = jax.device_get(_hashes(leaves))
+  values = _hashes(leaves)
   return {
-    name: {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "fingerprint": int(values[name])}
+    name: {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "fingerprint": values[name]}
     for name, leaf in leaves.items()
   }
 
@@ -409,8 +410,8 @@ def _read(
   except Exception as error:  # Orbax and TensorStore raise whatever their parsers raise
     problem = f"its arrays are unreadable ({_one_line(error)})"
   _raise_together(problem)
-  values = jax.device_get(_hashes(leaves))
-  altered = [name for name in wanted if int(values[name]) != saved[name]["fingerprint"]]
+  values = _hashes(leaves)
+  altered = [name for name in wanted if values[name] != saved[name]["fingerprint"]]
   if altered:
     raise _Damaged(f"the bits of {_listed(altered)} are not those that were saved")
   treedef = jax.tree.structure(abstract_state)
