@@ -5,6 +5,7 @@ already bound, so that a test can pass an exact posterior and a sampler a guided
 
   denoise(z, t) -> output                 what the output means is the process's business
   denoise.cross_entropy(z, t, targets, where, forbidden) -> [B, L]    optional, see `cross_entropy`
+  denoise.score(z, t, score, operands, where) -> [B, L]               optional, see `score_outputs`
 """
 
 from collections.abc import Callable
@@ -118,3 +119,22 @@ def cross_entropy(
   log_p = process.log_probs(denoise(z, t), z, t)
   picked = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
   return jnp.where(where, -picked, 0.0)
+
+
+def score_outputs(
+  denoise: Denoise,
+  z: Array,
+  t: Array,
+  score: Callable[..., Array],
+  operands: tuple[Array, ...],
+  where: Array,
+) -> Array:
+  """`score(output, *operands)` `[B, L]` at the positions `where`, 0 elsewhere.
+
+  `score` takes `[..., V]` and, for each operand, `[...]`, and treats every position by itself. So a
+  denoiser that can apply its head to some positions at a time offers a method
+  `score(z, t, score, operands, where)`, which must equal this function.
+  """
+  if hasattr(denoise, "score"):
+    return denoise.score(z, t, score, operands, where)
+  return jnp.where(where, score(denoise(z, t), *operands), 0.0)

@@ -1,6 +1,8 @@
 """The network with its parameters bound: the callable that processes and samplers are given."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -29,7 +31,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Denoiser:
-  """`denoise(z, t) -> logits`, with `denoise.cross_entropy` for losses that save memory."""
+  """`denoise(z, t) -> logits`, with `cross_entropy` and `score` for losses that save memory."""
 
   network: Transformer
   params: Any
@@ -44,23 +46,35 @@ class Denoiser:
     self, z: Array, t: Array, targets: Array, where: Array, forbidden: int | None
   ) -> Array:
     """See `processes.base.cross_entropy`."""
+    hidden, head = self._halves(z, t)
+    return self._economical(losses.cross_entropy, losses.gathered_cross_entropy)(
+      hidden, head, targets, where, forbidden=forbidden
+    )
+
+  def score(
+    self,
+    z: Array,
+    t: Array,
+    score: Callable[..., Array],
+    operands: tuple[Array, ...],
+    where: Array,
+  ) -> Array:
+    """See `processes.base.score_outputs`."""
+    hidden, head = self._halves(z, t)
+    return self._economical(losses.score_positions, losses.score_gathered)(
+      hidden, head, score, operands, where
+    )
+
+  def _halves(self, z: Array, t: Array) -> tuple[Array, losses.Head]:
+    """The hidden states `[B, L, D]` and the head, which maps some of them to logits."""
     variables = {"params": self.params}
     hidden = self.network.apply(variables, z, t, self.dropout_keys, method="hidden")
+    return hidden, lambda h: self.network.apply(variables, h, method="head")
 
-    def head(h: Array) -> Array:
-      return self.network.apply(variables, h, method="head")
-
+  def _economical(self, plain: Callable, gathered: Callable) -> Callable[..., Array]:
+    """One of the two ways to apply the head, with the settings of `Head`."""
     if self.head.capacity == 0.0:
-      return losses.cross_entropy(
-        hidden, head, targets, where, forbidden=forbidden, chunks=self.head.chunks
-      )
-    return losses.gathered_cross_entropy(
-      hidden,
-      head,
-      targets,
-      where,
-      forbidden=forbidden,
-      chunks=self.head.chunks,
-      capacity=self.head.capacity,
-      groups=self.head.groups,
+      return partial(plain, chunks=self.head.chunks)
+    return partial(
+      gathered, chunks=self.head.chunks, capacity=self.head.capacity, groups=self.head.groups
     )

@@ -1,7 +1,10 @@
 """Every process, found by itself, passes the same proofs.
 
-A new process adds its exact denoiser to `ORACLES` and nothing else.
+A new process adds its exact denoiser to `ORACLES` and nothing else. What it can be beside its
+defaults is in `VARIANTS`.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +17,27 @@ from dlm_jax.processes.times import Times
 from tests import toy
 
 PACKAGE = "dlm_jax.processes"
-ORACLES = {"absorbing": toy.absorbing_denoiser}
+ORACLES = {
+  "absorbing": toy.absorbing_denoiser,
+  "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
+  "uniform": toy.mixture_denoiser,
+}
+# By a name of their own: the process, its fields and its exact denoiser.
+VARIANTS = {
+  "half_hybrid": ("hybrid", {"p_u": 0.5}, partial(toy.mixture_denoiser, uniform_fraction=0.5)),
+}
 JOINT = toy.joint()
 ROWS = 1 << 16
 
 
 def make(name, **fields):
-  return resolve.module(PACKAGE, name).make(vocab_size=JOINT.vocab_size, **fields)
+  module, own, _ = VARIANTS.get(name, (name, {}, None))
+  return resolve.module(PACKAGE, module).make(vocab_size=JOINT.vocab_size, **own, **fields)
+
+
+def oracle(name):
+  """The exact denoiser of the toy joint."""
+  return VARIANTS[name][2](JOINT) if name in VARIANTS else ORACLES[name](JOINT)
 
 
 def bound_draws(process, denoise, seed=0):
@@ -36,7 +53,7 @@ def standard_error(draws):
   return draws.std() / np.sqrt(len(draws))
 
 
-@pytest.fixture(params=resolve.names(PACKAGE))
+@pytest.fixture(params=[*resolve.names(PACKAGE), *VARIANTS])
 def name(request):
   return request.param
 
@@ -47,13 +64,15 @@ def test_every_process_has_an_oracle():
 
 def test_bound_of_the_exact_denoiser_is_the_entropy(name):
   process = make(name)
-  nats = bound_draws(process, ORACLES[name](JOINT))
-  assert standard_error(nats) < 0.02
+  nats = bound_draws(process, oracle(name))
+  # Of 3.1 nats. Integrands have a heavy tail at small times: what is known by quadrature is proved
+  # to more digits beside each process.
+  assert standard_error(nats) < 0.06
   assert abs(nats.mean() - JOINT.entropy) < 4 * standard_error(nats)
 
 
 def test_bound_of_another_denoiser_is_larger(name):
-  process, exact = make(name), ORACLES[name](JOINT)
+  process, exact = make(name), oracle(name)
   # The same data, times and noise: the difference is known far better than either bound.
   excess = bound_draws(process, toy.wrong_denoiser(exact)) - bound_draws(process, exact)
   assert excess.mean() > 4 * standard_error(excess)
@@ -79,7 +98,7 @@ def test_log_probs_are_normalised(name):
 
 
 def test_given_positions_are_never_noised_scored_or_changed(name):
-  process, denoise = make(name), ORACLES[name](JOINT)
+  process, denoise = make(name), oracle(name)
   x, rows = JOINT.draw(0, 256), 256
   given = np.random.default_rng(0).random(x.shape) < 0.5
   key, t = jax.random.key(0), jnp.ones(rows)
@@ -93,7 +112,7 @@ def test_given_positions_are_never_noised_scored_or_changed(name):
 
 
 def test_gradients_are_finite_at_both_ends(name):
-  process, exact = make(name), ORACLES[name](JOINT)
+  process, exact = make(name), oracle(name)
   x = JOINT.draw(0, 8)
   for t in (0.0, 1e-7, 1.0):
 
