@@ -92,16 +92,20 @@ def mixture_denoiser(
   joint: Joint,
   uniform_fraction: float = 1.0,
   noise: Callable[[Array], Array] = lambda t: t,
+  given: np.ndarray | None = None,
 ) -> Callable[[Array, Array], Array]:
   """The exact denoiser of noise that is uniform with some probability and the mask V otherwise:
   log p(x_i | z without position i), `[B, L, V]`.
 
   Not p(x_i | z): q(z_s | z_t, x) is linear-fractional in x, and its mean over p(x_i | z) is had by
-  putting the leave-one-out posterior in the place of x.
+  putting the leave-one-out posterior in the place of x. Positions `given` bool `[L]` are known to be
+  no noise.
   """
+  certain = np.zeros(joint.length, bool) if given is None else given
 
   def denoise(z: Array, t: Array) -> Array:
-    likelihood = _likelihood(joint, z, noise(t)[:, None, None], uniform_fraction)
+    noised = jnp.where(certain, 0.0, noise(t)[:, None, None])
+    likelihood = _likelihood(joint, z, noised, uniform_fraction)
     symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
     probs = jnp.asarray(joint.probs, jnp.float32)
     outputs = []

@@ -2,7 +2,8 @@
 
 D3PM uniform (Austin et al. 2021), UDLM (Schiff et al. 2024), Duo (Sahoo et al. 2025). A token may
 change at any time and more than once, so that a mistake can be undone. Nothing in z says which
-tokens are noise: give the network the time (`network.time_conditioned`).
+tokens are noise: give the network the time (`network.time_conditioned`). It takes the tokens of a
+prompt, too, for ones that may be noise, although they are never changed.
 """
 
 from dataclasses import dataclass
