@@ -16,6 +16,7 @@ from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.distributed.sharding import shardings
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import transformer
+from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
 from dlm_jax.training import checkpoint, optimizer, state, workdir
@@ -129,7 +130,8 @@ class Experiment:
 
   def denoiser(self, params: Any) -> Denoiser:
     """The network with `params` bound, without dropout and with the whole head."""
-    return Denoiser(self.network, params, Head(chunks=self.training.head_chunks))
+    head = Head(chunks=self.training.head_chunks)
+    return Denoiser(self.network, params, head, visibility=base.visibility(self.process))
 
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""

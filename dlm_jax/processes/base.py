@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from dlm_jax.schedules import Schedule
+from dlm_jax.visibility import FULL, Visibility
 
 Array = jax.Array
 Denoise = Callable[..., Any]
@@ -62,6 +63,11 @@ class Process(Protocol):
     self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
   ) -> Array:
     """Draws z_s ~ p(z_s | z_t)."""
+
+
+def visibility(process: Process) -> Visibility:
+  """Which position must see which in the network of `process`: all see all unless it says else."""
+  return getattr(process, "visibility", FULL)
 
 
 def row_keys(key: Array, rows: int) -> Array:

@@ -11,13 +11,22 @@ ALLOWED = {
   "errors": set(),
   "resolve": {"errors"},
   "schedules": {"errors", "resolve"},
+  "visibility": set(),
   "distributed": {"errors"},
-  "processes": {"errors", "resolve", "schedules"},
-  "networks": {"errors", "resolve", "distributed"},
-  "samplers": {"errors", "resolve", "processes", "schedules"},
+  "processes": {"errors", "resolve", "schedules", "visibility"},
+  "networks": {"errors", "resolve", "distributed", "visibility"},
+  "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
   "data": {"errors", "resolve", "distributed"},
   "evaluation": {"errors", "resolve", "processes", "samplers", "distributed", "schedules"},
-  "training": {"errors", "resolve", "processes", "networks", "distributed", "schedules"},
+  "training": {
+    "errors",
+    "resolve",
+    "processes",
+    "networks",
+    "distributed",
+    "schedules",
+    "visibility",
+  },
 }
 ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment"}
 # Libraries that one place alone may know.

@@ -19,6 +19,7 @@ from tests import toy
 PACKAGE = "dlm_jax.processes"
 ORACLES = {
   "absorbing": toy.absorbing_denoiser,
+  "autoregressive": toy.autoregressive_denoiser,
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
   "uniform": toy.mixture_denoiser,
 }
