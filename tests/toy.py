@@ -225,7 +225,7 @@ def block_denoiser(joint: Joint, size: int) -> Callable[..., Array]:
 
 
 def _log_marginals(joint: Joint, agrees: Array) -> Array:
-  """log of the share of each symbol at i, `[B, L, V]`, among the sequences n where `agrees` [B, n, i]."""
+  """log of the share of each symbol at i, `[B, L, V]`, in the sequences that `agrees` [B, n, L]."""
   symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
   weights = agrees * jnp.asarray(joint.probs, jnp.float32)[:, None]
   return jnp.log(jnp.einsum("bnl,nlv->blv", weights, symbols))

@@ -7,9 +7,9 @@
 | blocks     | XLA, in pieces     | XLA, in pieces     | splash, the mask in tiles  |
 | cached     | XLA                | XLA                | XLA                        |
 
-No array of the size of all pairs of the 2 L tokens of block diffusion is held anywhere: cuDNN has no
-kernel for that pattern, so that XLA works on one piece of the queries and the keys it can see at a
-time; splash skips the tiles of the mask that are empty and stores each kind of tile once.
+No array of the size of all pairs of the 2 L tokens of block diffusion is held anywhere: cuDNN has
+no kernel for that pattern, so that XLA works on one piece of the queries and the keys it can see at
+a time; splash skips the tiles of the mask that are empty and stores each kind of tile once.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ from dlm_jax.visibility import FULL, Blocks, Causal, Full, Visibility
 Array = jax.Array
 
 IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
-# Into how many pieces the queries of block diffusion are cut: scores of 1/8 of them exist at a time.
+# Into how many pieces the queries of block diffusion are cut: scores exist for one at a time.
 PIECES = 8
 
 

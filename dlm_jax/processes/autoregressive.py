@@ -1,8 +1,8 @@
 """Autoregression: each token is predicted from those before it, on the backbone of all the others.
 
-The control of every comparison. Seen as a noise process (Austin et al. 2021, section 4.1) the row is
-masked from its right end, in order; one network evaluation with a causal mask gives the terms of the
-chain rule -log p(x) = -sum_i log p(x_i | x_<i) at once. So the likelihood is exact, not a bound.
+The control of every comparison. Seen as a noise process (Austin et al. 2021, section 4.1) the row
+is masked from its right end, in order; one network evaluation with a causal mask gives the terms of
+the chain rule -log p(x) = -sum_i log p(x_i | x_<i) at once. So the likelihood is exact, no bound.
 """
 
 from dataclasses import dataclass

@@ -38,8 +38,8 @@ def narrow(
 ) -> Any:
   """The network's output, sharpened: what `process.reverse` draws from.
 
-  Unchanged at temperature 1, top_p 1 and top_k 0; otherwise filtered log-probabilities `[B, L, V]`, which a
-  process reads as it does an output, because normalising them again changes nothing.
+  Unchanged at temperature 1, top_p 1 and top_k 0; otherwise filtered log-probabilities `[B, L, V]`,
+  which a process reads as it does an output, because normalising them again changes nothing.
   """
   if temperature == 1.0 and top_p == 1.0 and top_k == 0:
     return output

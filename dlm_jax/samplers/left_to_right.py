@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from dlm_jax.errors import UserError
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base, filtering, sequential
-from dlm_jax.visibility import Causal
 
 Array = jax.Array
 
@@ -51,7 +50,7 @@ def sample(
   del cache
   base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
   filtering.check_top_k(top_k)
-  require_causal(process, "left_to_right")
+  sequential.require(process, "left_to_right")
   if grid != "uniform":
     raise UserError(f"the sampler 'left_to_right' has no times and takes no grid, got {grid!r}.")
   sequential.check_order(given, 1, "left_to_right")
@@ -90,12 +89,3 @@ def sample(
   if trajectory:
     frames = jnp.where((jnp.arange(length + 1) <= i)[:, None, None], frames, z)
   return base.SampleResult(z, nfe, frames)
-
-
-def require_causal(process: Process, sampler: str) -> None:
-  """Raises `UserError` for a process that does not predict each token from those before it."""
-  if not isinstance(getattr(process, "visibility", None), Causal):
-    raise UserError(
-      f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: it needs "
-      "one that predicts each token from those before it: autoregressive."
-    )

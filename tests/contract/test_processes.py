@@ -20,11 +20,14 @@ PACKAGE = "dlm_jax.processes"
 ORACLES = {
   "absorbing": toy.absorbing_denoiser,
   "autoregressive": toy.autoregressive_denoiser,
+  "block": partial(toy.block_denoiser, size=4),
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
   "uniform": toy.mixture_denoiser,
 }
 # By a name of their own: the process, its fields and its exact denoiser.
 VARIANTS = {
+  "token_blocks": ("block", {"block_size": 1}, partial(toy.block_denoiser, size=1)),
+  "uneven_blocks": ("block", {"block_size": 2}, partial(toy.block_denoiser, size=2)),
   "half_hybrid": ("hybrid", {"p_u": 0.5}, partial(toy.mixture_denoiser, uniform_fraction=0.5)),
 }
 JOINT = toy.joint()

@@ -8,9 +8,9 @@ import pytest
 from dlm_jax import experiment as experiments
 from dlm_jax.processes import autoregressive
 from dlm_jax.training.denoiser import Denoiser, Head
-from tests import toy
-from tests.networks.test_transformer import random_params
+from tests import tiny, toy
 from tests.networks.test_transformer import network as small_network
+from tests.networks.test_transformer import random_params
 
 JOINT = toy.joint(length=4)
 EXACT = toy.autoregressive_denoiser(JOINT)
@@ -89,8 +89,6 @@ def test_one_token_is_revealed_in_each_of_l_steps(length):
 
 
 def test_the_experiment_binds_the_visibility(tmp_path):
-  from tests import tiny
-
   config = tiny.config(tmp_path, process={"name": "autoregressive"})
   experiment = experiments.build(config)
   assert experiment.denoiser(None).visibility == experiment.process.visibility
