@@ -13,6 +13,8 @@ LINEAR = {"name": "linear"}
 CASES = {
   "uniform": {"name": "uniform", "schedule": LINEAR},
   "hybrid": {"name": "hybrid", "schedule": LINEAR, "p_u": 0.1},
+  "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
+  "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
 }
 INFILL = "ab____ba"
 

@@ -98,8 +98,8 @@ def mixture_denoiser(
   log p(x_i | z without position i), `[B, L, V]`.
 
   Not p(x_i | z): q(z_s | z_t, x) is linear-fractional in x, and its mean over p(x_i | z) is had by
-  putting the leave-one-out posterior in the place of x. Positions `given` bool `[L]` are known to be
-  no noise.
+  putting the leave-one-out posterior in the place of x. Positions `given` bool `[L]` are known not
+  to be noise.
   """
   certain = np.zeros(joint.length, bool) if given is None else given
 
@@ -129,6 +129,26 @@ def full_posterior(
     weights = likelihood.prod(-1) * jnp.asarray(joint.probs, jnp.float32)
     p = jnp.einsum("bn,nlv->blv", weights, symbols)
     return jnp.log(p / p.sum(-1, keepdims=True))
+
+  return denoise
+
+
+def score_denoiser(joint: Joint) -> Callable[[Array, Array], Array]:
+  """The exact output of score entropy under absorbing noise: log p(x_i | unmasked) + log V."""
+  exact = absorbing_denoiser(joint)
+  return lambda z, t: jax.nn.log_softmax(exact(z, t)) + np.log(joint.vocab_size)
+
+
+def uniform_score_denoiser(
+  joint: Joint, noise: Callable[[Array], Array], given: np.ndarray | None = None
+) -> Callable[[Array, Array], Array]:
+  """The exact log-scores under uniform noise: log q(y at i, rest of z) - log q(z), `[B, L, V]`."""
+  exact = mixture_denoiser(joint, 1.0, noise, given)
+
+  def denoise(z: Array, t: Array) -> Array:
+    noised = noise(t)[:, None, None]
+    log_q = jnp.log((1.0 - noised) * jnp.exp(exact(z, t)) + noised / joint.vocab_size)
+    return log_q - jnp.take_along_axis(log_q, z[..., None], axis=-1)
 
   return denoise
 

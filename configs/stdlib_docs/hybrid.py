@@ -1,6 +1,6 @@
 """Hybrid diffusion (GIDD) on the embedded corpus: a tenth of the noise is random tokens.
 
-python -m dlm_jax.train --config=configs/stdlib_docs/hybrid.py --workdir=runs/stdlib_docs-hybrid
+python -m dlm_jax.train --config=configs/stdlib_docs/hybrid.py --workdir=runs/hybrid
 """
 
 from ml_collections import ConfigDict

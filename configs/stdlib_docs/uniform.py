@@ -1,6 +1,6 @@
 """Uniform diffusion (UDLM, Duo) on the embedded corpus: the masked run with another noise.
 
-python -m dlm_jax.train --config=configs/stdlib_docs/uniform.py --workdir=runs/stdlib_docs-uniform
+python -m dlm_jax.train --config=configs/stdlib_docs/uniform.py --workdir=runs/uniform
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Hybrid diffusion (GIDD) on text8: a tenth of the noise is random tokens.
 
-python -m dlm_jax.train --config=configs/text8/hybrid.py --workdir=runs/text8-hybrid
+python -m dlm_jax.train --config=configs/text8/hybrid.py --workdir=runs/hybrid
 """
 
 from ml_collections import ConfigDict

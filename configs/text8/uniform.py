@@ -1,6 +1,6 @@
 """Uniform diffusion (UDLM, Duo) on text8: the masked run with another noise.
 
-python -m dlm_jax.train --config=configs/text8/uniform.py --workdir=runs/text8-uniform
+python -m dlm_jax.train --config=configs/text8/uniform.py --workdir=runs/uniform
 """
 
 from ml_collections import ConfigDict

@@ -13,6 +13,7 @@ import pytest
 
 from dlm_jax import resolve
 from dlm_jax.errors import UserError
+from dlm_jax.processes import score_entropy
 from dlm_jax.processes.times import Times
 from tests import toy
 
@@ -20,11 +21,18 @@ PACKAGE = "dlm_jax.processes"
 ORACLES = {
   "absorbing": toy.absorbing_denoiser,
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
+  "score_entropy": toy.score_denoiser,
   "uniform": toy.mixture_denoiser,
 }
+GEOMETRIC_UNIFORM = score_entropy.make(vocab_size=3, noise="uniform")
 # By a name of their own: the process, its fields and its exact denoiser.
 VARIANTS = {
   "half_hybrid": ("hybrid", {"p_u": 0.5}, partial(toy.mixture_denoiser, uniform_fraction=0.5)),
+  "score_entropy_uniform": (
+    "score_entropy",
+    {"noise": "uniform"},
+    partial(toy.uniform_score_denoiser, noise=GEOMETRIC_UNIFORM.noise),
+  ),
 }
 JOINT = toy.joint()
 ROWS = 1 << 16

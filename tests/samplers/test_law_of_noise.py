@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax.processes import hybrid, uniform
+from dlm_jax.processes import hybrid, score_entropy, uniform
 from dlm_jax.samplers import ancestral
 from tests import toy
 
@@ -27,10 +27,20 @@ def mixture(process):
   return process, partial(toy.mixture_denoiser, JOINT, process.uniform_fraction, process.noise)
 
 
+def uniform_score(process):
+  return process, partial(toy.uniform_score_denoiser, JOINT, process.noise)
+
+
+def masked_score(given):
+  return toy.score_denoiser(JOINT)
+
+
 CASES = {
   "uniform": mixture(uniform.make(vocab_size=V)),
   "uniform_cosine": mixture(uniform.make(vocab_size=V, schedule={"name": "cosine"})),
   "hybrid": mixture(hybrid.make(vocab_size=V, p_u=0.2)),
+  "score_entropy": (score_entropy.make(vocab_size=V), masked_score),
+  "score_entropy_uniform": uniform_score(score_entropy.make(vocab_size=V, noise="uniform")),
 }
 
 
