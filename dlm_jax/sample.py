@@ -27,6 +27,7 @@ from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError, report_user_errors
 from dlm_jax.evaluation import rendering, reports
+from dlm_jax.samplers import base as samplers
 from dlm_jax.samplers import filtering, grids
 from dlm_jax.samplers.base import SampleResult
 from dlm_jax.training import workdir as workdirs
@@ -43,6 +44,7 @@ class Settings:
     num: sequences.
     steps: of the sampler, see `samplers.ancestral` and `samplers.first_hitting`.
     sampler: name of a module in `samplers`.
+    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05`.
     prompt: text that every sequence begins with.
     infill: text in which each underscore is one unknown token.
     top_p: nucleus filtering of the prediction; 1 is none.
@@ -61,6 +63,7 @@ class Settings:
   num: int = 8
   steps: int = 64
   sampler: str = "ancestral"
+  sampler_settings: str = ""
   prompt: str | None = None
   infill: str | None = None
   top_p: float = 1.0
@@ -81,6 +84,7 @@ class Settings:
     if self.prompt is not None and self.infill is not None:
       raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
     resolve.module("dlm_jax.samplers", self.sampler, entry="sample")
+    samplers.own_settings(self.sampler, self.sampler_settings)
     grids.check(self.grid)
     filtering.check(self.temperature, self.top_p)
     if self.output is not None and not Path(self.output).absolute().parent.is_dir():
@@ -198,6 +202,7 @@ def _loop(
       top_p=settings.top_p,
       cache=not experiment.network.config.time_conditioned,
       trajectory=settings.trajectory,
+      **samplers.own_settings(settings.sampler, settings.sampler_settings),
     )
 
   return jax.jit(sample, out_shardings=replicated(experiment.mesh))
@@ -250,6 +255,9 @@ def define_flags() -> None:
   )
   known = ", ".join(resolve.names("dlm_jax.samplers", entry="sample"))
   flags.DEFINE_string("sampler", "ancestral", f"How the noise is reversed: {known}.")
+  flags.DEFINE_string(
+    "sampler_settings", "", "What only this sampler takes, such as strategy=loop,eta=0.05."
+  )
   flags.DEFINE_string("prompt", None, "Text that every sequence begins with.")
   flags.DEFINE_string("infill", None, "Text in which each underscore is one unknown token.")
   flags.DEFINE_float("top_p", 1.0, "Nucleus filtering: probability that is kept, in (0, 1].")

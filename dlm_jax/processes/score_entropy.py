@@ -46,7 +46,7 @@ class AbsorbingScore(Mixture):
 
   def masked(self, t: Array) -> Array:
     """The fraction of tokens masked at time t."""
-    return self.noise(t)
+    return self.noised(t)
 
   def time_of_masked(self, masked: Array) -> Array:
     """The time at which the fraction `masked` of the tokens is masked."""
@@ -56,7 +56,7 @@ class AbsorbingScore(Mixture):
 
   def weight(self, t: Array) -> Array:
     """-alpha' / (1 - alpha), the rate times the ratio of a score to a probability."""
-    return self.rate(t) * jnp.maximum(self.alpha(t), TINY) / jnp.maximum(self.noise(t), TINY)
+    return self.rate(t) * jnp.maximum(self.alpha(t), TINY) / jnp.maximum(self.noised(t), TINY)
 
   def log_probs(self, output: Array, z: Array, t: Array) -> Array:
     """Scores normalised over the tokens; an unmasked position is certain of itself."""
@@ -139,7 +139,7 @@ class UniformScore(Mixture):
   def _ends(self) -> tuple[Array, Array]:
     return self.schedule.alpha(jnp.float32(0.0)), jnp.float32(0.0)
 
-  def noise(self, t: Array) -> Array:
+  def noised(self, t: Array) -> Array:
     one_minus = self.schedule.one_minus_alpha
     start = one_minus(jnp.float32(0.0))
     return (one_minus(t) - start) / (1.0 - start)
@@ -147,7 +147,7 @@ class UniformScore(Mixture):
   def log_probs(self, output: Array, z: Array, t: Array) -> Array:
     """log p(x_i | z without z_i): the scores are alpha p + (1 - alpha) / V up to a factor."""
     scores = jax.nn.softmax(self._log_scores(output, z))
-    uniform = self.noise(base.per_position(t))[..., None] / self.vocab_size
+    uniform = self.noised(base.per_position(t))[..., None] / self.vocab_size
     p = jnp.maximum(scores - uniform, 0.0)  # negative where no prediction has these scores
     total = p.sum(axis=-1, keepdims=True)
     return jnp.log(jnp.where(total > 0, p / jnp.maximum(total, TINY), scores))
@@ -155,7 +155,7 @@ class UniformScore(Mixture):
   def output_of(self, log_probs: Array, z: Array, t: Array) -> Array:
     """The output that stands for a prediction."""
     t = base.per_position(t)[..., None]
-    log_q = jnp.log(self.alpha(t) * jnp.exp(log_probs) + self.noise(t) / self.vocab_size)
+    log_q = jnp.log(self.alpha(t) * jnp.exp(log_probs) + self.noised(t) / self.vocab_size)
     return log_q - jnp.take_along_axis(log_q, z[..., None], axis=-1)
 
   def nelbo(
@@ -166,7 +166,7 @@ class UniformScore(Mixture):
     z = self.corrupt(key, x, t, given)
     where = jnp.ones(x.shape, bool) if given is None else ~given
     t_BL = jnp.broadcast_to(base.per_position(t), x.shape)
-    ratio = self.noise(t_BL) / (self.noise(t_BL) + self.vocab_size * self.alpha(t_BL))
+    ratio = self.noised(t_BL) / (self.noised(t_BL) + self.vocab_size * self.alpha(t_BL))
     entropy = base.score_outputs(denoise, z, t, self._entropy, (x, z, ratio), where)
     return self.rate(t_BL) / self.vocab_size * entropy
 

@@ -31,7 +31,7 @@ VARIANTS = {
   "score_entropy_uniform": (
     "score_entropy",
     {"noise": "uniform"},
-    partial(toy.uniform_score_denoiser, noise=GEOMETRIC_UNIFORM.noise),
+    partial(toy.uniform_score_denoiser, noise=GEOMETRIC_UNIFORM.noised),
   ),
 }
 JOINT = toy.joint()

@@ -35,12 +35,12 @@ def noise_matrix(process):
   """t -> q(z_t | x) of one position, `[V, states]`."""
   pi = process.prior_prob(jnp.arange(process.num_embeddings))
   kept = jnp.eye(V, process.num_embeddings)
-  return lambda t: process.alpha(t) * kept + process.noise(t) * pi
+  return lambda t: process.alpha(t) * kept + process.noised(t) * pi
 
 
 @pytest.mark.parametrize(
   "process, exact",
-  [(MASKS, toy.score_denoiser(JOINT)), (TOKENS, toy.uniform_score_denoiser(JOINT, TOKENS.noise))],
+  [(MASKS, toy.score_denoiser(JOINT)), (TOKENS, toy.uniform_score_denoiser(JOINT, TOKENS.noised))],
   ids=["absorbing", "uniform"],
 )
 def test_bound_of_the_exact_scores_is_the_entropy(process, exact):
