@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags, logging
+from absl import flags
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from dlm_jax import commands
 from dlm_jax import experiment as experiments
-from dlm_jax.errors import UserError, report_user_errors
 from dlm_jax.evaluation import likelihood, reports
 from dlm_jax.training import workdir as workdirs
 
@@ -61,7 +61,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   if batch_size is None:
     batch_size = experiment.evaluation.batch_size
   score = likelihood.evaluator(
-    experiment.process,
+    experiment.evaluation_process,
     experiment.denoiser,
     batch_size=batch_size,
     samples=settings.samples,
@@ -138,7 +138,6 @@ def table(record: dict[str, Any]) -> Table:
 
 
 def define_flags() -> None:
-  flags.FLAGS.set_default("verbosity", logging.WARNING)
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_string("split", "test", "Split of the data: train, validation or test.")
   flags.DEFINE_integer(
@@ -150,9 +149,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("seed", 0, "Seed of times and noise.")
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
+def main() -> None:
   fields = [field.name for field in dataclasses.fields(Settings)]
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   record = evaluate(settings)
@@ -173,4 +170,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  app.run(report_user_errors(main))
+  commands.run(main)

@@ -17,15 +17,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from rich.console import Console
 
+from dlm_jax import commands, resolve
 from dlm_jax import experiment as experiments
-from dlm_jax import resolve
 from dlm_jax.data import store as stores
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
-from dlm_jax.errors import UserError, report_user_errors
+from dlm_jax.errors import UserError
 from dlm_jax.evaluation import rendering, reports
 from dlm_jax.samplers import base as samplers
 from dlm_jax.samplers import filtering, grids
@@ -244,7 +244,6 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn, steps: 
 
 
 def define_flags() -> None:
-  flags.FLAGS.set_default("verbosity", logging.WARNING)
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("num", 8, "Sequences to draw.")
   flags.DEFINE_integer(
@@ -272,9 +271,7 @@ def define_flags() -> None:
   flags.DEFINE_string("output", None, "JSONL file to write the sequences to.")
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
+def main() -> None:
   fields = [field.name for field in dataclasses.fields(Settings)]
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
@@ -290,4 +287,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  app.run(report_user_errors(main))
+  commands.run(main)

@@ -11,6 +11,6 @@ from configs.stdlib_docs import absorbing
 def get_config() -> ConfigDict:
   config = absorbing.get_config()
   config.process = {"name": "hybrid", "p_u": 0.1, "schedule": {"name": "linear"}}
-  config.network.time_conditioned = True  # nothing in a noisy text says how noisy it is
-  config.training.head_capacity = 0.0  # every position is scored
+  config.evaluation.process = {}
+  config.network.update(conditioning="adaln", time_conditioned=True)
   return config

@@ -1,8 +1,8 @@
-"""Score entropy (SEDD) on the embedded corpus: the masked run with ratios in place of predictions.
+"""Score entropy (SEDD) on the embedded corpus: ratios of probabilities in place of predictions.
 
   python -m dlm_jax.train --config=configs/stdlib_docs/score_entropy.py --workdir=runs/score_entropy
 
-With the argument `:uniform` the noise is uniform.
+With --config.process.noise=uniform --config.process.schedule.name=geometric the noise is uniform.
 """
 
 from ml_collections import ConfigDict
@@ -10,10 +10,13 @@ from ml_collections import ConfigDict
 from configs.stdlib_docs import absorbing
 
 
-def get_config(noise: str = "absorbing") -> ConfigDict:
+def get_config() -> ConfigDict:
   config = absorbing.get_config()
-  schedule = "geometric" if noise == "uniform" else "log_linear"
-  config.process = {"name": "score_entropy", "noise": noise, "schedule": {"name": schedule}}
-  config.network.time_conditioned = True
-  config.training.head_capacity = 0.0
+  config.process = {
+    "name": "score_entropy",
+    "noise": "absorbing",
+    "schedule": {"name": "log_linear"},
+  }
+  config.evaluation.process = {}
+  config.network.update(conditioning="adaln", time_conditioned=True)
   return config

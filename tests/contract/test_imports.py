@@ -19,7 +19,7 @@ ALLOWED = {
   "evaluation": {"errors", "resolve", "processes", "samplers", "distributed", "schedules"},
   "training": {"errors", "resolve", "processes", "networks", "distributed", "schedules"},
 }
-ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment"}
+ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment", "commands"}
 # Libraries that one place alone may know.
 FENCED = {"flax": ["networks"], "orbax": ["training/checkpoint.py"], "grain": ["data"]}
 
