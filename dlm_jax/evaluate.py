@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags, logging
+from absl import flags
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from dlm_jax import commands
 from dlm_jax import experiment as experiments
-from dlm_jax.errors import UserError, report_user_errors
 from dlm_jax.evaluation import likelihood, reports
 from dlm_jax.processes import base
 from dlm_jax.training import workdir as workdirs
@@ -37,8 +37,8 @@ class Settings:
   Attributes:
     workdir: of the run.
     split: of its data.
-    samples: times and noises a sequence, each one network evaluation; one is enough, and all that is
-      made, where the likelihood is exact.
+    samples: times and noises a sequence, each one network evaluation. Where the likelihood is exact
+      there is one, whatever is asked for.
     weights: `ema` or `raw`.
     step: which checkpoint; None is the newest.
     batch_size: sequences at once; None is the run's `evaluation.batch_size`. Changes no number.
@@ -63,13 +63,13 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
   store = experiment.store
-  if base.exact(experiment.process):
+  if base.exact(experiment.evaluation_process):
     settings = dataclasses.replace(settings, samples=1)
   batch_size = settings.batch_size
   if batch_size is None:
     batch_size = experiment.evaluation.batch_size
   score = likelihood.evaluator(
-    experiment.process,
+    experiment.evaluation_process,
     experiment.denoiser,
     batch_size=batch_size,
     samples=settings.samples,
@@ -114,7 +114,7 @@ def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, An
   """What the numbers depend on."""
   environment = workdirs.environment(restored.experiment.store.hash)
   return {
-    "kind": EXACT if base.exact(restored.experiment.process) else BOUND,
+    "kind": EXACT if base.exact(restored.experiment.evaluation_process) else BOUND,
     "split": settings.split,
     "times": dataclasses.asdict(likelihood.TIMES),
     "network_evaluations_per_sequence": settings.samples,
@@ -147,7 +147,6 @@ def table(record: dict[str, Any]) -> Table:
 
 
 def define_flags() -> None:
-  flags.FLAGS.set_default("verbosity", logging.WARNING)
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_string("split", "test", "Split of the data: train, validation or test.")
   flags.DEFINE_integer(
@@ -159,9 +158,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("seed", 0, "Seed of times and noise.")
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
+def main() -> None:
   fields = [field.name for field in dataclasses.fields(Settings)]
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   record = evaluate(settings)
@@ -183,4 +180,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  app.run(report_user_errors(main))
+  commands.run(main)

@@ -20,17 +20,18 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from rich.console import Console
 
+from dlm_jax import commands, resolve
 from dlm_jax import experiment as experiments
-from dlm_jax import resolve
 from dlm_jax.data import store as stores
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
-from dlm_jax.errors import UserError, report_user_errors
+from dlm_jax.errors import UserError
 from dlm_jax.evaluation import rendering, reports
 from dlm_jax.processes import base
+from dlm_jax.samplers import base as samplers
 from dlm_jax.samplers import filtering, grids, sequential
 from dlm_jax.samplers.base import SampleResult
 from dlm_jax.training import workdir as workdirs
@@ -48,10 +49,10 @@ class Settings:
     num: sequences.
     steps: of the sampler, see `samplers.ancestral` and `samplers.first_hitting`.
     sampler: name of a module in `samplers`; None is the one that fits the process.
+    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05` or `top_k=40`.
     prompt: text that every sequence begins with.
     infill: text in which each underscore is one unknown token.
     top_p: nucleus filtering of the prediction; 1 is none.
-    top_k: draw from so many most likely tokens; 0 is all. Of samplers from left to right.
     temperature: of the prediction; 0 takes the most likely token.
     grid: of times, `uniform` or `cosine`.
     length: tokens a sequence; None is the length the model was trained at, and its limit but for
@@ -68,10 +69,10 @@ class Settings:
   num: int = 8
   steps: int = 64
   sampler: str | None = None
+  sampler_settings: str = ""
   prompt: str | None = None
   infill: str | None = None
   top_p: float = 1.0
-  top_k: int = 0
   temperature: float = 1.0
   grid: str = "uniform"
   length: int | None = None
@@ -89,10 +90,9 @@ class Settings:
     if self.prompt is not None and self.infill is not None:
       raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
     if self.sampler is not None:
-      resolve.module("dlm_jax.samplers", self.sampler, entry="sample")
+      samplers.own_settings(self.sampler, self.sampler_settings)
     grids.check(self.grid)
     filtering.check(self.temperature, self.top_p)
-    filtering.check_top_k(self.top_k)
     if self.output is not None and not Path(self.output).absolute().parent.is_dir():
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
 
@@ -223,12 +223,12 @@ def _loop(
 def _settings_of(
   sampler: ModuleType, name: str, settings: Settings, store: stores.Store
 ) -> dict[str, Any]:
-  """The settings that only samplers from left to right have."""
-  parameters = inspect.signature(sampler.sample).parameters
-  if settings.top_k and "top_k" not in parameters:
-    raise UserError(f"the sampler {name!r} has no --top_k: leave it at 0, or use --top_p.")
-  own = {"top_k": settings.top_k, "end_id": store.tokenizer.eos_id}
-  return {key: value for key, value in own.items() if key in parameters}
+  """What only this sampler takes: as set, and the token that ends a text."""
+  own = samplers.own_settings(name, settings.sampler_settings)
+  end_id = store.tokenizer.eos_id
+  if end_id is not None and "end_id" in inspect.signature(sampler.sample).parameters:
+    own = {"end_id": end_id, **own}
+  return own
 
 
 def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> None:
@@ -268,7 +268,6 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None
 
 
 def define_flags() -> None:
-  flags.FLAGS.set_default("verbosity", logging.WARNING)
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("num", 8, "Sequences to draw.")
   flags.DEFINE_integer(
@@ -281,10 +280,12 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "sampler", None, f"How the noise is reversed: {known}. By default the one of the process."
   )
+  flags.DEFINE_string(
+    "sampler_settings", "", "What only this sampler takes, such as strategy=loop,eta=0.05."
+  )
   flags.DEFINE_string("prompt", None, "Text that every sequence begins with.")
   flags.DEFINE_string("infill", None, "Text in which each underscore is one unknown token.")
   flags.DEFINE_float("top_p", 1.0, "Nucleus filtering: probability that is kept, in (0, 1].")
-  flags.DEFINE_integer("top_k", 0, "Draw from so many most likely tokens; 0 is all of them.")
   flags.DEFINE_float("temperature", 1.0, "Of the prediction; 0 takes the most likely token.")
   flags.DEFINE_string("grid", "uniform", f"Of times: {', '.join(grids.GRIDS)}.")
   flags.DEFINE_integer(
@@ -298,9 +299,7 @@ def define_flags() -> None:
   flags.DEFINE_string("output", None, "JSONL file to write the sequences to.")
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
+def main() -> None:
   fields = [field.name for field in dataclasses.fields(Settings)]
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
@@ -317,4 +316,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  app.run(report_user_errors(main))
+  commands.run(main)

@@ -13,8 +13,16 @@ LINEAR = {"name": "linear"}
 CASES = {
   "uniform": {"name": "uniform", "schedule": LINEAR},
   "hybrid": {"name": "hybrid", "schedule": LINEAR, "p_u": 0.1},
+  "autoregressive": {"name": "autoregressive"},
+  "block": {"name": "block", "inner": "absorbing", "block_size": 8, "schedule": LINEAR},
+  "block_of_uniform": {"name": "block", "inner": "uniform", "block_size": 8, "schedule": LINEAR},
+  "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
+  "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
 }
 INFILL = "ab____ba"
+# Where it is not one evaluation a step: one a token after that of the prompt, all on the left; or
+# three of each of two blocks, and one to remember each.
+EVALUATIONS = {"autoregressive": 1 + 14, "block": 3 + 1 + 3 + 1, "block_of_uniform": 3 + 1 + 3 + 1}
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +63,17 @@ def test_evaluates(run):
 
 
 def test_samples_and_infills(run):
-  workdir, _ = run
+  workdir, fields = run
   restored = experiments.restore(str(workdir))
   store, length = restored.experiment.store, restored.experiment.length
-  settings = sample.Settings(str(workdir), num=3, steps=6, infill=INFILL, trajectory=True)
-  tokens, given = sample.conditioning(store, length, None, INFILL)
+  name = next(case for case, process in CASES.items() if process == fields["process"])
+  prompted = name == "autoregressive"
+  known = {"prompt": INFILL[:2]} if prompted else {"infill": INFILL}
+  settings = sample.Settings(str(workdir), num=3, steps=6, trajectory=True, **known)
+  tokens, given = sample.conditioning(store, length, settings.prompt, settings.infill)
   drawn = sample.draw(settings, restored, tokens, given)
-  assert drawn.nfe == [6]
+  assert drawn.nfe == [EVALUATIONS.get(name, 6)]
   for row in drawn.tokens:
     text = store.tokenizer.decode(row)
-    assert len(text) == length and text[:2] == "ab" and text[6:8] == "ba"
+    assert len(text) == length and text[:2] == "ab" and (prompted or text[6:8] == "ba")
   assert np.any(drawn.tokens[0] != drawn.tokens[1])

@@ -98,8 +98,8 @@ def mixture_denoiser(
   log p(x_i | z without position i), `[B, L, V]`.
 
   Not p(x_i | z): q(z_s | z_t, x) is linear-fractional in x, and its mean over p(x_i | z) is had by
-  putting the leave-one-out posterior in the place of x. Positions `given` bool `[L]` are known to be
-  no noise.
+  putting the leave-one-out posterior in the place of x. Positions `given` bool `[L]` are known not
+  to be noise.
   """
   certain = np.zeros(joint.length, bool) if given is None else given
 
@@ -133,6 +133,26 @@ def full_posterior(
   return denoise
 
 
+def score_denoiser(joint: Joint) -> Callable[[Array, Array], Array]:
+  """The exact output of score entropy under absorbing noise: log p(x_i | unmasked) + log V."""
+  exact = absorbing_denoiser(joint)
+  return lambda z, t: jax.nn.log_softmax(exact(z, t)) + np.log(joint.vocab_size)
+
+
+def uniform_score_denoiser(
+  joint: Joint, noise: Callable[[Array], Array], given: np.ndarray | None = None
+) -> Callable[[Array, Array], Array]:
+  """The exact log-scores under uniform noise: log q(y at i, rest of z) - log q(z), `[B, L, V]`."""
+  exact = mixture_denoiser(joint, 1.0, noise, given)
+
+  def denoise(z: Array, t: Array) -> Array:
+    noised = noise(t)[:, None, None]
+    log_q = jnp.log((1.0 - noised) * jnp.exp(exact(z, t)) + noised / joint.vocab_size)
+    return log_q - jnp.take_along_axis(log_q, z[..., None], axis=-1)
+
+  return denoise
+
+
 def _likelihood(joint: Joint, z: Array, noise: Array, uniform_fraction: float) -> Array:
   """q(z_i | x_i) at each position of each sequence x, `[B, V^L, L]`."""
   kept = z[:, None] == joint.sequences
@@ -143,7 +163,7 @@ def _likelihood(joint: Joint, z: Array, noise: Array, uniform_fraction: float) -
 
 def wrong_denoiser(denoise: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
   """Half as sure as `denoise`: a denoiser that is not exact, so its bound must be larger."""
-  return lambda z, t: 0.5 * denoise(z, t)
+  return lambda z, t, **conditioning: 0.5 * denoise(z, t, **conditioning)
 
 
 def noised_as(process: Any, z: Array) -> Any:

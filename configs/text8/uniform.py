@@ -1,6 +1,9 @@
 """Uniform diffusion (UDLM, Duo) on text8: the masked run with another noise.
 
-python -m dlm_jax.train --config=configs/text8/uniform.py --workdir=runs/text8-uniform
+  python -m dlm_jax.train --config=configs/text8/uniform.py --workdir=runs/uniform
+
+Nothing in a noisy text says how noisy it is, so the network is given the time.
+Published for `small` after a million steps: at most 1.61 bits a character (D3PM uniform).
 """
 
 from ml_collections import ConfigDict
@@ -8,9 +11,9 @@ from ml_collections import ConfigDict
 from configs.text8 import absorbing
 
 
-def get_config() -> ConfigDict:
-  config = absorbing.get_config()
+def get_config(preset: str = "small") -> ConfigDict:
+  config = absorbing.get_config(preset)
   config.process = {"name": "uniform", "schedule": {"name": "linear"}}
-  config.network.time_conditioned = True  # nothing in a noisy text says how noisy it is
-  config.training.head_capacity = 0.0  # every position is scored
+  config.evaluation.process = {}
+  config.network.update(conditioning="adaln", time_conditioned=True)
   return config

@@ -85,6 +85,8 @@ class Absorbing:
     start, end = self._ends()
     return (self.schedule.one_minus_alpha(t) - start) / (end - start)
 
+  noised = masked  # what samplers that noise tokens again ask of every process of tokens
+
   def time_of_masked(self, masked: Array) -> Array:
     """The time at which the fraction `masked` of the tokens is masked, the inverse of `masked`."""
     start, end = self._ends()
@@ -167,6 +169,11 @@ class Absorbing:
     if given is not None:
       reveal &= ~given
     return jnp.where(reveal, base.row_categorical(token_key, self.log_probs(output, z, t)), z)
+
+  def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
+    """Of the reversed process to each token: weight(t) p(token) at masked positions, else none."""
+    rates = jnp.log(self.weight(base.per_position(t)))[..., None] + self.log_probs(output, z, t)
+    return jnp.where((z == self.mask_id)[..., None], rates, -jnp.inf)
 
   def _time_and_weight(
     self, t: Array, shape: tuple[int, int], given: Array | None

@@ -11,6 +11,7 @@ where the network is asked; a single block is the plain process.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +100,7 @@ class Block:
     if self.exact:
       masked = dataclasses.replace(self.inner, weighting="uniform")
       return masked.loss(key, base.condition(denoise, clean=x), x, jnp.ones(len(x)), given)
-    return self._of_blocks(self.inner.nelbo, key, denoise, x, t, given, (0.0, 1.0))
+    return self._of_blocks(self.inner.nelbo, (0.0, 1.0), key, denoise, x, t, given)
 
   def constants(self) -> float:
     return self.inner.constants()
@@ -108,7 +109,19 @@ class Block:
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
     """The loss of `inner` at times in `clip`."""
-    return self._of_blocks(self.inner.loss, key, denoise, x, t, given, self.clip)
+    return self.loss_within(self.clip, key, denoise, x, t, given)
+
+  def loss_within(
+    self,
+    interval: tuple[float, float] | Array,
+    key: Array,
+    denoise: base.Denoise,
+    x: Array,
+    t: Array,
+    given: Array | None = None,
+  ) -> Array:
+    """What `loss` would be with `interval` for `clip`."""
+    return self._of_blocks(self.inner.loss, interval, key, denoise, x, t, given)
 
   def reverse(
     self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
@@ -128,13 +141,13 @@ class Block:
 
   def _of_blocks(
     self,
-    integrand: Any,
+    integrand: Callable[..., Array],
+    interval: tuple[float, float] | Array,
     key: Array,
     denoise: base.Denoise,
     x: Array,
     t: Array,
     given: Array | None,
-    interval: tuple[float, float],
   ) -> Array:
     """`integrand` at a time for each block, rescaled to `interval`; `t` `[B, L]` stays as it is."""
     time_key, noise_key = base.split_rows(key, x.shape[0], 2)

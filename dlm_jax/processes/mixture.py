@@ -44,8 +44,8 @@ class Mixture:
     first, last = self._ends()
     return (self.schedule.alpha(t) - last) / (first - last)
 
-  def noise(self, t: Array) -> Array:
-    """1 - alpha(t), with all its digits near t = 0."""
+  def noised(self, t: Array) -> Array:
+    """1 - alpha(t): the fraction replaced at time t, with all its digits near t = 0."""
     one_minus = self.schedule.one_minus_alpha
     start, end = one_minus(jnp.float32(0.0)), one_minus(jnp.float32(1.0))
     return (one_minus(t) - start) / (end - start)
@@ -74,7 +74,7 @@ class Mixture:
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
     keep_key, noise_key = base.split_rows(key, x.shape[0], 2)
-    noised = base.row_uniform(keep_key, x.shape) < self.noise(base.per_position(t))
+    noised = base.row_uniform(keep_key, x.shape) < self.noised(base.per_position(t))
     if given is not None:
       noised &= ~given
     return jnp.where(noised, self.prior(noise_key, x.shape), x)
@@ -95,7 +95,7 @@ class Mixture:
     z = self.corrupt(key, x, t, given)
     where = jnp.ones(x.shape, bool) if given is None else ~given
     t_BL = jnp.broadcast_to(base.per_position(t), x.shape)
-    alpha, noise = jnp.maximum(self.alpha(t_BL), TINY), self.noise(t_BL)
+    alpha, noise = jnp.maximum(self.alpha(t_BL), TINY), self.noised(t_BL)
     operands = (x, z, alpha, noise)
     divergence = base.score_outputs(denoise, z, t, self._divergence, operands, where)
     pi = self.prior_prob(z)
@@ -125,15 +125,29 @@ class Mixture:
     t, s = base.per_position(t), base.per_position(s)
     alpha_s = jnp.maximum(self.alpha(s), TINY)
     kept, pi = self.alpha(t) / alpha_s, self.prior_prob(z)
-    stays = kept * (alpha_s * jnp.exp(self._at(log_p, z)) + self.noise(s) * pi)
-    replaced = (self.noise(t) - self.noise(s)) / alpha_s * pi
+    stays = kept * (alpha_s * jnp.exp(self._at(log_p, z)) + self.noised(s) * pi)
+    replaced = (self.noised(t) - self.noised(s)) / alpha_s * pi
     u = base.row_uniform(choice_key, z.shape) * (stays + replaced)
     token = base.row_categorical(token_key, log_p)
-    drawn = jnp.where(u < replaced * self.noise(s), self.prior(prior_key, z.shape), token)
+    drawn = jnp.where(u < replaced * self.noised(s), self.prior(prior_key, z.shape), token)
     changed = u < replaced
     if given is not None:
       changed &= ~given
     return jnp.where(changed, drawn, z)
+
+  def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
+    """Of the reversed process to each state y but z, `[B, L, states]`, -inf to z itself: the rate
+    at which noise goes from y to z, rate(t) pi(z), times q(y | x-hat) / q(z | x-hat)."""
+    log_p = self.log_probs(output, z, t)
+    t = base.per_position(t)
+    states = jnp.arange(self.num_embeddings)
+    mask = ((0, 0), (0, 0), (0, self.num_embeddings - self.vocab_size))
+    p = jnp.pad(jnp.exp(log_p), mask)
+    noise = self.noised(t)[..., None] * self.prior_prob(states)
+    log_q = jnp.log(jnp.maximum(self.alpha(t), TINY)[..., None] * p + noise)
+    at_z = jnp.maximum(jnp.take_along_axis(log_q, z[..., None], axis=-1), jnp.log(TINY))
+    log_rate = jnp.log(self.rate(t) * self.prior_prob(z))[..., None]
+    return jnp.where(states == z[..., None], -jnp.inf, log_rate + log_q - at_z)
 
   def _at(self, log_p: Array, z: Array) -> Array:
     """log p(x = z) `[...]`, and -inf where z is the mask."""

@@ -34,7 +34,7 @@ def sample(
   cache: bool = False,
   trajectory: bool = False,
   top_k: int = 0,
-  end_id: int | None = None,
+  end_id: int = -1,
 ) -> base.SampleResult:
   """Draws `shape` (B, L) tokens; arguments as for `ancestral.sample`, except
 
@@ -47,7 +47,7 @@ def sample(
     trajectory: keep the row before the first step and after each, `[blocks * steps a block + 1, B,
       L]`.
     top_k: draw from so many most likely tokens; 0 is all.
-    end_id: the token that ends a text: what comes after it is filled up with it.
+    end_id: the token that ends a text: what comes after it is filled up with it; -1 is none.
 
   Raises:
     UserError: an argument is out of range, the process is another, or a token is given in a later
@@ -96,7 +96,7 @@ def sample(
   ended = jnp.zeros((rows, 1), bool)
   carry = (jnp.int32(prompted * steps), first, ended, last, kv, frames, jnp.int32(nfe))
   i, z, _, _, _, frames, nfe = jax.lax.while_loop(goes_on, body, carry)
-  if end_id is not None:
+  if end_id >= 0:
     z = jnp.where(jnp.arange(blocks * size) < i // steps * size, z, end_id)
   if trajectory:
     frames = jnp.where((jnp.arange(len(frames)) <= i)[:, None, None], frames, z)[..., :length]
@@ -136,7 +136,7 @@ class _Decoder:
   known: Array
   size: int
   cache: bool
-  end_id: int | None
+  end_id: int
 
   def nothing_yet(self, z: Array, kv: Any) -> tuple[Any, Array]:
     """The last output and whether it is out of date, before there is one."""
@@ -166,7 +166,7 @@ class _Decoder:
   def finish(self, block: Array, z: Array, ended: Array, kv: Any) -> tuple[Array, Array, Any, int]:
     """Fills up what comes after an end, and puts the finished block into the cache."""
     start, position = block * self.size, jnp.arange(z.shape[1])
-    if self.end_id is not None:
+    if self.end_id >= 0:
       inside = (position >= start) & (position < start + self.size)
       ends = (z == self.end_id) & inside & ~self.known
       past = ended | (jnp.cumsum(ends, axis=1) - ends > 0)

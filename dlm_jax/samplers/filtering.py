@@ -38,13 +38,24 @@ def narrow(
 ) -> Any:
   """The network's output, sharpened: what `process.reverse` draws from.
 
-  Unchanged at temperature 1, top_p 1 and top_k 0; otherwise filtered log-probabilities `[B, L, V]`,
-  which a process reads as it does an output, because normalising them again changes nothing.
+  Unchanged at temperature 1, top_p 1 and top_k 0; otherwise that of filtered log-probabilities
+  `[B, L, V]`.
   """
   if temperature == 1.0 and top_p == 1.0 and top_k == 0:
     return output
   sharpened = sharpen(process.log_probs(output, z, t), temperature)
-  return nucleus(most_likely(sharpened, top_k), top_p)
+  return output_of(process, nucleus(most_likely(sharpened, top_k), top_p), z, t)
+
+
+def output_of(process: Process, log_probs: Array, z: Array, t: Array) -> Any:
+  """What the network would have put out to predict `log_probs` `[B, L, V]`.
+
+  For most processes these themselves, because normalising them again changes nothing; a process
+  that reads its output otherwise has a method `output_of`.
+  """
+  if hasattr(process, "output_of"):
+    return process.output_of(log_probs, z, t)
+  return log_probs
 
 
 def sharpen(log_probs: Array, temperature: float) -> Array:

@@ -29,7 +29,7 @@ def sample(
   cache: bool = False,
   trajectory: bool = False,
   top_k: int = 0,
-  end_id: int | None = None,
+  end_id: int = -1,
 ) -> base.SampleResult:
   """Draws `shape` (B, L) tokens; arguments as for `ancestral.sample`, except
 
@@ -41,7 +41,7 @@ def sample(
     cache: takes no part: no evaluation is ever repeated.
     trajectory: keep the row before and after every token, `[L + 1, B, L]`.
     top_k: draw from so many most likely tokens; 0 is all.
-    end_id: the token that ends a text: what comes after it is filled up with it.
+    end_id: the token that ends a text: what comes after it is filled up with it; -1 is none.
 
   Raises:
     UserError: an argument is out of range, the process is another, or a token is given to the right
@@ -71,7 +71,7 @@ def sample(
     prediction = filtering.narrow(process, output, here, clean, temperature, top_p, top_k)
     keys = base.step_keys(key, rows, i + 1)
     token = process.reverse(keys, prediction, here, masked, clean, known)
-    if end_id is not None:
+    if end_id >= 0:
       token = jnp.where(ended, end_id, token)
       ended |= (token == end_id) & ~known
     z = jax.lax.dynamic_update_slice_in_dim(z, token, i, axis=1)
@@ -84,7 +84,7 @@ def sample(
   frames = jnp.broadcast_to(first, (length + 1, *shape)) if trajectory else None
   carry = (jnp.int32(prompted), first, jnp.zeros((rows, 1), bool), kv, frames, jnp.int32(nfe))
   i, z, _, _, frames, nfe = jax.lax.while_loop(goes_on, body, carry)
-  if end_id is not None:
+  if end_id >= 0:
     z = jnp.where(jnp.arange(length) < i, z, end_id)
   if trajectory:
     frames = jnp.where((jnp.arange(length + 1) <= i)[:, None, None], frames, z)

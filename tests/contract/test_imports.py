@@ -28,7 +28,7 @@ ALLOWED = {
     "visibility",
   },
 }
-ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment"}
+ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment", "commands", "clip"}
 # Libraries that one place alone may know.
 FENCED = {"flax": ["networks"], "orbax": ["training/checkpoint.py"], "grain": ["data"]}
 

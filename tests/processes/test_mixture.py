@@ -32,7 +32,7 @@ def noise_matrix(process):
   """t -> q(z_t | x) of one position, `[V, states]`."""
   pi = process.prior_prob(jnp.arange(process.num_embeddings))
   kept = jnp.eye(V, process.num_embeddings)
-  return lambda t: process.alpha(t) * kept + process.noise(t) * pi
+  return lambda t: process.alpha(t) * kept + process.noised(t) * pi
 
 
 def bound(process, denoise):
@@ -40,7 +40,7 @@ def bound(process, denoise):
 
 
 def test_bound_of_the_exact_denoiser_is_the_entropy(process):
-  exact = toy.mixture_denoiser(JOINT, process.uniform_fraction, process.noise)
+  exact = toy.mixture_denoiser(JOINT, process.uniform_fraction, process.noised)
   assert bound(process, exact) == pytest.approx(JOINT.entropy, rel=2e-4)
 
 
@@ -48,8 +48,8 @@ def test_bound_of_the_exact_denoiser_is_the_entropy(process):
 def test_the_posterior_that_sees_its_own_token_is_not_the_optimum(name):
   """The parameterization wants p(x_i | z without z_i): p(x_i | z) counts the noisy token twice."""
   process = PROCESSES[name]
-  twice = toy.full_posterior(JOINT, process.uniform_fraction, process.noise)
-  exact = toy.mixture_denoiser(JOINT, process.uniform_fraction, process.noise)
+  twice = toy.full_posterior(JOINT, process.uniform_fraction, process.noised)
+  exact = toy.mixture_denoiser(JOINT, process.uniform_fraction, process.noised)
   assert bound(process, twice) > JOINT.entropy * 1.01
   assert bound(process, toy.wrong_denoiser(exact)) > JOINT.entropy * 1.01
 

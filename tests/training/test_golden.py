@@ -1,4 +1,4 @@
-"""Loss and gradient norm of three steps of each process, as they were when held against the oracles.
+"""Loss and gradient norm of three steps of each process, as when it was held against its oracle.
 
 If a change of the mathematics is meant, write the printed values into the file.
 """
@@ -25,6 +25,10 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = {
   "uniform": {"name": "uniform"},
   "hybrid": {"name": "hybrid", "p_u": 0.2},
+  "autoregressive": {"name": "autoregressive"},
+  "block": {"name": "block", "block_size": 4, "clip": (0.2, 0.9)},
+  "score_entropy": {"name": "score_entropy"},
+  "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
 }
 
 
