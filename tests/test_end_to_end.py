@@ -1,79 +1,83 @@
-"""Each process trains, resumes, evaluates, samples and infills through the same commands."""
+"""From a config to a model that is judged by the truth: a Markov chain, whose entropy is known."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dlm_jax import evaluate, sample, train
 from dlm_jax import experiment as experiments
-from dlm_jax.training.metrics import read_rows
+from dlm_jax.data.corpora import synthetic_markov
 from tests import tiny
 
-LINEAR = {"name": "linear"}
-# The absorbing run is that of `test_train.py`.
-CASES = {
-  "uniform": {"name": "uniform", "schedule": LINEAR},
-  "hybrid": {"name": "hybrid", "schedule": LINEAR, "p_u": 0.1},
-  "autoregressive": {"name": "autoregressive"},
-  "block": {"name": "block", "inner": "absorbing", "block_size": 8, "schedule": LINEAR},
-  "block_of_uniform": {"name": "block", "inner": "uniform", "block_size": 8, "schedule": LINEAR},
-  "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
-  "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
-}
-INFILL = "ab____ba"
-# Where it is not one evaluation a step: one a token after that of the prompt, all on the left; or
-# three of each of two blocks, and one to remember each.
-EVALUATIONS = {"autoregressive": 1 + 14, "block": 3 + 1 + 3 + 1, "block_of_uniform": 3 + 1 + 3 + 1}
+ROOT = Path(__file__).parent.parent
+CHAIN = synthetic_markov.make(letters=5)
+LENGTH = 32
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-  return tmp_path_factory.mktemp("data")
+def trained(tmp_path_factory):
+  """The workdir of a network that has learned some of the chain."""
+  directory = tmp_path_factory.mktemp("end_to_end")
+  config = tiny.config(
+    directory / "data",
+    **{
+      "data.length": LENGTH,
+      "data.corpus.train_characters": 100_000,
+      "data.corpus.test_characters": 20_000,
+      "process.masking": "counted",
+      "network.dropout": 0.0,
+      "optimizer.decay": "linear",
+      "training.steps": 300,
+      "training.batch_size": 64,
+      "training.log_every": 100,
+      "training.evaluate_every": 300,
+      "checkpoint.save_every": 300,
+    },
+  )
+  assert train.train(config, str(directory / "run")) == 0
+  return directory / "run"
 
 
-@pytest.fixture(scope="module", params=CASES)
-def run(request, data, tmp_path_factory):
-  """A run that was stopped in the middle and resumed, and the config of it."""
-  workdir = tmp_path_factory.mktemp(request.param) / "run"
-  fields = {"process": CASES[request.param], "network.time_conditioned": True}
-  fields |= {"training.head_chunks": 2}
-  half = {"training.steps": 6}
-  assert train.train(tiny.config(data, **fields, **half), str(workdir)) == 0
-  assert train.train(tiny.config(data, **fields), str(workdir)) == 0
-  return workdir, fields
+@pytest.mark.slow
+def test_the_bound_comes_close_to_the_entropy_and_stays_above(trained):
+  record = evaluate.evaluate(evaluate.Settings(str(trained), samples=8))
+  bits = record["results"]["bits_per_character"]
+  truth = CHAIN.window_entropy(LENGTH) / LENGTH / math.log(2)
+  assert truth - 4 * bits["standard_error"] < bits["value"] < truth + 0.3 < math.log2(5)
+  written = json.loads(next((trained / "evaluations").iterdir()).read_text())
+  assert written["results"] == record["results"]
 
 
-def losses(workdir):
-  return [(row["step"], row["loss"]) for row in read_rows(workdir) if "loss" in row]
+@pytest.mark.slow
+def test_samples_are_as_likely_under_the_chain_as_its_own_text(trained):
+  restored = experiments.restore(str(trained))
+  store = restored.experiment.store
+  settings = sample.Settings(str(trained), num=128, steps=LENGTH)
+  drawn = sample.draw(settings, restored, *sample.conditioning(store, LENGTH, None, None))
+  letters = np.array([[ord(c) - ord("a") for c in store.tokenizer.decode(r)] for r in drawn.tokens])
+  nats = -np.log(CHAIN.transitions[letters[:, :-1], letters[:, 1:]])
+  marginal = CHAIN.stationary
+  unrelated = -marginal @ np.log(CHAIN.transitions) @ marginal  # letters drawn one by one
+  assert abs(nats.mean() - CHAIN.entropy_rate) < 0.3 < 0.5 * (unrelated - CHAIN.entropy_rate)
 
 
-def test_resuming_is_bitwise_the_same(run, data, tmp_path):
-  workdir, fields = run
-  assert train.train(tiny.config(data, **fields), str(tmp_path / "whole")) == 0
-  assert losses(workdir) == losses(tmp_path / "whole")
-  assert [step for step, _ in losses(workdir)] == [2, 4, 6, 8, 10, 12]
-  assert np.isfinite([loss for _, loss in losses(workdir)]).all()
-
-
-def test_evaluates(run):
-  workdir, _ = run
-  record = evaluate.evaluate(evaluate.Settings(str(workdir), samples=2))
-  nats = record["results"]["nats_per_token"]["value"]
-  # Five letters of 27 symbols: after a few steps it is no worse than knowing nothing.
-  assert 0.5 < nats < np.log(27) * 1.2
-
-
-def test_samples_and_infills(run):
-  workdir, fields = run
-  restored = experiments.restore(str(workdir))
-  store, length = restored.experiment.store, restored.experiment.length
-  name = next(case for case, process in CASES.items() if process == fields["process"])
-  prompted = name == "autoregressive"
-  known = {"prompt": INFILL[:2]} if prompted else {"infill": INFILL}
-  settings = sample.Settings(str(workdir), num=3, steps=6, trajectory=True, **known)
-  tokens, given = sample.conditioning(store, length, settings.prompt, settings.infill)
-  drawn = sample.draw(settings, restored, tokens, given)
-  assert drawn.nfe == [EVALUATIONS.get(name, 6)]
-  for row in drawn.tokens:
-    text = store.tokenizer.decode(row)
-    assert len(text) == length and text[:2] == "ab" and (prompted or text[6:8] == "ba")
-  assert np.any(drawn.tokens[0] != drawn.tokens[1])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("arguments", "shown"),
+  [
+    (["evaluate", "--samples=1"], ["bits / character", "perplexity", "written to"]),
+    (["sample", "--num=2", "--prompt=abc", "--trajectory"], ["abc", "network evaluations"]),
+    (["sample", "--infill=ab__c", "--sampler=first_hitting"], ["network evaluations"]),
+  ],
+  ids=lambda value: value[0],
+)
+def test_commands_print_what_the_readme_shows(trained, arguments, shown):
+  command = [sys.executable, "-m", f"dlm_jax.{arguments[0]}", f"--workdir={trained}"]
+  done = subprocess.run([*command, *arguments[1:]], cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert all(text in done.stdout for text in shown)
