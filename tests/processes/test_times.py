@@ -74,8 +74,3 @@ def test_importance_needs_a_masked_fraction():
 def test_mistakes_are_named(fields, sentence):
   with pytest.raises(UserError, match=sentence):
     Times(**fields)
-
-
-def test_importance_needs_a_masked_fraction():
-  with pytest.raises(UserError, match="object does not have"):
-    Times(importance=True).draw(jax.random.key(0), 4, object())
