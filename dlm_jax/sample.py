@@ -121,13 +121,15 @@ class Drawn:
     return float(len(self.tokens) * np.sum(~self.given) / self.seconds)
 
 
-def checked_length(asked: int | None, trained: int, unlimited: bool = False) -> int:
+def checked_length(asked: int | None, experiment: experiments.Experiment) -> int:
   """The length to draw: `asked`, or as trained. Raises `UserError` beyond what was trained.
 
-  Blocks go on for as long as they are asked to: the length of block diffusion is `unlimited`.
+  But blocks go on for as long as they are asked to.
   """
+  trained = experiment.length
   if asked is None:
     return trained
+  unlimited = isinstance(base.visibility(experiment.process), Blocks)
   if asked < 1 or (asked > trained and not unlimited):
     limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
     raise UserError(f"--length must {limit}, got {asked}.")
@@ -304,8 +306,7 @@ def main() -> None:
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
-  unlimited = isinstance(base.visibility(experiment.process), Blocks)
-  length = checked_length(settings.length, experiment.length, unlimited)
+  length = checked_length(settings.length, experiment)
   tokens, given = conditioning(experiment.store, length, settings.prompt, settings.infill)
   drawn = draw(settings, restored, tokens, given)
   if jax.process_index() == 0:
