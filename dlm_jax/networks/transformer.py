@@ -27,6 +27,9 @@ PRESETS: dict[str, dict[str, int]] = {
   "large": {"width": 1280, "heads": 20, "depth": 36},
 }
 
+# Sets the draw that takes labels away apart from those of the layers' dropout.
+LABEL_DRAW = 2**31
+
 # How each parameter lies on the mesh, first match wins; block parameters have a leading layer axis.
 SHARDING_RULES: Rules = (
   (r"(scale|bias)$", P()),
@@ -65,6 +68,9 @@ class TransformerConfig:
   Attributes:
     vocab_size: V, the columns of the output.
     num_embeddings: rows of the input embedding: V, and one more if the mask lies outside V.
+    num_labels: labels a row may have, 0 where there are none. Their embedding is added to that of
+      the time; one more row stands for no label.
+    label_dropout: how often training takes a label away, so that the network can do without.
     width: D.
     heads: H; D must be an even multiple of it.
     depth: N blocks.
@@ -85,6 +91,8 @@ class TransformerConfig:
 
   vocab_size: int
   num_embeddings: int
+  num_labels: int = 0
+  label_dropout: float = 0.1
   width: int = 768
   heads: int = 12
   depth: int = 12
@@ -116,6 +124,10 @@ class TransformerConfig:
       )
     if self.time_conditioned and self.conditioning == "none":
       raise UserError("network.time_conditioned needs network.conditioning to be 'adaln'.")
+    if self.num_labels and self.conditioning == "none":
+      raise UserError("a labelled corpus needs network.conditioning to be 'adaln'.")
+    if not 0 <= self.label_dropout <= 1:
+      raise UserError(f"network.label_dropout must lie in [0, 1], got {self.label_dropout}.")
     if not 0 <= self.dropout < 1:
       raise UserError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
 
@@ -211,26 +223,43 @@ class Transformer(nn.Module):
     if c.conditioning == "adaln":
       self.time = layers.TimeEmbedding(c.condition_width)
       self.final_modulation = layers.Linear(2 * c.width, zero=True)
+    if c.num_labels:
+      shape = (c.num_labels + 1, c.condition_width)
+      self.label_embedding = self.param("label_embedding", init, shape, jnp.float32)
     if not c.tied_head:
       self.head_kernel = self.param(
         "head_kernel", nn.initializers.zeros, (c.width, c.vocab_size), jnp.float32
       )
     self.head_bias = self.param("head_bias", nn.initializers.zeros, (c.vocab_size,), jnp.float32)
 
-  def __call__(self, z: Array, t: Array, dropout_keys: Array | None = None) -> Array:
+  def __call__(
+    self,
+    z: Array,
+    t: Array,
+    dropout_keys: Array | None = None,
+    *,
+    labels: Array | None = None,
+  ) -> Array:
     """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`."""
-    return self.head(self.hidden(z, t, dropout_keys))
+    return self.head(self.hidden(z, t, dropout_keys, labels=labels))
 
-  def hidden(self, z: Array, t: Array, dropout_keys: Array | None = None) -> Array:
+  def hidden(
+    self,
+    z: Array,
+    t: Array,
+    dropout_keys: Array | None = None,
+    *,
+    labels: Array | None = None,
+  ) -> Array:
     """The normed output of the last block `[B, L, D]` in the compute dtype.
 
-    `dropout_keys` `[B]` switches dropout on.
+    `dropout_keys` `[B]` switches dropout on; `labels` are int32 `[B]`, None for no label.
     """
     c = self.config
     # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
     table = constrain(self.embedding.astype(c.compute_dtype), None, None)
     x = constrain(table[z], BATCH_AXES, None, None)
-    condition = self._condition(t)
+    condition = self._condition(t, self._labels(z.shape[0], labels, dropout_keys))
     angles = layers.rotary_angles(z.shape[1], c.head_width)
     x, _ = self.blocks(x, condition, angles, _layer_keys(dropout_keys, c.depth))
     x = self.final_norm(x)
@@ -247,14 +276,29 @@ class Transformer(nn.Module):
     logits = jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
     return logits + self.head_bias
 
-  def _condition(self, t: Array) -> Array | None:
+  def _labels(self, rows: int, labels: Array | None, keys: Array | None) -> Array | None:
+    """The row of the label embedding that each row of the batch takes, `[B]`."""
+    c = self.config
+    if not c.num_labels:
+      return None
+    if labels is None:
+      return jnp.full(rows, c.num_labels)
+    if keys is None:
+      return labels
+    draw = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, LABEL_DRAW)))
+    return jnp.where(draw(keys) < c.label_dropout, c.num_labels, labels)
+
+  def _condition(self, t: Array, labels: Array | None) -> Array | None:
     """The conditioning vector `[B, 1 or L, C]`, or None without conditioning."""
     c = self.config
     if c.conditioning == "none":
       return None
     t = t[:, None] if t.ndim == 1 else t
     t = t if c.time_conditioned else jnp.zeros_like(t)
-    return self.time(t).astype(c.compute_dtype)
+    condition = self.time(t)
+    if labels is not None:
+      condition += constrain(self.label_embedding, None, None)[labels][:, None]
+    return condition.astype(c.compute_dtype)
 
 
 def _stack(config: TransformerConfig) -> nn.Module:

@@ -31,16 +31,20 @@ class Head:
 
 @dataclass(frozen=True)
 class Denoiser:
-  """`denoise(z, t) -> logits`, with `cross_entropy` and `score` for losses that save memory."""
+  """`denoise(z, t) -> logits`, with `cross_entropy` and `score` for losses that save memory.
+
+  `labels` int32 `[B]` are bound like the parameters; None is a network's own "no label".
+  """
 
   network: Transformer
   params: Any
   head: Head = Head()
   dropout_keys: Array | None = None
+  labels: Array | None = None
 
   def __call__(self, z: Array, t: Array) -> Array:
     """Logits `[B, L, V]` float32."""
-    return self.network.apply({"params": self.params}, z, t, self.dropout_keys)
+    return self.network.apply({"params": self.params}, z, t, self.dropout_keys, labels=self.labels)
 
   def cross_entropy(
     self, z: Array, t: Array, targets: Array, where: Array, forbidden: int | None
@@ -68,7 +72,9 @@ class Denoiser:
   def _halves(self, z: Array, t: Array) -> tuple[Array, losses.Head]:
     """The hidden states `[B, L, D]` and the head, which maps some of them to logits."""
     variables = {"params": self.params}
-    hidden = self.network.apply(variables, z, t, self.dropout_keys, method="hidden")
+    hidden = self.network.apply(
+      variables, z, t, self.dropout_keys, labels=self.labels, method="hidden"
+    )
     return hidden, lambda h: self.network.apply(variables, h, method="head")
 
   def _economical(self, plain: Callable, gathered: Callable) -> Callable[..., Array]:
