@@ -32,11 +32,15 @@ def run(main: Callable[[], int | None]) -> None:
 def define_config() -> None:
   """Defines `--config`, whose fields are overridden as `--config.a.b=value`."""
   config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
-  flags.mark_flag_as_required("config")
 
 
 def config() -> ml_collections.ConfigDict:
-  """The config that the flags describe. Raises `UserError` when its file is not there."""
+  """The config that the flags describe. Raises `UserError` when it or its file is missing."""
+  if not flags.FLAGS["config"].present:
+    raise UserError(
+      "--config is missing: name a file of configs/, as in "
+      "--config=configs/stdlib_docs/absorbing.py."
+    )
   try:
     return flags.FLAGS.config.unlock().lock()
   except OSError as error:

@@ -2,8 +2,9 @@
 
   python -m dlm_jax.evaluate --workdir=W [--split=test] [--samples=16]
 
-prints nats a token, bits a character and perplexity a token, each an upper bound with its standard
-error, and writes them with everything they depend on to W/evaluations/.
+prints nats a token, bits a character and perplexity a token, each an upper bound (exact for an
+autoregressive model) with its standard error, and writes them with everything they depend on to
+W/evaluations/.
 """
 
 import dataclasses
@@ -22,7 +23,11 @@ from rich.table import Table
 from dlm_jax import commands
 from dlm_jax import experiment as experiments
 from dlm_jax.evaluation import likelihood, reports
+from dlm_jax.processes import base
 from dlm_jax.training import workdir as workdirs
+
+BOUND = "upper bound on the negative log-likelihood"
+EXACT = "negative log-likelihood"
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Settings:
   Attributes:
     workdir: of the run.
     split: of its data.
-    samples: times and noises a sequence, each one network evaluation.
+    samples: times and noises a sequence, each one network evaluation. Where the likelihood is exact
+      there is one, whatever is asked for.
     weights: `ema` or `raw`.
     step: which checkpoint; None is the newest.
     batch_size: sequences at once; None is the run's `evaluation.batch_size`. Changes no number.
@@ -57,6 +63,8 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
   store = experiment.store
+  if base.exact(experiment.evaluation_process):
+    settings = dataclasses.replace(settings, samples=1)
   batch_size = settings.batch_size
   if batch_size is None:
     batch_size = experiment.evaluation.batch_size
@@ -106,7 +114,7 @@ def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, An
   """What the numbers depend on."""
   environment = workdirs.environment(restored.experiment.store.hash)
   return {
-    "kind": "upper bound on the negative log-likelihood",
+    "kind": EXACT if base.exact(restored.experiment.evaluation_process) else BOUND,
     "split": settings.split,
     "times": dataclasses.asdict(likelihood.TIMES),
     "network_evaluations_per_sequence": settings.samples,
@@ -128,7 +136,8 @@ def table(record: dict[str, Any]) -> Table:
   shown = Table(
     title=f"{protocol['split']} split, step {protocol['step']}, {protocol['weights']} weights"
   )
-  for column in ("", "upper bound", "standard error"):
+  value = "exact" if protocol.get("kind") == EXACT else "upper bound"
+  for column in ("", value, "standard error"):
     shown.add_column(column, justify="left" if not column else "right")
   for unit, estimate in record["results"].items():
     digits = 1 + max(2, -math.floor(math.log10(estimate["standard_error"] or 1)))
@@ -156,7 +165,8 @@ def main() -> None:
   if jax.process_index() == 0:
     console = Console()
     console.print(table(record))
-    path = record_path(settings, record["protocol"]["step"])
+    samples = record["bound"]["samples"]
+    path = record_path(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
     console.print(
       "{sequences:,} sequences, {tokens:,} tokens, {samples} network evaluations a sequence".format(
         **record["bound"]

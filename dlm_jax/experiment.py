@@ -17,6 +17,7 @@ from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.distributed.sharding import shardings
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import transformer
+from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
 from dlm_jax.training import checkpoint, optimizer, state, workdir
@@ -134,7 +135,13 @@ class Experiment:
 
   def denoiser(self, params: Any, labels: jax.Array | None = None) -> Denoiser:
     """The network with `params` and `labels` bound, without dropout and with the whole head."""
-    return Denoiser(self.network, params, Head(chunks=self.training.head_chunks), labels=labels)
+    return Denoiser(
+      self.network,
+      params,
+      Head(chunks=self.training.head_chunks),
+      visibility=base.visibility(self.process),
+      labels=labels,
+    )
 
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""

@@ -4,15 +4,18 @@
   python -m dlm_jax.sample --workdir=W --prompt="the history of "
   python -m dlm_jax.sample --workdir=W --infill="the ____ sat on the ____" --trajectory
 
-In --infill each underscore is one unknown token; a text shorter than --length goes on after it.
+Autoregressive models and block diffusion write from left to right, and stop where a text ends. In
+--infill each underscore is one unknown token; a text shorter than --length goes on after it.
 """
 
 import dataclasses
+import inspect
 import json
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -28,11 +31,13 @@ from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError
 from dlm_jax.evaluation import rendering, reports
+from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base as samplers
-from dlm_jax.samplers import filtering, grids, guidance
+from dlm_jax.samplers import filtering, grids, guidance, sequential
 from dlm_jax.samplers.base import SampleResult
 from dlm_jax.training import workdir as workdirs
+from dlm_jax.visibility import Blocks
 
 Array = jax.Array
 
@@ -45,8 +50,8 @@ class Settings:
     workdir: of the run.
     num: sequences.
     steps: of the sampler, see `samplers.ancestral` and `samplers.first_hitting`.
-    sampler: name of a module in `samplers`.
-    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05`.
+    sampler: name of a module in `samplers`; None is the one that fits the process.
+    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05` or `top_k=40`.
     prompt: text that every sequence begins with.
     label: that of all sequences, of a model of labelled text; None is none in particular.
     guidance: how much more than the label asks for, see `samplers.guidance`; 1 is no guidance.
@@ -54,7 +59,8 @@ class Settings:
     top_p: nucleus filtering of the prediction; 1 is none.
     temperature: of the prediction; 0 takes the most likely token.
     grid: of times, `uniform` or `cosine`.
-    length: tokens a sequence; None is the length the model was trained at.
+    length: tokens a sequence; None is the length the model was trained at, and its limit but for
+      block diffusion.
     batch_size: sequences drawn at once. Changes no sequence.
     weights: `ema` or `raw`.
     step: which checkpoint; None is the newest.
@@ -66,7 +72,7 @@ class Settings:
   workdir: str
   num: int = 8
   steps: int = 64
-  sampler: str = "ancestral"
+  sampler: str | None = None
   sampler_settings: str = ""
   prompt: str | None = None
   infill: str | None = None
@@ -91,8 +97,8 @@ class Settings:
       raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
     if self.label is None and self.guidance != 1.0:
       raise UserError("--guidance needs a --label to guide to.")
-    resolve.module("dlm_jax.samplers", self.sampler, entry="sample")
-    samplers.own_settings(self.sampler, self.sampler_settings)
+    if self.sampler is not None:
+      samplers.own_settings(self.sampler, self.sampler_settings)
     grids.check(self.grid)
     filtering.check(self.temperature, self.top_p)
     if self.output is not None and not Path(self.output).absolute().parent.is_dir():
@@ -123,12 +129,16 @@ class Drawn:
     return float(len(self.tokens) * np.sum(~self.given) / self.seconds)
 
 
-def checked_length(asked: int | None, trained: int) -> int:
-  """The length to draw: `asked`, or as trained. Raises `UserError` beyond what was trained."""
+def checked_length(asked: int | None, trained: int, unlimited: bool = False) -> int:
+  """The length to draw: `asked`, or as trained. Raises `UserError` beyond what was trained.
+
+  Blocks go on for as long as they are asked to: the length of block diffusion is `unlimited`.
+  """
   if asked is None:
     return trained
-  if not 1 <= asked <= trained:
-    raise UserError(f"--length must lie in 1..{trained} (the model's length), got {asked}.")
+  if asked < 1 or (asked > trained and not unlimited):
+    limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
+    raise UserError(f"--length must {limit}, got {asked}.")
   return asked
 
 
@@ -200,7 +210,9 @@ def _loop(
   given: np.ndarray,
 ) -> jax.stages.Wrapped:
   """The jitted `(params, indices [B]) -> SampleResult` that draws the sequences `indices`."""
-  sampler = resolve.module("dlm_jax.samplers", settings.sampler, entry="sample")
+  name = settings.sampler or sequential.sampler_of(experiment.process)
+  sampler = resolve.module("dlm_jax.samplers", name, entry="sample")
+  own = _settings_of(sampler, name, settings, experiment.store)
   known = {}
   if given.any():
     known = {"tokens": np.broadcast_to(tokens, shape), "given": np.broadcast_to(given, shape)}
@@ -220,7 +232,7 @@ def _loop(
       top_p=settings.top_p,
       cache=not experiment.network.config.time_conditioned,
       trajectory=settings.trajectory,
-      **samplers.own_settings(settings.sampler, settings.sampler_settings),
+      **own,
     )
     return dataclasses.replace(result, nfe=result.nfe * guidance.evaluations(settings.guidance))
 
@@ -238,6 +250,17 @@ def _guided(
   return guidance.guide(experiment.process, labelled, unlabelled, settings.guidance)
 
 
+def _settings_of(
+  sampler: ModuleType, name: str, settings: Settings, store: stores.Store
+) -> dict[str, Any]:
+  """What only this sampler takes: as set, and the token that ends a text."""
+  own = samplers.own_settings(name, settings.sampler_settings)
+  end_id = store.tokenizer.eos_id
+  if end_id is not None and "end_id" in inspect.signature(sampler.sample).parameters:
+    own = {"end_id": end_id, **own}
+  return own
+
+
 def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> None:
   """Writes a JSON object a sequence to `settings.output`, and what they depend on beside it."""
   path = Path(settings.output)
@@ -249,6 +272,7 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
   environment = workdirs.environment(restored.experiment.store.hash)
   record = {
     "settings": dataclasses.asdict(settings),
+    "sampler": settings.sampler or sequential.sampler_of(restored.experiment.process),
     "network_evaluations": drawn.nfe,
     "tokens_per_second": drawn.tokens_per_second,
     "seconds_without_compilation": drawn.seconds,
@@ -257,7 +281,7 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
   workdirs.write_json(path.with_suffix(".protocol.json"), record)
 
 
-def show(console: Console, restored: experiments.Restored, drawn: Drawn, steps: int) -> None:
+def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None:
   """Prints the trajectory, if there is one, the sequences and what they cost."""
   decode = restored.experiment.store.tokenizer.decode
   style = {"mask_id": getattr(restored.experiment.process, "mask_id", None), "given": drawn.given}
@@ -266,7 +290,7 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn, steps: 
   rendering.print_samples(console, drawn.tokens, decode, **style)
   console.rule()
   console.print(
-    f"{np.mean(drawn.nfe):.4g} network evaluations a batch in {steps} steps, "
+    f"{np.mean(drawn.nfe):.4g} network evaluations a batch, "
     f"{drawn.tokens_per_second:,.0f} tokens/s (compilation excluded)",
     highlight=False,
     soft_wrap=True,
@@ -280,10 +304,12 @@ def define_flags() -> None:
     "steps",
     64,
     "Steps of the sampler. For first_hitting, the most network evaluations: exact from the length "
-    "on.",
+    "on. left_to_right has none: one evaluation a token.",
   )
   known = ", ".join(resolve.names("dlm_jax.samplers", entry="sample"))
-  flags.DEFINE_string("sampler", "ancestral", f"How the noise is reversed: {known}.")
+  flags.DEFINE_string(
+    "sampler", None, f"How the noise is reversed: {known}. By default the one of the process."
+  )
   flags.DEFINE_string(
     "sampler_settings", "", "What only this sampler takes, such as strategy=loop,eta=0.05."
   )
@@ -294,7 +320,9 @@ def define_flags() -> None:
   flags.DEFINE_float("top_p", 1.0, "Nucleus filtering: probability that is kept, in (0, 1].")
   flags.DEFINE_float("temperature", 1.0, "Of the prediction; 0 takes the most likely token.")
   flags.DEFINE_string("grid", "uniform", f"Of times: {', '.join(grids.GRIDS)}.")
-  flags.DEFINE_integer("length", None, "Tokens a sequence; by default as trained, and at most so.")
+  flags.DEFINE_integer(
+    "length", None, "Tokens a sequence; by default as trained, and more only for block diffusion."
+  )
   flags.DEFINE_integer("batch_size", 64, "Sequences drawn at once; changes no sequence.")
   flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged weights, or those last trained.")
   flags.DEFINE_integer("step", None, "Checkpoint to draw from; the newest by default.")
@@ -309,11 +337,12 @@ def main() -> None:
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
   check_label(settings.label, experiment.store.num_labels)
-  length = checked_length(settings.length, experiment.length)
+  unlimited = isinstance(base.visibility(experiment.process), Blocks)
+  length = checked_length(settings.length, experiment.length, unlimited)
   tokens, given = conditioning(experiment.store, length, settings.prompt, settings.infill)
   drawn = draw(settings, restored, tokens, given)
   if jax.process_index() == 0:
-    show(Console(), restored, drawn, settings.steps)
+    show(Console(), restored, drawn)
     if settings.output is not None:
       write(settings, restored, drawn)
 

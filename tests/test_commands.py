@@ -45,7 +45,7 @@ def test_mistakes_of_train(arguments, sentence, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "sample"])
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "sample", "clip"])
 def test_help_names_every_flag_of_the_command(command):
   done = run(command, "--help")
   flag = "--config" if command in ("prepare", "train") else "--workdir"
@@ -54,7 +54,7 @@ def test_help_names_every_flag_of_the_command(command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["evaluate", "sample"])
+@pytest.mark.parametrize("command", ["evaluate", "sample", "clip"])
 def test_a_directory_that_is_no_run_is_named(command, tmp_path):
   done = run(command, f"--workdir={tmp_path / 'nothing'}")
   assert done.returncode == 2

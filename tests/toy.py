@@ -163,7 +163,7 @@ def _likelihood(joint: Joint, z: Array, noise: Array, uniform_fraction: float) -
 
 def wrong_denoiser(denoise: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
   """Half as sure as `denoise`: a denoiser that is not exact, so its bound must be larger."""
-  return lambda z, t: 0.5 * denoise(z, t)
+  return lambda z, t, **conditioning: 0.5 * denoise(z, t, **conditioning)
 
 
 def noised_as(process: Any, z: Array) -> Any:
@@ -208,3 +208,44 @@ def joint_states(states: int, length: int) -> np.ndarray:
   """All sequences of so many states, int32 `[states^L, L]`."""
   axes = np.meshgrid(*[np.arange(states)] * length, indexing="ij")
   return np.stack([axis.ravel() for axis in axes], axis=-1).astype(np.int32)
+
+
+def autoregressive_denoiser(joint: Joint) -> Callable[[Array, Array], Array]:
+  """The exact prediction from the left: log p(x_i | z_<i), `[B, L, V]`. The mask V is unknown."""
+
+  def denoise(z: Array, t: Array) -> Array:
+    del t
+    agrees = (z[:, None] == joint.sequences) | (z[:, None] == joint.vocab_size)
+    before = jnp.cumprod(jnp.pad(agrees, ((0, 0), (0, 0), (1, 0)), constant_values=True), axis=-1)
+    return _log_marginals(joint, before[..., :-1])
+
+  return denoise
+
+
+def block_denoiser(joint: Joint, size: int) -> Callable[..., Array]:
+  """The exact denoiser of absorbing noise in blocks of `size`, `[B, L, V]`.
+
+  log p(x_i | clean tokens of the blocks before, unmasked tokens of its block in z). The mask is V,
+  and unknown among the clean tokens.
+  """
+  block = np.arange(joint.length) // size
+  earlier, same = block[:, None] > block, block[:, None] == block
+
+  def denoise(z: Array, t: Array, clean: Array | None = None) -> Array:
+    del t
+
+    def agree(tokens: Array) -> Array:
+      known = tokens[:, None] != joint.vocab_size
+      return ((tokens[:, None] == joint.sequences) | ~known)[:, :, None]
+
+    noisy, clean = agree(z), agree(z if clean is None else clean)
+    return _log_marginals(joint, jnp.all((noisy | ~same) & (clean | ~earlier), axis=-1))
+
+  return denoise
+
+
+def _log_marginals(joint: Joint, agrees: Array) -> Array:
+  """log of the share of each symbol at i, `[B, L, V]`, in the sequences that `agrees` [B, n, L]."""
+  symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
+  weights = agrees * jnp.asarray(joint.probs, jnp.float32)[:, None]
+  return jnp.log(jnp.einsum("bnl,nlv->blv", weights, symbols))

@@ -1,4 +1,4 @@
-"""The denoiser: a bidirectional transformer with optional adaLN time conditioning.
+"""The denoiser: a transformer with optional adaLN time conditioning, bidirectional unless told.
 
 DiT (Peebles and Xie 2022) as diffusion language models use it (SEDD, MDLM; methods of Lou et al.
 2024, appendix). Layers are stacked with `nn.scan`: every block parameter has a leading axis N.
@@ -17,6 +17,7 @@ from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import attention, layers
+from dlm_jax.visibility import FULL, Blocks, Causal, Visibility
 
 Array = jax.Array
 
@@ -149,12 +150,18 @@ class TransformerConfig:
 
 
 class Attention(nn.Module):
-  """Multi-head self-attention over all positions, without biases."""
+  """Multi-head self-attention over the visible positions, without biases.
+
+  With a cache, the keys and values `[2, B, S, H, K]` of a row, `x` are its positions from `start`
+  on: they are written into it, and it is what they attend to. Returned as it is after that.
+  """
 
   config: TransformerConfig
 
   @nn.compact
-  def __call__(self, x: Array, angles: Array) -> Array:
+  def __call__(
+    self, x: Array, angles: Array, visibility: Visibility, start: Array | None, cache: Array | None
+  ) -> tuple[Array, Array | None]:
     c = self.config
     shape = (c.width, 3, c.heads, c.head_width)
     init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3))
@@ -164,38 +171,50 @@ class Attention(nn.Module):
       query = layers.Norm("rms", name="query_norm")(query)
       key = layers.Norm("rms", name="key_norm")(key)
     query, key = layers.rotate(query, angles), layers.rotate(key, angles)
-    mixed = attention.attend(query, key, value, c.attention)
+    if cache is None:
+      mixed = attention.attend(query, key, value, c.attention, visibility)
+    else:
+      cache = jax.lax.dynamic_update_slice_in_dim(cache, jnp.stack([key, value]), start, axis=2)
+      mixed = attention.attend_cached(query, *cache, start, visibility)
     init = nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2)
     out = self.param("out", init, (c.heads, c.head_width, c.width), jnp.float32)
-    return jnp.einsum("blhk,hkd->bld", mixed, out.astype(x.dtype))
+    return jnp.einsum("blhk,hkd->bld", mixed, out.astype(x.dtype)), cache
 
 
 class Block(nn.Module):
   """Attention and feedforward, each pre-normed, modulated by the condition and added back.
 
-  Called by `nn.scan`: takes and returns the carry `x` [B, L, D]; `condition` [B, 1 or L, C] or None
-  and `angles` are shared by all layers, `dropout_keys` [2, B] or None are the layer's own.
+  Called by `nn.scan`: takes and returns the carry `x` [B, L, D]; `condition` [B, 1 or L, C] or
+  None, `angles`, `visibility` and `start` are shared by all layers, `dropout_keys` [2, B] or None
+  and `cache` or None are the layer's own. Returns the cache beside the carry.
   """
 
   config: TransformerConfig
 
   @nn.compact
   def __call__(
-    self, x: Array, condition: Array | None, angles: Array, dropout_keys: Array | None
-  ) -> tuple[Array, None]:
+    self,
+    x: Array,
+    condition: Array | None,
+    angles: Array,
+    visibility: Visibility,
+    start: Array | None,
+    dropout_keys: Array | None,
+    cache: Array | None,
+  ) -> tuple[Array, Array | None]:
     c = self.config
     shifts, scales, gates = self._modulation(condition)
     keys = (None, None) if dropout_keys is None else dropout_keys
-    branches = (
-      ("attention_norm", lambda h: Attention(c, name="attention")(h, angles)),
-      ("feedforward_norm", layers.Feedforward(c.feedforward, c.hidden, name="feedforward")),
-    )
-    for i, (norm, branch) in enumerate(branches):
-      h = layers.Norm(c.norm, name=norm)(x)
-      h = branch(h * (1 + scales[i]) + shifts[i])
-      x = x + layers.dropout(gates[i] * h, c.dropout, keys[i])
-      x = constrain(x, BATCH_AXES, None, None)
-    return x, None
+    h = layers.Norm(c.norm, name="attention_norm")(x) * (1 + scales[0]) + shifts[0]
+    h, cache = Attention(c, name="attention")(h, angles, visibility, start, cache)
+    x = self._add(x, gates[0] * h, keys[0])
+    h = layers.Norm(c.norm, name="feedforward_norm")(x) * (1 + scales[1]) + shifts[1]
+    h = layers.Feedforward(c.feedforward, c.hidden, name="feedforward")(h)
+    return self._add(x, gates[1] * h, keys[1]), cache
+
+  def _add(self, x: Array, branch: Array, dropout_keys: Array | None) -> Array:
+    x = x + layers.dropout(branch, self.config.dropout, dropout_keys)
+    return constrain(x, BATCH_AXES, None, None)
 
   def _modulation(self, condition: Array | None) -> tuple[Any, Any, Any]:
     """Shift, scale and gate of both branches; (0, 0, 1) without conditioning."""
@@ -238,10 +257,16 @@ class Transformer(nn.Module):
     t: Array,
     dropout_keys: Array | None = None,
     *,
+    visibility: Visibility = FULL,
+    clean: Array | None = None,
     labels: Array | None = None,
   ) -> Array:
-    """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`."""
-    return self.head(self.hidden(z, t, dropout_keys, labels=labels))
+    """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`.
+
+    The other arguments are as in `hidden`.
+    """
+    hidden = self.hidden(z, t, dropout_keys, visibility=visibility, clean=clean, labels=labels)
+    return self.head(hidden)
 
   def hidden(
     self,
@@ -249,24 +274,75 @@ class Transformer(nn.Module):
     t: Array,
     dropout_keys: Array | None = None,
     *,
+    visibility: Visibility = FULL,
+    clean: Array | None = None,
     labels: Array | None = None,
   ) -> Array:
     """The normed output of the last block `[B, L, D]` in the compute dtype.
 
-    `dropout_keys` `[B]` switches dropout on; `labels` are int32 `[B]`, None for no label.
+    `dropout_keys` `[B]` switches dropout on. `visibility` says which position sees which; with
+    `Blocks`, `clean` int32 `[B, L]` are the tokens that later blocks see, at time 0: `z` if None.
+    `labels` are int32 `[B]`, None for no label.
     """
+    length, positions = z.shape[1], jnp.arange(z.shape[1])
+    if isinstance(visibility, Causal):
+      z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=visibility.begin)[:, :-1]
+    elif isinstance(visibility, Blocks):
+      t = jnp.broadcast_to(t[:, None] if t.ndim == 1 else t, z.shape)
+      t = jnp.concatenate([t, jnp.zeros_like(t)], axis=1)
+      z = jnp.concatenate([z, z if clean is None else clean], axis=1)
+      positions = jnp.tile(positions, 2)
+    return self._run(z, t, positions, visibility, labels, dropout_keys)[0][:, :length]
+
+  def extend(
+    self,
+    z: Array,
+    t: Array,
+    start: Array,
+    cache: Array,
+    visibility: Visibility,
+    labels: Array | None = None,
+  ) -> tuple[Array, Array]:
+    """Logits `[B, n, V]` of the inputs `z` `[B, n]` at positions from `start` on, and the cache.
+
+    The `cache` `[N, 2, B, S, H, K]` holds keys and values of the positions before; those of `z` are
+    written into it. It takes the input as it is: under `Causal`, each position's token before it.
+    """
+    positions = start + jnp.arange(z.shape[1])
+    hidden, cache = self._run(z, t, positions, visibility, labels, None, start, cache)
+    return self.head(hidden), cache
+
+  def empty_cache(self, rows: int, length: int) -> Array:
+    """A cache for `extend` with room for `length` positions, in the compute dtype."""
+    c = self.config
+    shape = (c.depth, 2, rows, length, c.heads, c.head_width)
+    return constrain(jnp.zeros(shape, c.compute_dtype), None, None, BATCH_AXES, None, None, None)
+
+  def _run(
+    self,
+    z: Array,
+    t: Array,
+    positions: Array,
+    visibility: Visibility,
+    labels: Array | None,
+    dropout_keys: Array | None,
+    start: Array | None = None,
+    cache: Array | None = None,
+  ) -> tuple[Array, Array | None]:
+    """The normed output of the last block, and the cache if there is one."""
     c = self.config
     # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
     table = constrain(self.embedding.astype(c.compute_dtype), None, None)
     x = constrain(table[z], BATCH_AXES, None, None)
     condition = self._condition(t, self._labels(z.shape[0], labels, dropout_keys))
-    angles = layers.rotary_angles(z.shape[1], c.head_width)
-    x, _ = self.blocks(x, condition, angles, _layer_keys(dropout_keys, c.depth))
+    angles = layers.rotary_angles(positions, c.head_width)
+    keys = _layer_keys(dropout_keys, c.depth)
+    x, cache = self.blocks(x, condition, angles, visibility, start, keys, cache)
     x = self.final_norm(x)
     if condition is not None:
       shift, scale = jnp.split(self.final_modulation(condition), 2, axis=-1)
       x = x * (1 + scale) + shift
-    return x
+    return x, cache
 
   def head(self, hidden: Array) -> Array:
     """Logits `[..., V]` float32 for `hidden` `[..., D]`."""
@@ -294,7 +370,7 @@ class Transformer(nn.Module):
     if c.conditioning == "none":
       return None
     t = t[:, None] if t.ndim == 1 else t
-    t = t if c.time_conditioned else jnp.zeros_like(t)
+    t = t if c.time_conditioned else jnp.zeros_like(t[:, :1])
     condition = self.time(t)
     if labels is not None:
       condition += constrain(self.label_embedding, None, None)[labels][:, None]
@@ -314,7 +390,7 @@ def _stack(config: TransformerConfig) -> nn.Module:
     block,
     variable_axes={"params": 0},
     split_rngs={"params": True},
-    in_axes=(nn.broadcast, nn.broadcast, 0),
+    in_axes=(*[nn.broadcast] * 4, 0, 0),
     length=config.depth,
     unroll=config.unroll or config.depth,
   )(config)

@@ -9,12 +9,14 @@ already bound, so that a test can pass an exact posterior and a sampler a guided
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from dlm_jax.schedules import Schedule
+from dlm_jax.visibility import FULL, Visibility
 
 Array = jax.Array
 Denoise = Callable[..., Any]
@@ -64,6 +66,16 @@ class Process(Protocol):
     """Draws z_s ~ p(z_s | z_t)."""
 
 
+def visibility(process: Process) -> Visibility:
+  """Which position must see which in the network of `process`: all see all unless it says else."""
+  return getattr(process, "visibility", FULL)
+
+
+def exact(process: Process) -> bool:
+  """Whether `nelbo` is -log p(x) itself, not a bound, and draws nothing."""
+  return getattr(process, "exact", False)
+
+
 def row_keys(key: Array, rows: int) -> Array:
   """One key a row, `[rows]`: a single key is split, `[rows]` keys are taken as they are.
 
@@ -97,6 +109,15 @@ def row_categorical(key: Array, logits: Array) -> Array:
 def per_position(t: Array) -> Array:
   """`t` of shape `[B]` or `[B, L]` as an array that broadcasts against `[B, L]`."""
   return t[:, None] if t.ndim == 1 else t
+
+
+def condition(denoise: Denoise, **conditioning: Any) -> Denoise:
+  """`denoise` and its methods with more arguments bound, such as the clean tokens of `block`."""
+  bound = partial(denoise, **conditioning)
+  for name in ("cross_entropy", "score"):
+    if hasattr(denoise, name):
+      setattr(bound, name, partial(getattr(denoise, name), **conditioning))
+  return bound
 
 
 def cross_entropy(

@@ -48,9 +48,6 @@ class Times:
 
     The mean of weight * f(t) estimates the integral of f over [epsilon, 1], divided by its length
     unless `importance` is set.
-
-    Raises:
-      UserError: `importance` is set and the process has no masked fraction.
     """
     strata = jnp.arange(rows) / rows
     if self.sampling == "shared_offset":
@@ -68,7 +65,7 @@ def _importance(process, u: Array, epsilon: float) -> tuple[Array, Array]:
   """Maps u in [0, 1) to times at which log(masked fraction) is uniform, with 1 / density."""
   if not hasattr(process, "time_of_masked"):
     raise UserError(
-      "times.importance draws times by the masked fraction, which the process "
+      "times.importance draws times by the masked fraction, which "
       f"{type(process).__name__} does not have: set it to False."
     )
   log_smallest = jnp.log(process.masked(jnp.float32(epsilon)))

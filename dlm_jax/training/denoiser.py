@@ -6,9 +6,11 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dlm_jax.networks.transformer import Transformer
 from dlm_jax.training import losses
+from dlm_jax.visibility import FULL, Causal, Visibility
 
 Array = jax.Array
 
@@ -33,24 +35,69 @@ class Head:
 class Denoiser:
   """`denoise(z, t) -> logits`, with `cross_entropy` and `score` for losses that save memory.
 
-  `labels` int32 `[B]` are bound like the parameters; None is a network's own "no label".
+  Attributes:
+    visibility: which position sees which; the process says it, see `processes.base.visibility`.
+    labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
+
+  With `visibility` `Blocks` each of the three takes `clean` `[B, L]`, see `Transformer.hidden`.
   """
 
   network: Transformer
   params: Any
   head: Head = Head()
   dropout_keys: Array | None = None
+  visibility: Visibility = FULL
   labels: Array | None = None
 
-  def __call__(self, z: Array, t: Array) -> Array:
+  def __call__(self, z: Array, t: Array, clean: Array | None = None) -> Array:
     """Logits `[B, L, V]` float32."""
-    return self.network.apply({"params": self.params}, z, t, self.dropout_keys, labels=self.labels)
+    return self.network.apply(
+      {"params": self.params},
+      z,
+      t,
+      self.dropout_keys,
+      visibility=self.visibility,
+      clean=clean,
+      labels=self.labels,
+    )
+
+  def empty_cache(self, rows: int, length: int) -> Array:
+    """What `extend` starts from."""
+    return self.network.empty_cache(rows, length)
+
+  def extend(
+    self, cache: Array, z: Array, t: Array, start: Array | int, size: int
+  ) -> tuple[Array, Array]:
+    """Logits `[B, size, V]` of the positions of `z` `[B, L]` from `start` on, and the cache.
+
+    They are those of `denoise(z, t)` there, if the cache has seen the final tokens of all positions
+    before; and it has now seen those of these positions. `t` is `[B]`.
+    """
+    if isinstance(self.visibility, Causal):
+      z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.visibility.begin)
+    inputs = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
+    return self.network.apply(
+      {"params": self.params},
+      inputs,
+      t,
+      start,
+      cache,
+      self.visibility,
+      self.labels,
+      method="extend",
+    )
 
   def cross_entropy(
-    self, z: Array, t: Array, targets: Array, where: Array, forbidden: int | None
+    self,
+    z: Array,
+    t: Array,
+    targets: Array,
+    where: Array,
+    forbidden: int | None,
+    clean: Array | None = None,
   ) -> Array:
     """See `processes.base.cross_entropy`."""
-    hidden, head = self._halves(z, t)
+    hidden, head = self._halves(z, t, clean)
     return self._economical(losses.cross_entropy, losses.gathered_cross_entropy)(
       hidden, head, targets, where, forbidden=forbidden
     )
@@ -62,18 +109,26 @@ class Denoiser:
     score: Callable[..., Array],
     operands: tuple[Array, ...],
     where: Array,
+    clean: Array | None = None,
   ) -> Array:
     """See `processes.base.score_outputs`."""
-    hidden, head = self._halves(z, t)
+    hidden, head = self._halves(z, t, clean)
     return self._economical(losses.score_positions, losses.score_gathered)(
       hidden, head, score, operands, where
     )
 
-  def _halves(self, z: Array, t: Array) -> tuple[Array, losses.Head]:
+  def _halves(self, z: Array, t: Array, clean: Array | None) -> tuple[Array, losses.Head]:
     """The hidden states `[B, L, D]` and the head, which maps some of them to logits."""
     variables = {"params": self.params}
     hidden = self.network.apply(
-      variables, z, t, self.dropout_keys, labels=self.labels, method="hidden"
+      variables,
+      z,
+      t,
+      self.dropout_keys,
+      visibility=self.visibility,
+      clean=clean,
+      labels=self.labels,
+      method="hidden",
     )
     return hidden, lambda h: self.network.apply(variables, h, method="head")
 

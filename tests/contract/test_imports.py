@@ -11,15 +11,24 @@ ALLOWED = {
   "errors": set(),
   "resolve": {"errors"},
   "schedules": {"errors", "resolve"},
+  "visibility": set(),
   "distributed": {"errors"},
-  "processes": {"errors", "resolve", "schedules"},
-  "networks": {"errors", "resolve", "distributed"},
-  "samplers": {"errors", "resolve", "processes", "schedules"},
+  "processes": {"errors", "resolve", "schedules", "visibility"},
+  "networks": {"errors", "resolve", "distributed", "visibility"},
+  "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
   "data": {"errors", "resolve", "distributed"},
   "evaluation": {"errors", "resolve", "processes", "samplers", "distributed", "schedules"},
-  "training": {"errors", "resolve", "processes", "networks", "distributed", "schedules"},
+  "training": {
+    "errors",
+    "resolve",
+    "processes",
+    "networks",
+    "distributed",
+    "schedules",
+    "visibility",
+  },
 }
-ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment", "commands"}
+ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment", "commands", "clip"}
 # Libraries that one place alone may know.
 FENCED = {"flax": ["networks"], "orbax": ["training/checkpoint.py"], "grain": ["data"]}
 

@@ -20,6 +20,8 @@ from tests import toy
 PACKAGE = "dlm_jax.processes"
 ORACLES = {
   "absorbing": toy.absorbing_denoiser,
+  "autoregressive": toy.autoregressive_denoiser,
+  "block": partial(toy.block_denoiser, size=4),
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
   "score_entropy": toy.score_denoiser,
   "uniform": toy.mixture_denoiser,
@@ -27,6 +29,8 @@ ORACLES = {
 GEOMETRIC_UNIFORM = score_entropy.make(vocab_size=3, noise="uniform")
 # By a name of their own: the process, its fields and its exact denoiser.
 VARIANTS = {
+  "token_blocks": ("block", {"block_size": 1}, partial(toy.block_denoiser, size=1)),
+  "uneven_blocks": ("block", {"block_size": 2}, partial(toy.block_denoiser, size=2)),
   "half_hybrid": ("hybrid", {"p_u": 0.5}, partial(toy.mixture_denoiser, uniform_fraction=0.5)),
   "score_entropy_uniform": (
     "score_entropy",
@@ -126,7 +130,7 @@ def test_gradients_are_finite_at_both_ends(name):
 
     def total(scale, t=t):
       # The exact denoiser rules symbols out with -inf; a network's logits are finite.
-      denoise = lambda z, t: scale * jnp.maximum(exact(z, t), -30.0)  # noqa: E731
+      denoise = lambda z, t, **c: scale * jnp.maximum(exact(z, t, **c), -30.0)  # noqa: E731
       return process.nelbo(jax.random.key(0), denoise, x, jnp.full(8, t)).sum()
 
     value, slope = jax.value_and_grad(total)(0.7)

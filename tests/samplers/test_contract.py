@@ -1,4 +1,7 @@
-"""Every sampler, found by itself, keeps the contract. A new file in `samplers` is tested here."""
+"""Every sampler, found by itself, keeps the contract. A new file in `samplers` is tested here.
+
+With absorbing noise, unless it is one of those that go from left to right: see `CASES`.
+"""
 
 import inspect
 
@@ -8,23 +11,39 @@ import pytest
 
 from dlm_jax import resolve
 from dlm_jax.errors import UserError
-from dlm_jax.processes import absorbing
+from dlm_jax.processes import absorbing, autoregressive, block
 from dlm_jax.samplers import ancestral
 from tests import toy
 
 PACKAGE = "dlm_jax.samplers"
 JOINT = toy.joint(length=4)
-PROCESS = absorbing.make(vocab_size=JOINT.vocab_size)
-DENOISE = toy.absorbing_denoiser(JOINT)
+V = JOINT.vocab_size
+PLAIN = (absorbing.make(vocab_size=V), toy.absorbing_denoiser(JOINT))
+# Process and exact denoiser of the samplers that are defined for no other.
+CASES = {
+  "left_to_right": (autoregressive.make(vocab_size=V), toy.autoregressive_denoiser(JOINT)),
+  "block_by_block": (block.make(vocab_size=V, block_size=2), toy.block_denoiser(JOINT, 2)),
+}
+MASK = V
 STEPS = 6
 # These may mask again what is revealed.
 REMASKING = {"psi", "remdm"}
 SHAPE = (5, JOINT.length)
 GIVEN = np.random.default_rng(0).random(SHAPE) < 0.4
 GIVEN[:2, 0] = True
+PROMPTS = np.arange(SHAPE[1]) < np.array([[1], [3], [0], [2], [1]])
 # What is given is never changed, whatever it is: the first of each row is the mask itself.
-TOKENS = np.broadcast_to(np.where(np.arange(SHAPE[1]) == 0, PROCESS.mask_id, 1), SHAPE)
-KNOWN = {"tokens": TOKENS.astype(np.int32), "given": GIVEN}
+TOKENS = np.broadcast_to(np.where(np.arange(SHAPE[1]) == 0, MASK, 1), SHAPE)
+TOKENS = TOKENS.astype(np.int32)
+
+
+def case(sampler):
+  return CASES.get(sampler.__name__.rpartition(".")[2], PLAIN)
+
+
+def known(sampler):
+  """What is given: anywhere, or prompts of different lengths."""
+  return {"tokens": TOKENS, "given": GIVEN if case(sampler) is PLAIN else PROMPTS}
 
 
 @pytest.fixture(params=resolve.names(PACKAGE, entry="sample"))
@@ -34,7 +53,8 @@ def sampler(request):
 
 def run(sampler, key, shape=SHAPE, **settings):
   settings = {"steps": STEPS} | settings
-  sample = jax.jit(lambda key: sampler.sample(key, PROCESS, DENOISE, shape, **settings))
+  process, denoise = case(sampler)
+  sample = jax.jit(lambda key: sampler.sample(key, process, denoise, shape, **settings))
   return jax.device_get(sample(key))
 
 
@@ -52,25 +72,26 @@ def test_signature(sampler):
 
 
 def test_result_and_trajectory(sampler):
-  result = run(sampler, jax.random.key(0), trajectory=True, **KNOWN)
+  given = known(sampler)["given"]
+  result = run(sampler, jax.random.key(0), trajectory=True, **known(sampler))
   assert result.tokens.shape == SHAPE and result.tokens.dtype == np.int32
-  drawn = result.tokens[~GIVEN]
+  drawn = result.tokens[~given]
   assert np.all((drawn >= 0) & (drawn < JOINT.vocab_size))
   assert result.nfe.shape == () and result.nfe.dtype == np.int32
   assert 1 <= result.nfe <= STEPS
 
   frames = result.trajectory
-  prior = np.where(GIVEN, KNOWN["tokens"], PROCESS.mask_id)
+  prior = np.where(given, TOKENS, MASK)
   np.testing.assert_array_equal(frames[0], prior)
   np.testing.assert_array_equal(frames[-1], result.tokens)
-  np.testing.assert_array_equal(frames[:, GIVEN], frames[:1, GIVEN].repeat(len(frames), 0))
+  np.testing.assert_array_equal(frames[:, given], frames[:1, given].repeat(len(frames), 0))
   before, after = frames[:-1], frames[1:]
-  revealed = before != PROCESS.mask_id
+  revealed = before != MASK
   if sampler.__name__.rpartition(".")[2] in REMASKING:
-    revealed &= after != PROCESS.mask_id
+    revealed &= after != MASK
   np.testing.assert_array_equal(after[revealed], before[revealed])
 
-  plain = run(sampler, jax.random.key(0), **KNOWN)
+  plain = run(sampler, jax.random.key(0), **known(sampler))
   assert plain.trajectory is None
   np.testing.assert_array_equal(plain.tokens, result.tokens)
 
@@ -86,7 +107,10 @@ def test_a_row_depends_on_its_own_key_alone(sampler):
 def test_temperature_zero_draws_nothing(sampler):
   settings = {"steps": 1, "temperature": 0.0}
   result = run(sampler, jax.random.key(0), **settings)
-  best = np.argmax(DENOISE(np.full((1, SHAPE[1]), PROCESS.mask_id), None), axis=-1)
+  if case(sampler) is PLAIN:
+    best = np.argmax(PLAIN[1](np.full((1, SHAPE[1]), MASK), None), axis=-1)
+  else:
+    best = run(sampler, jax.random.key(1), **settings).tokens[:1]
   np.testing.assert_array_equal(result.tokens, np.broadcast_to(best, SHAPE))
 
 
@@ -103,4 +127,11 @@ def test_temperature_zero_draws_nothing(sampler):
 )
 def test_mistakes_are_told_before_anything_is_compiled(sampler, settings, message):
   with pytest.raises(UserError, match=message):
-    sampler.sample(None, PROCESS, DENOISE, SHAPE, **{"steps": STEPS} | settings)
+    sampler.sample(None, *case(sampler), SHAPE, **{"steps": STEPS} | settings)
+
+
+@pytest.mark.parametrize("other", CASES)
+def test_a_process_of_another_kind_is_refused_by_name(sampler, other):
+  if case(sampler) is not CASES[other]:
+    with pytest.raises(UserError, match=r"the sampler '\w+' is not defined for the process"):
+      sampler.sample(None, *CASES[other], SHAPE, steps=STEPS)

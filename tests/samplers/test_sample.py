@@ -133,7 +133,7 @@ def test_what_is_written_and_shown(tmp_path):
   assert record["environment"]["dataset_hash"] == "of the data"
 
   console = Console(file=io.StringIO(), width=80)
-  sample.show(console, RESTORED, drawn, chosen.steps)
+  sample.show(console, RESTORED, drawn)
   shown = console.file.getvalue()
   for part in (
     "the ···· sat····",

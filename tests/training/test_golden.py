@@ -25,6 +25,8 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = {
   "uniform": {"name": "uniform"},
   "hybrid": {"name": "hybrid", "p_u": 0.2},
+  "autoregressive": {"name": "autoregressive"},
+  "block": {"name": "block", "block_size": 4, "clip": (0.2, 0.9)},
   "score_entropy": {"name": "score_entropy"},
   "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
 }
