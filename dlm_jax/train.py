@@ -29,7 +29,6 @@ from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.preemption import RESUMABLE
 from dlm_jax.training.progress import ProgressLine
 from dlm_jax.training.state import TrainState
-from dlm_jax.training.step import make_step
 from dlm_jax.training.throughput import Meter, peak_flops
 from dlm_jax.training.workdir import Workdir, git_revision, open_workdir
 
@@ -82,19 +81,9 @@ def _run(
     return True
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   print(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
-  step = make_step(
-    experiment.process,
-    experiment.network,
-    experiment.optimizer,
-    experiment.times,
-    seed=config.seed,
-    head=experiment.head,
-    accumulate=training.accumulate,
-    ema_decay=training.ema_decay,
-  )
   rates = resolve.build(OptimizerConfig, config.optimizer)
   run = loop.Run(
-    step=loop.compile_step(step, experiment.abstract_state, experiment.mesh),
+    step=experiment.compile_step(),
     batches=_batches(experiment).iterate(start),
     validate=_validation(experiment),
     learning_rate=optimizer.learning_rate(rates, rates.learning_rate, training.steps),
