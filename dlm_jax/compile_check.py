@@ -1,9 +1,9 @@
-"""Compiles the training step of a config for devices that need not be here, and shows what it takes.
+"""Compiles the training step of a config for devices that need not be here: what does it take?
 
   python -m dlm_jax.compile_check --config=configs/openwebtext/at_scale.py:7b --topology=v5e-256
 
 Prints the memory of a device, the collectives and their dtypes, and how long compiling took. The
-topology is a number of TPU chips (`v5e-256`, `v6e-64`, `v5p-128`; needs `pip install libtpu`), of CPU
+topology is a number of TPU chips (`v5e-256`, `v6e-64`, `v5p-128`; needs the extra `tpu`), of CPU
 devices (`cpu:8`), or `here`. No data is prepared: the vocabulary is that of the config's tokenizer,
 or `--vocab_size` where that tokenizer would have to be fetched first.
 """

@@ -2,9 +2,9 @@
 
   python -m dlm_jax.train --config=configs/openwebtext/at_scale.py:1b --workdir=runs/1b
 
-The argument is a preset of the network, `1b` or `7b`. Rows of 4096 tokens, RMSNorm, SwiGLU, no time,
-AdamW with weight decay, parameters spread over all devices. What a device must hold is known without
-owning it:
+The argument is a preset of the network, `1b` or `7b`. Rows of 4096 tokens, RMSNorm, SwiGLU, no
+time, AdamW with weight decay, parameters spread over all devices. What a device must hold is known
+without owning it:
 
   python -m dlm_jax.compile_check --config=configs/openwebtext/at_scale.py:7b --topology=v5e-256
 

@@ -1,10 +1,13 @@
 """The parts of a transformer block. Parameters are float32 and are used in the compute dtype."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from dlm_jax.distributed.sharding import constrain
 
 Array = jax.Array
 
@@ -73,6 +76,31 @@ class Feedforward(nn.Module):
     down_bias = self.param("down_bias", nn.initializers.zeros, (width,), jnp.float32)
     h = nn.gelu(jnp.einsum("bld,df->blf", x, up) + up_bias.astype(x.dtype), approximate=True)
     return jnp.einsum("blf,fd->bld", h, down) + down_bias.astype(x.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def embed(table: Array, z: Array, dtype: jnp.dtype) -> Array:
+  """Rows `z` int32 `[B, L]` of a table `[V, D]` float32, in `dtype`; its gradient is float32.
+
+  The plain gradient would add up rows in `dtype`: half of all positions hold the mask, and a sum of
+  thousands in bfloat16 loses what is added last.
+  """
+  # A gather from a sharded table can rematerialise it on every device: lay it out whole first, when
+  # it is small already.
+  return constrain(table.astype(dtype), None, None)[z]
+
+
+def _embed_forward(table: Array, z: Array, dtype: jnp.dtype) -> tuple[Array, tuple[Array, Array]]:
+  return embed(table, z, dtype), (jnp.zeros_like(table), z)
+
+
+def _embed_backward(dtype: jnp.dtype, kept: tuple, gradient: Array) -> tuple[Array, None]:
+  del dtype
+  zeros, z = kept
+  return zeros.at[z].add(gradient.astype(zeros.dtype)), None
+
+
+embed.defvjp(_embed_forward, _embed_backward)
 
 
 class TimeEmbedding(nn.Module):

@@ -308,9 +308,7 @@ class Transformer(nn.Module):
   ) -> tuple[Array, Array | None]:
     """The normed output of the last block, and the cache if there is one."""
     c = self.config
-    # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
-    table = constrain(self.embedding.astype(c.compute_dtype), None, None)
-    x = constrain(table[z], BATCH_AXES, None, None)
+    x = constrain(layers.embed(self.embedding, z, c.compute_dtype), BATCH_AXES, None, None)
     condition = self._condition(t)
     angles = layers.rotary_angles(positions, c.head_width)
     keys = _layer_keys(dropout_keys, c.depth)
