@@ -78,29 +78,37 @@ class Feedforward(nn.Module):
     return jnp.einsum("blf,fd->bld", h, down) + down_bias.astype(x.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def embed(table: Array, z: Array, dtype: jnp.dtype) -> Array:
   """Rows `z` int32 `[B, L]` of a table `[V, D]` float32, in `dtype`; its gradient is float32.
 
   The plain gradient would add up rows in `dtype`: half of all positions hold the mask, and a sum of
   thousands in bfloat16 loses what is added last.
   """
+  return _rows(table, z, dtype, table.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _rows(table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]) -> Array:
+  del shape
   # A gather from a sharded table can rematerialise it on every device: lay it out whole first, when
   # it is small already.
   return constrain(table.astype(dtype), None, None)[z]
 
 
-def _embed_forward(table: Array, z: Array, dtype: jnp.dtype) -> tuple[Array, tuple[Array, Array]]:
-  return embed(table, z, dtype), (jnp.zeros_like(table), z)
+def _rows_forward(
+  table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]
+) -> tuple[Array, Array]:
+  return _rows(table, z, dtype, shape), z
 
 
-def _embed_backward(dtype: jnp.dtype, kept: tuple, gradient: Array) -> tuple[Array, None]:
+def _rows_backward(
+  dtype: jnp.dtype, shape: tuple[int, int], z: Array, gradient: Array
+) -> tuple[Array, None]:
   del dtype
-  zeros, z = kept
-  return zeros.at[z].add(gradient.astype(zeros.dtype)), None
+  return jnp.zeros(shape, jnp.float32).at[z].add(gradient.astype(jnp.float32)), None
 
 
-embed.defvjp(_embed_forward, _embed_backward)
+_rows.defvjp(_rows_forward, _rows_backward)
 
 
 class TimeEmbedding(nn.Module):
