@@ -364,16 +364,27 @@ def _layer_keys(row_keys: Array | None, depth: int) -> Array | None:
   return split(row_keys)
 
 
-def matmul_flops(config: TransformerConfig, length: int) -> int:
+def matmul_flops(config: TransformerConfig, length: int, visibility: Visibility = FULL) -> float:
   """FLOPs a token of the forward pass, from shapes: two a weight, and attention's two products.
 
+  Of attention the visible pairs count; in block diffusion a token runs twice, noisy and clean.
   `Compiled.cost_analysis()` counts the body of a scan once, so it cannot be asked.
   """
   c = config
   products = {"gelu": 2, "swiglu": 3}[c.feedforward]
   block = 4 * c.width * c.width + products * c.width * c.hidden
-  attention_scores = 2 * length * c.width
-  return 2 * (c.depth * (block + attention_scores) + c.width * c.vocab_size)
+  streams = 2 if isinstance(visibility, Blocks) else 1
+  attention_scores = 2 * visible_pairs(visibility, length) * c.width
+  return 2 * (c.depth * (streams * block + attention_scores) + c.width * c.vocab_size)
+
+
+def visible_pairs(visibility: Visibility, length: int) -> float:
+  """How many positions one token sees on average; the noisy and the clean one together see."""
+  if isinstance(visibility, Blocks):
+    ends = [min(b + visibility.size, length) for b in range(0, length, visibility.size)]
+    sizes = [end - visibility.size * b for b, end in enumerate(ends)]
+    return 2 * sum(size * end for size, end in zip(sizes, ends, strict=True)) / length
+  return (length + 1) / 2 if isinstance(visibility, Causal) else length
 
 
 def make(*, preset: str = "small", **fields: Any) -> Transformer:
