@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from dlm_jax import resolve
 from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import attention, layers
@@ -21,11 +22,13 @@ from dlm_jax.visibility import FULL, Blocks, Causal, Visibility
 
 Array = jax.Array
 
-PRESETS: dict[str, dict[str, int]] = {
+PRESETS: dict[str, dict[str, int | str]] = {
   "tiny": {"width": 512, "heads": 8, "depth": 8},
   "small": {"width": 768, "heads": 12, "depth": 12},
   "medium": {"width": 1024, "heads": 16, "depth": 24},
   "large": {"width": 1280, "heads": 20, "depth": 36},
+  "1b": {"width": 2048, "heads": 16, "depth": 20, "remat": "full"},
+  "7b": {"width": 4096, "heads": 32, "depth": 32, "remat": "full"},
 }
 
 # Sets the draw that takes labels away apart from those of the layers' dropout.
@@ -146,7 +149,7 @@ class TransformerConfig:
   def compute_dtype(self) -> jnp.dtype:
     if self.dtype != "auto":
       return jnp.dtype(self.dtype)
-    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+    return jnp.dtype(jnp.float32 if platform() == "cpu" else jnp.bfloat16)
 
 
 class Attention(nn.Module):
@@ -331,9 +334,7 @@ class Transformer(nn.Module):
   ) -> tuple[Array, Array | None]:
     """The normed output of the last block, and the cache if there is one."""
     c = self.config
-    # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
-    table = constrain(self.embedding.astype(c.compute_dtype), None, None)
-    x = constrain(table[z], BATCH_AXES, None, None)
+    x = constrain(layers.embed(self.embedding, z, c.compute_dtype), BATCH_AXES, None, None)
     condition = self._condition(t, self._labels(z.shape[0], labels, dropout_keys))
     angles = layers.rotary_angles(positions, c.head_width)
     keys = _layer_keys(dropout_keys, c.depth)
