@@ -1,6 +1,6 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,10 @@ from dlm_jax.networks import transformer
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
-from dlm_jax.training import checkpoint, optimizer, state, workdir
+from dlm_jax.training import checkpoint, loop, optimizer, state, workdir
 from dlm_jax.training.denoiser import Denoiser, Head
 from dlm_jax.training.optimizer import OptimizerConfig
+from dlm_jax.training.step import make_step
 
 # Parameters are drawn as if at a step that no run reaches.
 INIT_STEP = 2**32 - 1
@@ -110,10 +111,13 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Experiment:
-  """A config and what it describes. Building it compiles nothing and draws nothing."""
+  """A config and what it describes. Building it compiles nothing and draws nothing.
+
+  The store is None where it was built for a vocabulary alone.
+  """
 
   config: ml_collections.ConfigDict
-  store: stores.Store
+  store: stores.Store | None
   process: Process
   evaluation_process: Process
   network: transformer.Transformer
@@ -133,15 +137,35 @@ class Experiment:
     capacity, chunks = self.training.head_capacity, self.training.head_chunks
     return Head(chunks=chunks, capacity=capacity, groups=batch_shards(self.mesh))
 
-  def denoiser(self, params: Any) -> Denoiser:
-    """The network with `params` bound, without dropout and with the whole head."""
-    head = Head(chunks=self.training.head_chunks)
-    return Denoiser(self.network, params, head, visibility=base.visibility(self.process))
+  def denoiser(self, params: Any, labels: jax.Array | None = None) -> Denoiser:
+    """The network with `params` and `labels` bound, without dropout and with the whole head."""
+    return Denoiser(
+      self.network,
+      params,
+      Head(chunks=self.training.head_chunks),
+      visibility=base.visibility(self.process),
+      labels=labels,
+    )
+
+  def compile_step(self) -> loop.Step:
+    """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""
+    step = make_step(
+      self.process,
+      self.network,
+      self.optimizer,
+      self.times,
+      seed=self.config.seed,
+      head=self.head,
+      accumulate=self.training.accumulate,
+      ema_decay=self.training.ema_decay,
+    )
+    return loop.compile_step(step, self.abstract_state, self.mesh)
 
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
     key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STEP)
-    z, t = jnp.zeros((1, self.length), jnp.int32), jnp.zeros(1)
+    rows = batch_shards(self.mesh)  # at least: splash attention cuts them over the mesh
+    z, t = jnp.zeros((rows, self.length), jnp.int32), jnp.zeros(rows)
     return state.init(self.network.init(key, z, t)["params"], self.optimizer)
 
   @cached_property
@@ -155,8 +179,18 @@ class Experiment:
     )
 
 
-def build(config: ml_collections.ConfigDict) -> Experiment:
+def build(
+  config: ml_collections.ConfigDict,
+  *,
+  devices: Sequence[jax.Device] | None = None,
+  vocab_size: int | None = None,
+) -> Experiment:
   """Builds what `config` describes; prepares the data unless it is there.
+
+  Args:
+    config: as its file in configs/ returns it.
+    devices: other devices than those here, to compile for them ahead of time.
+    vocab_size: build it for a vocabulary of this size, and touch no data.
 
   Raises:
     UserError: anything in the config is unknown, missing or does not fit the rest.
@@ -172,10 +206,13 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   times = resolve.build(Times, config.times)
   evaluation = resolve.build(EvaluationConfig, config.evaluation)
   checkpoints = resolve.build(CheckpointConfig, config.checkpoint)
-  mesh = make_mesh(config.mesh)
+  mesh = make_mesh(config.mesh, devices)
   _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
-  store = stores.prepare(config.data)
-  process, evaluation_process, network = _model(config, store.tokenizer.vocab_size)
+  store, num_labels = None, 0
+  if vocab_size is None:
+    store = stores.prepare(config.data)
+    vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
+  process, evaluation_process, network = _model(config, vocab_size, num_labels)
   return Experiment(
     config=config,
     store=store,
@@ -192,7 +229,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
 
 
 def _model(
-  config: ml_collections.ConfigDict, vocab_size: int
+  config: ml_collections.ConfigDict, vocab_size: int, num_labels: int = 0
 ) -> tuple[Process, Process, transformer.Transformer]:
   """The process as it is trained, the process as it is scored, and the network."""
   scored = {**config.process, **(config.evaluation.get("process") or {})}
@@ -205,6 +242,7 @@ def _model(
     config.network,
     vocab_size=vocab_size,
     num_embeddings=process.num_embeddings,
+    num_labels=num_labels,
   )
   return process, evaluation_process, network
 
