@@ -16,10 +16,11 @@ from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.distributed.sharding import shardings
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import transformer
+from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
-from dlm_jax.training import checkpoint, optimizer, state, workdir
-from dlm_jax.training.denoiser import Denoiser, Head
+from dlm_jax.training import checkpoint, denoiser, optimizer, state, workdir
+from dlm_jax.training.denoiser import PROCESS, Denoiser, Head
 from dlm_jax.training.optimizer import OptimizerConfig
 
 # Parameters are drawn as if at a step that no run reaches.
@@ -134,14 +135,20 @@ class Experiment:
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
     key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STEP)
-    z, t = jnp.zeros((1, self.length), jnp.int32), jnp.zeros(1)
-    return state.init(self.network.init(key, z, t)["params"], self.optimizer)
+    z = self.process.prior(key, (1, self.length))
+    params = self.network.init(key, z, jnp.zeros(1))["params"]
+    learned = base.init(self.process, jax.random.fold_in(key, 1))
+    return state.init(params | {PROCESS: learned} if learned else params, self.optimizer)
 
   @cached_property
   def abstract_state(self) -> state.TrainState:
     """Shapes, dtypes and shardings of the train state."""
     shapes = jax.eval_shape(self.init_state)
-    rules = (*transformer.SHARDING_RULES, *optimizer.SHARDING_RULES)
+    rules = (
+      *transformer.SHARDING_RULES,
+      *denoiser.SHARDING_RULES,
+      *optimizer.SHARDING_RULES,
+    )
     layout = shardings(shapes, rules, self.mesh)
     return jax.tree.map(
       lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
@@ -169,12 +176,8 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   store = stores.prepare(config.data)
   vocab_size = store.tokenizer.vocab_size
   process = resolve.make("dlm_jax.processes", config.process, vocab_size=vocab_size)
-  network = resolve.make(
-    "dlm_jax.networks",
-    config.network,
-    vocab_size=vocab_size,
-    num_embeddings=process.num_embeddings,
-  )
+  network = resolve.make("dlm_jax.networks", config.network, **base.network_fields(process))
+  learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
@@ -184,7 +187,12 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     training=training,
     evaluation=evaluation,
     checkpoint=checkpoints,
-    optimizer=optimizer.make(optimizer_config, training.steps, transformer.MATRIX_AXES),
+    optimizer=optimizer.make(
+      optimizer_config,
+      training.steps,
+      transformer.MATRIX_AXES,
+      learned_schedule="schedule" in learned,
+    ),
     mesh=mesh,
   )
 

@@ -27,6 +27,7 @@ from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError, report_user_errors
 from dlm_jax.evaluation import rendering, reports
+from dlm_jax.processes import base
 from dlm_jax.samplers import filtering, grids
 from dlm_jax.samplers.base import SampleResult
 from dlm_jax.training import workdir as workdirs
@@ -186,17 +187,18 @@ def _loop(
 
   def sample(params: Any, indices: Array) -> SampleResult:
     key = jax.random.key(settings.seed)
+    process, denoise = base.bind(experiment.process, experiment.denoiser(params))
     return sampler.sample(
       jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
-      experiment.process,
-      experiment.denoiser(params),
+      process,
+      denoise,
       shape,
       **known,
       steps=settings.steps,
       grid=settings.grid,
       temperature=settings.temperature,
       top_p=settings.top_p,
-      cache=not experiment.network.config.time_conditioned,
+      cache=not (experiment.network.config.time_conditioned or base.is_continuous(process)),
       trajectory=settings.trajectory,
     )
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError
+from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.processes.times import Times
 
@@ -114,7 +115,8 @@ def evaluator(
   ) -> Array:
     key = jax.random.fold_in(jax.random.key(seed), sample)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    return weight * jnp.sum(process.nelbo(keys, denoiser(params), x, t, given), axis=-1)
+    bound, denoise = base.bind(process, denoiser(params))
+    return weight * jnp.sum(bound.nelbo(keys, denoise, x, t, given), axis=-1)
 
   jitted = jax.jit(row_nats, out_shardings=None if mesh is None else replicated(mesh))
 

@@ -31,6 +31,7 @@ PRESETS: dict[str, dict[str, int]] = {
 SHARDING_RULES: Rules = (
   (r"(scale|bias)$", P()),
   (r"embedding$", P("tensor", "fsdp")),
+  (r"(state|self_condition)_kernel$", P(None, "fsdp")),
   (r"blocks/attention/qkv$", P(None, "fsdp", None, "tensor", None)),
   (r"blocks/attention/out$", P(None, "tensor", None, "fsdp")),
   (r"blocks/feedforward/(up|gate)$", P(None, "fsdp", "tensor")),
@@ -65,6 +66,8 @@ class TransformerConfig:
   Attributes:
     vocab_size: V, the columns of the output.
     num_embeddings: rows of the input embedding: V, and one more if the mask lies outside V.
+    state_width: W, the size of a continuous state, in place of the input embedding.
+    self_conditioned: takes an earlier prediction `[B, L, W]` of the clean state beside it.
     width: D.
     heads: H; D must be an even multiple of it.
     depth: N blocks.
@@ -85,6 +88,8 @@ class TransformerConfig:
 
   vocab_size: int
   num_embeddings: int
+  state_width: int | None = None
+  self_conditioned: bool = False
   width: int = 768
   heads: int = 12
   depth: int = 12
@@ -116,6 +121,11 @@ class TransformerConfig:
       )
     if self.time_conditioned and self.conditioning == "none":
       raise UserError("network.time_conditioned needs network.conditioning to be 'adaln'.")
+    if self.tied_head and self.state_width is not None:
+      raise UserError(
+        "network.tied_head needs a network that embeds tokens: a continuous process shares its own "
+        "embeddings with the head by process.shared_head."
+      )
     if not 0 <= self.dropout < 1:
       raise UserError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
 
@@ -205,7 +215,14 @@ class Transformer(nn.Module):
   def setup(self) -> None:
     c = self.config
     init = nn.initializers.normal(0.02)
-    self.embedding = self.param("embedding", init, (c.num_embeddings, c.width), jnp.float32)
+    if c.state_width is None:
+      self.embedding = self.param("embedding", init, (c.num_embeddings, c.width), jnp.float32)
+    else:
+      shape, init = (c.state_width, c.width), nn.initializers.lecun_normal()
+      self.state_kernel = self.param("state_kernel", init, shape, jnp.float32)
+      if c.self_conditioned:
+        zeros = nn.initializers.zeros
+        self.self_condition_kernel = self.param("self_condition_kernel", zeros, shape, jnp.float32)
     self.blocks = _stack(c)
     self.final_norm = layers.Norm(c.norm)
     if c.conditioning == "adaln":
@@ -217,19 +234,32 @@ class Transformer(nn.Module):
       )
     self.head_bias = self.param("head_bias", nn.initializers.zeros, (c.vocab_size,), jnp.float32)
 
-  def __call__(self, z: Array, t: Array, dropout_keys: Array | None = None) -> Array:
-    """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`."""
-    return self.head(self.hidden(z, t, dropout_keys))
+  def __call__(
+    self,
+    z: Array,
+    t: Array,
+    dropout_keys: Array | None = None,
+    self_condition: Array | None = None,
+  ) -> Array:
+    """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`.
 
-  def hidden(self, z: Array, t: Array, dropout_keys: Array | None = None) -> Array:
+    With `state_width`, `z` is float `[B, L, W]`.
+    """
+    return self.head(self.hidden(z, t, dropout_keys, self_condition))
+
+  def hidden(
+    self,
+    z: Array,
+    t: Array,
+    dropout_keys: Array | None = None,
+    self_condition: Array | None = None,
+  ) -> Array:
     """The normed output of the last block `[B, L, D]` in the compute dtype.
 
-    `dropout_keys` `[B]` switches dropout on.
+    `dropout_keys` `[B]` switches dropout on; without `self_condition` `[B, L, W]` it is 0.
     """
     c = self.config
-    # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
-    table = constrain(self.embedding.astype(c.compute_dtype), None, None)
-    x = constrain(table[z], BATCH_AXES, None, None)
+    x = constrain(self._input(z, self_condition), BATCH_AXES, None, None)
     condition = self._condition(t)
     angles = layers.rotary_angles(z.shape[1], c.head_width)
     x, _ = self.blocks(x, condition, angles, _layer_keys(dropout_keys, c.depth))
@@ -237,6 +267,18 @@ class Transformer(nn.Module):
     if condition is not None:
       shift, scale = jnp.split(self.final_modulation(condition), 2, axis=-1)
       x = x * (1 + scale) + shift
+    return x
+
+  def _input(self, z: Array, self_condition: Array | None) -> Array:
+    """What the first block receives, `[B, L, D]` in the compute dtype."""
+    dtype = self.config.compute_dtype
+    if self.config.state_width is None:
+      # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
+      return constrain(self.embedding.astype(dtype), None, None)[z]
+    x = jnp.einsum("blw,wd->bld", z.astype(dtype), self.state_kernel.astype(dtype))
+    if self_condition is not None:
+      kernel = self.self_condition_kernel.astype(dtype)
+      x += jnp.einsum("blw,wd->bld", self_condition.astype(dtype), kernel)
     return x
 
   def head(self, hidden: Array) -> Array:

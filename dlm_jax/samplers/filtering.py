@@ -27,11 +27,14 @@ def narrow(
   """The network's output, sharpened: what `process.reverse` draws from.
 
   Unchanged at temperature 1 and top_p 1; otherwise filtered log-probabilities `[B, L, V]`, which a
-  process reads as it does an output, because normalising them again changes nothing.
+  process reads as it does an output, because normalising them again changes nothing. A process
+  whose output is something else gives the output that says so, by `output_of`. In a continuous
+  process temperature 0 clamps the prediction to the nearest embedding (Diffusion-LM, section 4.2).
   """
   if temperature == 1.0 and top_p == 1.0:
     return output
-  return nucleus(sharpen(process.log_probs(output, z, t), temperature), top_p)
+  narrowed = nucleus(sharpen(process.log_probs(output, z, t), temperature), top_p)
+  return process.output_of(narrowed, z, t) if hasattr(process, "output_of") else narrowed
 
 
 def sharpen(log_probs: Array, temperature: float) -> Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
 from dlm_jax.training import losses
@@ -44,9 +45,9 @@ def make_step(
   """
 
   def objective(params: Any, rows: dict[str, Array], scored: Array) -> tuple[Array, Array]:
-    denoise = Denoiser(network, params, head, rows["dropout_keys"])
+    bound, denoise = base.bind(process, Denoiser(network, params, head, rows["dropout_keys"]))
     given = rows.get("given")
-    loss = process.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], given)
+    loss = bound.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], given)
     loss *= rows["weight"][:, None]
     return jnp.sum(loss) / scored, _head_overflow(loss, head)
 
