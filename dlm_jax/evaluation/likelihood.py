@@ -46,7 +46,7 @@ class Bound:
       few samples a sequence the true error is somewhat smaller.
     sequences: rows evaluated.
     tokens: positions scored: all that are not given.
-    samples: times and noises drawn a sequence, each one network evaluation.
+    samples: times and noises drawn a sequence.
   """
 
   nats_per_token: float

@@ -97,6 +97,11 @@ def is_continuous(process: Process) -> bool:
   return hasattr(process, "nearest")
 
 
+def evaluations(process: Process) -> int:
+  """Network evaluations of one draw of the bound: self-conditioning takes two."""
+  return 2 if getattr(process, "self_conditioning", 0) else 1
+
+
 def row_keys(key: Array, rows: int) -> Array:
   """One key a row, `[rows]`: a single key is split, `[rows]` keys are taken as they are.
 

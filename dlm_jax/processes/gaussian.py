@@ -211,14 +211,18 @@ class Gaussian:
     return jax.nn.log_softmax(precision * (x @ self.embeddings.T))
 
   def predict(
-    self, denoise: base.Denoise, z: Array, t: Array, chosen: Array | bool = True
+    self, denoise: base.Denoise, z: Array, t: Array, chosen: Array | None = None
   ) -> Array:
-    """The output, given its own first prediction in the rows `chosen` `[B]` if self-conditioned."""
+    """The output, made with its own first prediction in hand where it is self-conditioned.
+
+    In training that happens in the rows `chosen` `[B]`, and no gradient flows through the first.
+    """
     if not self.self_conditioning:
       return denoise(z, t)
-    first = jax.lax.stop_gradient(self.mean(denoise(z, t), z, t))
-    chosen = jnp.broadcast_to(chosen, z.shape[:1])[:, None, None]
-    return denoise(z, t, self_condition=jnp.where(chosen, first, 0.0))
+    first = self.mean(denoise(z, t), z, t)
+    if chosen is not None:
+      first = jax.lax.stop_gradient(jnp.where(chosen[:, None, None], first, 0.0))
+    return denoise(z, t, self_condition=first)
 
   # The bound and the losses.
 

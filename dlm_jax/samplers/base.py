@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from dlm_jax import resolve
 from dlm_jax.errors import UserError
-from dlm_jax.processes.base import Denoise, Process, is_continuous, row_keys
+from dlm_jax.processes.base import Denoise, Process, evaluations, is_continuous, row_keys
 from dlm_jax.samplers import filtering
 
 Array = jax.Array
@@ -106,7 +106,7 @@ def next_condition(process: Process, output: Any, z: Array, t: Array) -> dict[st
 
 
 def _self_conditioned(process: Process) -> bool:
-  return getattr(process, "self_conditioning", 0) > 0
+  return evaluations(process) > 1
 
 
 def visible(process: Process, z: Array) -> Array:
