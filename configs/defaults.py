@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     "name": "absorbing",
     "mask_id": placeholder(int),  # outside the data unless set
     "schedule": {"name": "linear"},
+    "masking": "independent",
     "timesteps": placeholder(int),  # the continuous-time bound unless set
     "weighting": "nelbo",
     "weight_cap": 5.0,
@@ -64,7 +65,7 @@ def get_config() -> ConfigDict:
     "head_chunks": 1,
     "head_capacity": 0.0,
   }
-  config.evaluation = {"rows": 4096, "samples": 1, "batch_size": 512}
+  config.evaluation = {"rows": 4096, "samples": 1, "batch_size": 512, "process": {}}
   config.checkpoint = {"save_every": 10_000, "keep_latest": 2, "keep_every": placeholder(int)}
   config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
   config.wandb_project = ""

@@ -2,8 +2,9 @@
 
   python -m dlm_jax.evaluate --workdir=W [--split=test] [--samples=16] [--bound=flow]
 
-prints nats a token, bits a character and perplexity a token, each an upper bound with its standard
-error, and writes them with everything they depend on to W/evaluations/.
+prints nats a token, bits a character and perplexity a token, each an upper bound (exact for an
+autoregressive model) with its standard error, and writes them with everything they depend on to
+W/evaluations/.
 """
 
 import dataclasses
@@ -15,18 +16,22 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from dlm_jax import commands
 from dlm_jax import experiment as experiments
-from dlm_jax.errors import UserError, report_user_errors
+from dlm_jax.errors import UserError
 from dlm_jax.evaluation import likelihood, reports
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.training import workdir as workdirs
+
+BOUND = "upper bound on the negative log-likelihood"
+EXACT = "negative log-likelihood"
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Settings:
   Attributes:
     workdir: of the run.
     split: of its data.
-    samples: times and noises a sequence.
+    samples: times and noises a sequence. Where the likelihood is exact there is one, whatever is
+      asked for.
     weights: `ema` or `raw`.
     step: which checkpoint; None is the newest.
     batch_size: sequences at once; None is the run's `evaluation.batch_size`. Changes no number.
@@ -68,10 +74,12 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
   store = experiment.store
+  if base.exact(experiment.evaluation_process):
+    settings = dataclasses.replace(settings, samples=1)
   batch_size = settings.batch_size
   if batch_size is None:
     batch_size = experiment.evaluation.batch_size
-  process, evaluations = _scored(settings, experiment.process)
+  process, evaluations = _scored(settings, experiment.evaluation_process)
   score = likelihood.evaluator(
     process,
     experiment.denoiser,
@@ -138,7 +146,7 @@ def protocol(
   environment = workdirs.environment(restored.experiment.store.hash)
   followed = {"flow_steps": settings.flow_steps} if settings.bound == "flow" else {}
   return {
-    "kind": "upper bound on the negative log-likelihood",
+    "kind": EXACT if base.exact(restored.experiment.evaluation_process) else BOUND,
     "bound": settings.bound,
     **followed,
     "split": settings.split,
@@ -165,7 +173,8 @@ def table(record: dict[str, Any]) -> Table:
   shown = Table(
     title=f"{protocol['split']} split, step {protocol['step']}, {protocol['weights']} weights"
   )
-  for column in ("", "upper bound", "standard error"):
+  value = "exact" if protocol.get("kind") == EXACT else "upper bound"
+  for column in ("", value, "standard error"):
     shown.add_column(column, justify="left" if not column else "right")
   for unit, estimate in record["results"].items():
     digits = 1 + max(2, -math.floor(math.log10(estimate["standard_error"] or 1)))
@@ -175,7 +184,6 @@ def table(record: dict[str, Any]) -> Table:
 
 
 def define_flags() -> None:
-  flags.FLAGS.set_default("verbosity", logging.WARNING)
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_string("split", "test", "Split of the data: train, validation or test.")
   flags.DEFINE_integer(
@@ -195,16 +203,15 @@ def define_flags() -> None:
   flags.DEFINE_integer("rows", None, "At most so many sequences of the split; all by default.")
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
+def main() -> None:
   fields = [field.name for field in dataclasses.fields(Settings)]
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   record = evaluate(settings)
   if jax.process_index() == 0:
     console = Console()
     console.print(table(record))
-    path = record_path(settings, record["protocol"]["step"])
+    samples = record["bound"]["samples"]
+    path = record_path(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
     console.print(
       "{sequences:,} sequences, {tokens:,} tokens, {evaluations} network evaluations a "
       "sequence".format(
@@ -219,4 +226,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  app.run(report_user_errors(main))
+  commands.run(main)

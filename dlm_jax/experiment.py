@@ -1,6 +1,7 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,14 @@ class EvaluationConfig:
     rows: at most so many rows of the validation split.
     samples: times a row.
     batch_size: rows at once.
+    process: fields of the process that are set otherwise where a bound is estimated, in
+      `evaluate` too: such as counted masking, where training follows a paper.
   """
 
   rows: int = 1024
   samples: int = 1
   batch_size: int = 64
+  process: Mapping[str, Any] = field(default_factory=dict)
 
 
 SECTIONS = (
@@ -111,6 +115,7 @@ class Experiment:
   config: ml_collections.ConfigDict
   store: stores.Store
   process: Process
+  evaluation_process: Process
   network: transformer.Transformer
   times: Times
   training: TrainingConfig
@@ -130,7 +135,8 @@ class Experiment:
 
   def denoiser(self, params: Any) -> Denoiser:
     """The network with `params` bound, without dropout and with the whole head."""
-    return Denoiser(self.network, params, Head(chunks=self.training.head_chunks))
+    head = Head(chunks=self.training.head_chunks)
+    return Denoiser(self.network, params, head, visibility=base.visibility(self.process))
 
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
@@ -173,15 +179,15 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   evaluation = resolve.build(EvaluationConfig, config.evaluation)
   checkpoints = resolve.build(CheckpointConfig, config.checkpoint)
   mesh = make_mesh(config.mesh)
+  _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
   store = stores.prepare(config.data)
-  vocab_size = store.tokenizer.vocab_size
-  process = resolve.make("dlm_jax.processes", config.process, vocab_size=vocab_size)
-  network = resolve.make("dlm_jax.networks", config.network, **base.network_fields(process))
+  process, evaluation_process, network = _model(config, store.tokenizer.vocab_size)
   learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
     process=process,
+    evaluation_process=evaluation_process,
     network=network,
     times=times,
     training=training,
@@ -195,6 +201,19 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     ),
     mesh=mesh,
   )
+
+
+def _model(
+  config: ml_collections.ConfigDict, vocab_size: int
+) -> tuple[Process, Process, transformer.Transformer]:
+  """The process as it is trained, the process as it is scored, and the network."""
+  scored = {**config.process, **(config.evaluation.get("process") or {})}
+  process, evaluation_process = (
+    resolve.make("dlm_jax.processes", fields, vocab_size=vocab_size)
+    for fields in (config.process, scored)
+  )
+  network = resolve.make("dlm_jax.networks", config.network, **base.network_fields(process))
+  return process, evaluation_process, network
 
 
 def check_batches(experiment: Experiment) -> None:

@@ -5,16 +5,11 @@
 Training does it too where the store is not there yet.
 """
 
-import sys
+from absl import flags
 
-from absl import app
-from ml_collections import config_flags
-
+from dlm_jax import commands
 from dlm_jax.data import store as stores
 from dlm_jax.data.store import Store
-from dlm_jax.errors import UserError, report_user_errors
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
 
 
 def summary(store: Store) -> str:
@@ -29,14 +24,11 @@ def summary(store: Store) -> str:
   return "\n".join(lines)
 
 
-@report_user_errors
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
-  if _CONFIG.value is None:
-    raise UserError("--config is missing: give a file in configs/.")
-  print(summary(stores.prepare(_CONFIG.value.data)))
+def main() -> None:
+  print(summary(stores.prepare(commands.config().data)))
 
 
 if __name__ == "__main__":
-  sys.exit(app.run(main))
+  commands.define_config()
+  flags.declare_key_flag("config")
+  commands.run(main)

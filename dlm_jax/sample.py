@@ -4,33 +4,38 @@
   python -m dlm_jax.sample --workdir=W --prompt="the history of "
   python -m dlm_jax.sample --workdir=W --infill="the ____ sat on the ____" --trajectory
 
-In --infill each underscore is one unknown token; a text shorter than --length goes on after it.
+Autoregressive models and block diffusion write from left to right, and stop where a text ends. In
+--infill each underscore is one unknown token; a text shorter than --length goes on after it.
 """
 
 import dataclasses
+import inspect
 import json
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from rich.console import Console
 
+from dlm_jax import commands, resolve
 from dlm_jax import experiment as experiments
-from dlm_jax import resolve
 from dlm_jax.data import store as stores
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
-from dlm_jax.errors import UserError, report_user_errors
+from dlm_jax.errors import UserError
 from dlm_jax.evaluation import rendering, reports
 from dlm_jax.processes import base
-from dlm_jax.samplers import filtering, grids
+from dlm_jax.samplers import base as samplers
+from dlm_jax.samplers import filtering, grids, sequential
 from dlm_jax.samplers.base import SampleResult
 from dlm_jax.training import workdir as workdirs
+from dlm_jax.visibility import Blocks
 
 Array = jax.Array
 
@@ -43,13 +48,15 @@ class Settings:
     workdir: of the run.
     num: sequences.
     steps: of the sampler, see `samplers.ancestral` and `samplers.first_hitting`.
-    sampler: name of a module in `samplers`.
+    sampler: name of a module in `samplers`; None is the one that fits the process.
+    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05` or `top_k=40`.
     prompt: text that every sequence begins with.
     infill: text in which each underscore is one unknown token.
     top_p: nucleus filtering of the prediction; 1 is none.
     temperature: of the prediction; 0 takes the most likely token.
     grid: of times, `uniform` or `cosine`.
-    length: tokens a sequence; None is the length the model was trained at.
+    length: tokens a sequence; None is the length the model was trained at, and its limit but for
+      block diffusion.
     batch_size: sequences drawn at once. Changes no sequence.
     weights: `ema` or `raw`.
     step: which checkpoint; None is the newest.
@@ -61,7 +68,8 @@ class Settings:
   workdir: str
   num: int = 8
   steps: int = 64
-  sampler: str = "ancestral"
+  sampler: str | None = None
+  sampler_settings: str = ""
   prompt: str | None = None
   infill: str | None = None
   top_p: float = 1.0
@@ -81,7 +89,8 @@ class Settings:
         raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}.")
     if self.prompt is not None and self.infill is not None:
       raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
-    resolve.module("dlm_jax.samplers", self.sampler, entry="sample")
+    if self.sampler is not None:
+      samplers.own_settings(self.sampler, self.sampler_settings)
     grids.check(self.grid)
     filtering.check(self.temperature, self.top_p)
     if self.output is not None and not Path(self.output).absolute().parent.is_dir():
@@ -112,12 +121,16 @@ class Drawn:
     return float(len(self.tokens) * np.sum(~self.given) / self.seconds)
 
 
-def checked_length(asked: int | None, trained: int) -> int:
-  """The length to draw: `asked`, or as trained. Raises `UserError` beyond what was trained."""
+def checked_length(asked: int | None, trained: int, unlimited: bool = False) -> int:
+  """The length to draw: `asked`, or as trained. Raises `UserError` beyond what was trained.
+
+  Blocks go on for as long as they are asked to: the length of block diffusion is `unlimited`.
+  """
   if asked is None:
     return trained
-  if not 1 <= asked <= trained:
-    raise UserError(f"--length must lie in 1..{trained} (the model's length), got {asked}.")
+  if asked < 1 or (asked > trained and not unlimited):
+    limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
+    raise UserError(f"--length must {limit}, got {asked}.")
   return asked
 
 
@@ -180,7 +193,9 @@ def _loop(
   given: np.ndarray,
 ) -> jax.stages.Wrapped:
   """The jitted `(params, indices [B]) -> SampleResult` that draws the sequences `indices`."""
-  sampler = resolve.module("dlm_jax.samplers", settings.sampler, entry="sample")
+  name = settings.sampler or sequential.sampler_of(experiment.process)
+  sampler = resolve.module("dlm_jax.samplers", name, entry="sample")
+  own = _settings_of(sampler, name, settings, experiment.store)
   known = {}
   if given.any():
     known = {"tokens": np.broadcast_to(tokens, shape), "given": np.broadcast_to(given, shape)}
@@ -200,9 +215,21 @@ def _loop(
       top_p=settings.top_p,
       cache=not (experiment.network.config.time_conditioned or base.is_continuous(process)),
       trajectory=settings.trajectory,
+      **own,
     )
 
   return jax.jit(sample, out_shardings=replicated(experiment.mesh))
+
+
+def _settings_of(
+  sampler: ModuleType, name: str, settings: Settings, store: stores.Store
+) -> dict[str, Any]:
+  """What only this sampler takes: as set, and the token that ends a text."""
+  own = samplers.own_settings(name, settings.sampler_settings)
+  end_id = store.tokenizer.eos_id
+  if end_id is not None and "end_id" in inspect.signature(sampler.sample).parameters:
+    own = {"end_id": end_id, **own}
+  return own
 
 
 def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> None:
@@ -216,6 +243,7 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
   environment = workdirs.environment(restored.experiment.store.hash)
   record = {
     "settings": dataclasses.asdict(settings),
+    "sampler": settings.sampler or sequential.sampler_of(restored.experiment.process),
     "network_evaluations": drawn.nfe,
     "tokens_per_second": drawn.tokens_per_second,
     "seconds_without_compilation": drawn.seconds,
@@ -224,7 +252,7 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
   workdirs.write_json(path.with_suffix(".protocol.json"), record)
 
 
-def show(console: Console, restored: experiments.Restored, drawn: Drawn, steps: int) -> None:
+def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None:
   """Prints the trajectory, if there is one, the sequences and what they cost."""
   decode = restored.experiment.store.tokenizer.decode
   style = {"mask_id": getattr(restored.experiment.process, "mask_id", None), "given": drawn.given}
@@ -233,7 +261,7 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn, steps: 
   rendering.print_samples(console, drawn.tokens, decode, **style)
   console.rule()
   console.print(
-    f"{np.mean(drawn.nfe):.4g} network evaluations a batch in {steps} steps, "
+    f"{np.mean(drawn.nfe):.4g} network evaluations a batch, "
     f"{drawn.tokens_per_second:,.0f} tokens/s (compilation excluded)",
     highlight=False,
     soft_wrap=True,
@@ -241,23 +269,29 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn, steps: 
 
 
 def define_flags() -> None:
-  flags.FLAGS.set_default("verbosity", logging.WARNING)
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("num", 8, "Sequences to draw.")
   flags.DEFINE_integer(
     "steps",
     64,
     "Steps of the sampler. For first_hitting, the most network evaluations: exact from the length "
-    "on.",
+    "on. left_to_right has none: one evaluation a token.",
   )
   known = ", ".join(resolve.names("dlm_jax.samplers", entry="sample"))
-  flags.DEFINE_string("sampler", "ancestral", f"How the noise is reversed: {known}.")
+  flags.DEFINE_string(
+    "sampler", None, f"How the noise is reversed: {known}. By default the one of the process."
+  )
+  flags.DEFINE_string(
+    "sampler_settings", "", "What only this sampler takes, such as strategy=loop,eta=0.05."
+  )
   flags.DEFINE_string("prompt", None, "Text that every sequence begins with.")
   flags.DEFINE_string("infill", None, "Text in which each underscore is one unknown token.")
   flags.DEFINE_float("top_p", 1.0, "Nucleus filtering: probability that is kept, in (0, 1].")
   flags.DEFINE_float("temperature", 1.0, "Of the prediction; 0 takes the most likely token.")
   flags.DEFINE_string("grid", "uniform", f"Of times: {', '.join(grids.GRIDS)}.")
-  flags.DEFINE_integer("length", None, "Tokens a sequence; by default as trained, and at most so.")
+  flags.DEFINE_integer(
+    "length", None, "Tokens a sequence; by default as trained, and more only for block diffusion."
+  )
   flags.DEFINE_integer("batch_size", 64, "Sequences drawn at once; changes no sequence.")
   flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged weights, or those last trained.")
   flags.DEFINE_integer("step", None, "Checkpoint to draw from; the newest by default.")
@@ -266,22 +300,21 @@ def define_flags() -> None:
   flags.DEFINE_string("output", None, "JSONL file to write the sequences to.")
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
+def main() -> None:
   fields = [field.name for field in dataclasses.fields(Settings)]
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
-  length = checked_length(settings.length, experiment.length)
+  unlimited = isinstance(base.visibility(experiment.process), Blocks)
+  length = checked_length(settings.length, experiment.length, unlimited)
   tokens, given = conditioning(experiment.store, length, settings.prompt, settings.infill)
   drawn = draw(settings, restored, tokens, given)
   if jax.process_index() == 0:
-    show(Console(), restored, drawn, settings.steps)
+    show(Console(), restored, drawn)
     if settings.output is not None:
       write(settings, restored, drawn)
 
 
 if __name__ == "__main__":
   define_flags()
-  app.run(report_user_errors(main))
+  commands.run(main)

@@ -14,13 +14,11 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
+from dlm_jax import commands, resolve
 from dlm_jax import experiment as experiments
-from dlm_jax import resolve
 from dlm_jax.data.batches import Batches
-from dlm_jax.errors import UserError, report_user_errors
 from dlm_jax.evaluation import likelihood, plots
 from dlm_jax.experiment import Experiment
 from dlm_jax.networks import transformer
@@ -141,7 +139,7 @@ def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
     np.linspace(0, total - 1, min(evaluation.rows, total)).astype(int)
   ]
   evaluate = likelihood.evaluator(
-    experiment.process,
+    experiment.evaluation_process,
     experiment.denoiser,
     batch_size=evaluation.batch_size,
     samples=evaluation.samples,
@@ -173,22 +171,20 @@ def _meter(experiment: Experiment) -> Meter:
 
 
 def define_flags() -> None:
-  config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
+  commands.define_config()
+  flags.declare_key_flag("config")
   flags.DEFINE_string(
     "workdir",
     None,
     "Directory of the run: checkpoints, metrics, config. Resumed if it is there.",
     required=True,
   )
-  flags.mark_flag_as_required("config")
 
 
-def main(argv: list[str]) -> int:
-  if len(argv) > 1:
-    raise UserError(f"unknown argument {argv[1]!r}: every argument is a flag, see --help.")
-  return train(flags.FLAGS.config, flags.FLAGS.workdir)
+def main() -> int:
+  return train(commands.config(), flags.FLAGS.workdir)
 
 
 if __name__ == "__main__":
   define_flags()
-  app.run(report_user_errors(main))
+  commands.run(main)

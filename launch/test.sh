@@ -2,7 +2,7 @@
 # Installs what the tests need into .venv and runs them: `bash launch/test.sh [pytest arguments]`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-EXTRAS=test
+EXTRAS="test"
 source launch/environment.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

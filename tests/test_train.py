@@ -1,7 +1,6 @@
 """Training from end to end: exact resume, kills, signals, meshes, and mistakes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -186,21 +185,3 @@ def test_mistakes_are_one_sentence_before_any_compile(data, tmp_path, fields, se
   with pytest.raises(UserError, match=sentence):
     train.train(tiny.config(data, **fields), str(workdir))
   assert not workdir.exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  ("flag", "sentence"),
-  [
-    ("--config.trainin.steps=5", "training"),
-    ("--config.training.stepss=5", "steps"),
-    ("--config.training.steps=many", "steps"),
-  ],
-)
-def test_mistaken_flags_name_the_nearest(flag, sentence, tmp_path):
-  command = [sys.executable, "-m", "dlm_jax.train", "--config=configs/stdlib_docs/absorbing.py"]
-  command += [f"--workdir={tmp_path / 'run'}", flag]
-  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
-  assert done.returncode != 0
-  assert sentence in done.stderr
-  assert not (tmp_path / "run").exists()

@@ -7,7 +7,8 @@ from configs import defaults
 
 
 def config(directory, **fields) -> ConfigDict:
-  """The config with its data under `directory`; `fields` are dotted names and their values."""
+  """The config with its data under `directory`; `fields` are dotted names and their values, or
+  `process` as a whole."""
   config = defaults.get_config()
   config.data = {
     "corpus": {
@@ -27,6 +28,8 @@ def config(directory, **fields) -> ConfigDict:
   config.training.update(steps=12, batch_size=16, log_every=2, evaluate_every=6, ema_decay=0.9)
   config.evaluation.update(rows=16, batch_size=16)
   config.checkpoint.update(save_every=4, keep_latest=3)
+  if "process" in fields:
+    config.process = fields.pop("process")
   config.update_from_flattened_dict(fields)
   return config.lock()
 

@@ -4,8 +4,10 @@ Everything a process or sampler claims can be held against it: the exact denoise
 entropy, and exact sampling reproduces the probabilities.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,8 +68,7 @@ class Joint:
 
 def joint(seed: int = 0, vocab_size: int = 3, length: int = 3) -> Joint:
   """A random joint whose probabilities are log-normal: no sequence is impossible or negligible."""
-  axes = np.meshgrid(*[np.arange(vocab_size)] * length, indexing="ij")
-  sequences = np.stack([axis.ravel() for axis in axes], axis=-1).astype(np.int32)
+  sequences = joint_states(vocab_size, length)
   weights = np.exp(np.random.default_rng(seed).normal(size=len(sequences)))
   return Joint(vocab_size, length, sequences, weights / weights.sum())
 
@@ -121,6 +122,164 @@ def gaussian_denoiser(
   return denoise
 
 
+def mixture_denoiser(
+  joint: Joint,
+  uniform_fraction: float = 1.0,
+  noise: Callable[[Array], Array] = lambda t: t,
+  given: np.ndarray | None = None,
+) -> Callable[[Array, Array], Array]:
+  """The exact denoiser of noise that is uniform with some probability and the mask V otherwise:
+  log p(x_i | z without position i), `[B, L, V]`.
+
+  Not p(x_i | z): q(z_s | z_t, x) is linear-fractional in x, and its mean over p(x_i | z) is had by
+  putting the leave-one-out posterior in the place of x. Positions `given` bool `[L]` are known not
+  to be noise.
+  """
+  certain = np.zeros(joint.length, bool) if given is None else given
+
+  def denoise(z: Array, t: Array) -> Array:
+    noised = jnp.where(certain, 0.0, noise(t)[:, None, None])
+    likelihood = _likelihood(joint, z, noised, uniform_fraction)
+    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
+    probs = jnp.asarray(joint.probs, jnp.float32)
+    outputs = []
+    for i in range(joint.length):
+      weights = likelihood.at[:, :, i].set(1.0).prod(-1) * probs
+      outputs.append(weights @ symbols[:, i])
+    p = jnp.stack(outputs, axis=1)
+    return jnp.log(p / p.sum(-1, keepdims=True))
+
+  return denoise
+
+
+def full_posterior(
+  joint: Joint, uniform_fraction: float, noise: Callable[[Array], Array] = lambda t: t
+) -> Callable[[Array, Array], Array]:
+  """log p(x_i | z), the posterior that looks at position i too."""
+
+  def denoise(z: Array, t: Array) -> Array:
+    likelihood = _likelihood(joint, z, noise(t)[:, None, None], uniform_fraction)
+    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
+    weights = likelihood.prod(-1) * jnp.asarray(joint.probs, jnp.float32)
+    p = jnp.einsum("bn,nlv->blv", weights, symbols)
+    return jnp.log(p / p.sum(-1, keepdims=True))
+
+  return denoise
+
+
+def score_denoiser(joint: Joint) -> Callable[[Array, Array], Array]:
+  """The exact output of score entropy under absorbing noise: log p(x_i | unmasked) + log V."""
+  exact = absorbing_denoiser(joint)
+  return lambda z, t: jax.nn.log_softmax(exact(z, t)) + np.log(joint.vocab_size)
+
+
+def uniform_score_denoiser(
+  joint: Joint, noise: Callable[[Array], Array], given: np.ndarray | None = None
+) -> Callable[[Array, Array], Array]:
+  """The exact log-scores under uniform noise: log q(y at i, rest of z) - log q(z), `[B, L, V]`."""
+  exact = mixture_denoiser(joint, 1.0, noise, given)
+
+  def denoise(z: Array, t: Array) -> Array:
+    noised = noise(t)[:, None, None]
+    log_q = jnp.log((1.0 - noised) * jnp.exp(exact(z, t)) + noised / joint.vocab_size)
+    return log_q - jnp.take_along_axis(log_q, z[..., None], axis=-1)
+
+  return denoise
+
+
+def _likelihood(joint: Joint, z: Array, noise: Array, uniform_fraction: float) -> Array:
+  """q(z_i | x_i) at each position of each sequence x, `[B, V^L, L]`."""
+  kept = z[:, None] == joint.sequences
+  masked = z[:, None] == joint.vocab_size
+  prior = jnp.where(masked, 1.0 - uniform_fraction, uniform_fraction / joint.vocab_size)
+  return (1.0 - noise) * kept + noise * prior
+
+
 def wrong_denoiser(denoise: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
   """Half as sure as `denoise`: a denoiser that is not exact, so its bound must be larger."""
-  return lambda z, t: 0.5 * denoise(z, t)
+  return lambda z, t, **conditioning: 0.5 * denoise(z, t, **conditioning)
+
+
+def noised_as(process: Any, z: Array) -> Any:
+  """The process with `z` `[B, L]` in place of what `corrupt` would draw."""
+  cls = type("Noised", (type(process),), {"corrupt": lambda self, key, x, t, given=None: z})
+  return cls(**{f.name: getattr(process, f.name) for f in dataclasses.fields(process)})
+
+
+def quadrature_bound(
+  joint: Joint,
+  process: Any,
+  denoise: Callable[[Array, Array], Array],
+  q: Callable[[Array], Array],
+  nodes: int = 48,
+) -> float:
+  """The bound in nats a sequence, by enumeration of x and z and by quadrature over t.
+
+  `q(t)` is the matrix of q(z_t | x) of one position, `[V, states]`. Gauss-Legendre in the cube root
+  of t, since integrands have a logarithm or a root of t at 0.
+  """
+  points, widths = np.polynomial.legendre.leggauss(nodes)
+  u, widths = (points + 1) / 2, widths / 2
+  states = joint_states(process.num_embeddings, joint.length)
+  pairs = np.meshgrid(np.arange(len(joint.sequences)), np.arange(len(states)), indexing="ij")
+  x, z = joint.sequences[pairs[0].ravel()], states[pairs[1].ravel()]
+
+  @jax.jit
+  def integrand(t: Array) -> Array:
+    fixed = noised_as(process, jnp.asarray(z))
+    return fixed.nelbo(jax.random.key(0), denoise, jnp.asarray(x), jnp.full(len(x), t)).sum(-1)
+
+  total = 0.0
+  for t, weight in zip(u**3, 3 * u**2 * widths, strict=True):
+    noise = np.asarray(q(jnp.float32(t)), np.float64)[x, z].prod(-1)
+    possible = noise > 0
+    nats = np.asarray(integrand(jnp.float32(t)), np.float64)
+    total += weight * np.sum((joint.probs[pairs[0].ravel()] * noise * nats)[possible])
+  return float(total) + process.constants() * joint.length
+
+
+def joint_states(states: int, length: int) -> np.ndarray:
+  """All sequences of so many states, int32 `[states^L, L]`."""
+  axes = np.meshgrid(*[np.arange(states)] * length, indexing="ij")
+  return np.stack([axis.ravel() for axis in axes], axis=-1).astype(np.int32)
+
+
+def autoregressive_denoiser(joint: Joint) -> Callable[[Array, Array], Array]:
+  """The exact prediction from the left: log p(x_i | z_<i), `[B, L, V]`. The mask V is unknown."""
+
+  def denoise(z: Array, t: Array) -> Array:
+    del t
+    agrees = (z[:, None] == joint.sequences) | (z[:, None] == joint.vocab_size)
+    before = jnp.cumprod(jnp.pad(agrees, ((0, 0), (0, 0), (1, 0)), constant_values=True), axis=-1)
+    return _log_marginals(joint, before[..., :-1])
+
+  return denoise
+
+
+def block_denoiser(joint: Joint, size: int) -> Callable[..., Array]:
+  """The exact denoiser of absorbing noise in blocks of `size`, `[B, L, V]`.
+
+  log p(x_i | clean tokens of the blocks before, unmasked tokens of its block in z). The mask is V,
+  and unknown among the clean tokens.
+  """
+  block = np.arange(joint.length) // size
+  earlier, same = block[:, None] > block, block[:, None] == block
+
+  def denoise(z: Array, t: Array, clean: Array | None = None) -> Array:
+    del t
+
+    def agree(tokens: Array) -> Array:
+      known = tokens[:, None] != joint.vocab_size
+      return ((tokens[:, None] == joint.sequences) | ~known)[:, :, None]
+
+    noisy, clean = agree(z), agree(z if clean is None else clean)
+    return _log_marginals(joint, jnp.all((noisy | ~same) & (clean | ~earlier), axis=-1))
+
+  return denoise
+
+
+def _log_marginals(joint: Joint, agrees: Array) -> Array:
+  """log of the share of each symbol at i, `[B, L, V]`, in the sequences that `agrees` [B, n, L]."""
+  symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
+  weights = agrees * jnp.asarray(joint.probs, jnp.float32)[:, None]
+  return jnp.log(jnp.einsum("bnl,nlv->blv", weights, symbols))

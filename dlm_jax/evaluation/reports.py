@@ -17,7 +17,7 @@ def protocol(restored: Any, weights: str, environment: Mapping[str, Any]) -> dic
   return {
     "step": restored.step,
     "weights": weights,
-    "process": config["process"],
+    "process": config["process"] | (config["evaluation"].get("process") or {}),
     "packing": config["data"].get("packing"),
     "dtype": str(experiment.network.config.compute_dtype),
     "environment": dict(environment),

@@ -96,10 +96,10 @@ class TimeEmbedding(nn.Module):
     return nn.silu(Linear(self.features, name="second")(h))
 
 
-def rotary_angles(length: int, head_width: int, base: float = 1e4) -> Array:
-  """Angles of rotary position embedding, float32 `[L, K/2]` (Su et al. 2021, eq. 15)."""
+def rotary_angles(positions: Array, head_width: int, base: float = 1e4) -> Array:
+  """Angles of rotary embedding at `positions` [L], float32 `[L, K/2]` (Su et al. 2021, eq. 15)."""
   rates = base ** (-jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width)
-  return jnp.arange(length, dtype=jnp.float32)[:, None] * rates
+  return positions.astype(jnp.float32)[:, None] * rates
 
 
 def rotate(x: Array, angles: Array) -> Array:

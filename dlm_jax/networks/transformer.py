@@ -1,4 +1,4 @@
-"""The denoiser: a bidirectional transformer with optional adaLN time conditioning.
+"""The denoiser: a transformer with optional adaLN time conditioning, bidirectional unless told.
 
 DiT (Peebles and Xie 2022) as diffusion language models use it (SEDD, MDLM; methods of Lou et al.
 2024, appendix). Layers are stacked with `nn.scan`: every block parameter has a leading axis N.
@@ -17,6 +17,7 @@ from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import attention, layers
+from dlm_jax.visibility import FULL, Blocks, Causal, Visibility
 
 Array = jax.Array
 
@@ -147,12 +148,18 @@ class TransformerConfig:
 
 
 class Attention(nn.Module):
-  """Multi-head self-attention over all positions, without biases."""
+  """Multi-head self-attention over the visible positions, without biases.
+
+  With a cache, the keys and values `[2, B, S, H, K]` of a row, `x` are its positions from `start`
+  on: they are written into it, and it is what they attend to. Returned as it is after that.
+  """
 
   config: TransformerConfig
 
   @nn.compact
-  def __call__(self, x: Array, angles: Array) -> Array:
+  def __call__(
+    self, x: Array, angles: Array, visibility: Visibility, start: Array | None, cache: Array | None
+  ) -> tuple[Array, Array | None]:
     c = self.config
     shape = (c.width, 3, c.heads, c.head_width)
     init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3))
@@ -162,38 +169,50 @@ class Attention(nn.Module):
       query = layers.Norm("rms", name="query_norm")(query)
       key = layers.Norm("rms", name="key_norm")(key)
     query, key = layers.rotate(query, angles), layers.rotate(key, angles)
-    mixed = attention.attend(query, key, value, c.attention)
+    if cache is None:
+      mixed = attention.attend(query, key, value, c.attention, visibility)
+    else:
+      cache = jax.lax.dynamic_update_slice_in_dim(cache, jnp.stack([key, value]), start, axis=2)
+      mixed = attention.attend_cached(query, *cache, start, visibility)
     init = nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2)
     out = self.param("out", init, (c.heads, c.head_width, c.width), jnp.float32)
-    return jnp.einsum("blhk,hkd->bld", mixed, out.astype(x.dtype))
+    return jnp.einsum("blhk,hkd->bld", mixed, out.astype(x.dtype)), cache
 
 
 class Block(nn.Module):
   """Attention and feedforward, each pre-normed, modulated by the condition and added back.
 
-  Called by `nn.scan`: takes and returns the carry `x` [B, L, D]; `condition` [B, 1 or L, C] or None
-  and `angles` are shared by all layers, `dropout_keys` [2, B] or None are the layer's own.
+  Called by `nn.scan`: takes and returns the carry `x` [B, L, D]; `condition` [B, 1 or L, C] or
+  None, `angles`, `visibility` and `start` are shared by all layers, `dropout_keys` [2, B] or None
+  and `cache` or None are the layer's own. Returns the cache beside the carry.
   """
 
   config: TransformerConfig
 
   @nn.compact
   def __call__(
-    self, x: Array, condition: Array | None, angles: Array, dropout_keys: Array | None
-  ) -> tuple[Array, None]:
+    self,
+    x: Array,
+    condition: Array | None,
+    angles: Array,
+    visibility: Visibility,
+    start: Array | None,
+    dropout_keys: Array | None,
+    cache: Array | None,
+  ) -> tuple[Array, Array | None]:
     c = self.config
     shifts, scales, gates = self._modulation(condition)
     keys = (None, None) if dropout_keys is None else dropout_keys
-    branches = (
-      ("attention_norm", lambda h: Attention(c, name="attention")(h, angles)),
-      ("feedforward_norm", layers.Feedforward(c.feedforward, c.hidden, name="feedforward")),
-    )
-    for i, (norm, branch) in enumerate(branches):
-      h = layers.Norm(c.norm, name=norm)(x)
-      h = branch(h * (1 + scales[i]) + shifts[i])
-      x = x + layers.dropout(gates[i] * h, c.dropout, keys[i])
-      x = constrain(x, BATCH_AXES, None, None)
-    return x, None
+    h = layers.Norm(c.norm, name="attention_norm")(x) * (1 + scales[0]) + shifts[0]
+    h, cache = Attention(c, name="attention")(h, angles, visibility, start, cache)
+    x = self._add(x, gates[0] * h, keys[0])
+    h = layers.Norm(c.norm, name="feedforward_norm")(x) * (1 + scales[1]) + shifts[1]
+    h = layers.Feedforward(c.feedforward, c.hidden, name="feedforward")(h)
+    return self._add(x, gates[1] * h, keys[1]), cache
+
+  def _add(self, x: Array, branch: Array, dropout_keys: Array | None) -> Array:
+    x = x + layers.dropout(branch, self.config.dropout, dropout_keys)
+    return constrain(x, BATCH_AXES, None, None)
 
   def _modulation(self, condition: Array | None) -> tuple[Any, Any, Any]:
     """Shift, scale and gate of both branches; (0, 0, 1) without conditioning."""
@@ -239,47 +258,99 @@ class Transformer(nn.Module):
     z: Array,
     t: Array,
     dropout_keys: Array | None = None,
+    *,
     self_condition: Array | None = None,
+    visibility: Visibility = FULL,
+    clean: Array | None = None,
   ) -> Array:
     """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`.
 
-    With `state_width`, `z` is float `[B, L, W]`.
+    With `state_width`, `z` is float `[B, L, W]`. The other arguments are as in `hidden`.
     """
-    return self.head(self.hidden(z, t, dropout_keys, self_condition))
+    hidden = self.hidden(
+      z, t, dropout_keys, self_condition=self_condition, visibility=visibility, clean=clean
+    )
+    return self.head(hidden)
 
   def hidden(
     self,
     z: Array,
     t: Array,
     dropout_keys: Array | None = None,
+    *,
     self_condition: Array | None = None,
+    visibility: Visibility = FULL,
+    clean: Array | None = None,
   ) -> Array:
     """The normed output of the last block `[B, L, D]` in the compute dtype.
 
     `dropout_keys` `[B]` switches dropout on; without `self_condition` `[B, L, W]` it is 0.
+    `visibility` says which position sees which; with `Blocks`, `clean` int32 `[B, L]` are the
+    tokens that later blocks see, at time 0: `z` if None.
     """
+    length, positions = z.shape[1], jnp.arange(z.shape[1])
+    if isinstance(visibility, Causal):
+      z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=visibility.begin)[:, :-1]
+    elif isinstance(visibility, Blocks):
+      t = jnp.broadcast_to(t[:, None] if t.ndim == 1 else t, z.shape)
+      t = jnp.concatenate([t, jnp.zeros_like(t)], axis=1)
+      z = jnp.concatenate([z, z if clean is None else clean], axis=1)
+      positions = jnp.tile(positions, 2)
+    x = self._input(z, self_condition)
+    return self._run(x, t, positions, visibility, dropout_keys)[0][:, :length]
+
+  def extend(
+    self, z: Array, t: Array, start: Array, cache: Array, visibility: Visibility
+  ) -> tuple[Array, Array]:
+    """Logits `[B, n, V]` of the inputs `z` `[B, n]` at positions from `start` on, and the cache.
+
+    The `cache` `[N, 2, B, S, H, K]` holds keys and values of the positions before; those of `z` are
+    written into it. It takes the input as it is: under `Causal`, each position's token before it.
+    """
+    positions = start + jnp.arange(z.shape[1])
+    hidden, cache = self._run(self._input(z), t, positions, visibility, None, start, cache)
+    return self.head(hidden), cache
+
+  def empty_cache(self, rows: int, length: int) -> Array:
+    """A cache for `extend` with room for `length` positions, in the compute dtype."""
     c = self.config
-    x = constrain(self._input(z, self_condition), BATCH_AXES, None, None)
+    shape = (c.depth, 2, rows, length, c.heads, c.head_width)
+    return constrain(jnp.zeros(shape, c.compute_dtype), None, None, BATCH_AXES, None, None, None)
+
+  def _run(
+    self,
+    x: Array,
+    t: Array,
+    positions: Array,
+    visibility: Visibility,
+    dropout_keys: Array | None,
+    start: Array | None = None,
+    cache: Array | None = None,
+  ) -> tuple[Array, Array | None]:
+    """The normed output of the last block on its input `x` `[B, L, D]`, and the cache if any."""
+    c = self.config
     condition = self._condition(t)
-    angles = layers.rotary_angles(z.shape[1], c.head_width)
-    x, _ = self.blocks(x, condition, angles, _layer_keys(dropout_keys, c.depth))
+    angles = layers.rotary_angles(positions, c.head_width)
+    keys = _layer_keys(dropout_keys, c.depth)
+    x, cache = self.blocks(x, condition, angles, visibility, start, keys, cache)
     x = self.final_norm(x)
     if condition is not None:
       shift, scale = jnp.split(self.final_modulation(condition), 2, axis=-1)
       x = x * (1 + scale) + shift
-    return x
+    return x, cache
 
-  def _input(self, z: Array, self_condition: Array | None) -> Array:
+  def _input(self, z: Array, self_condition: Array | None = None) -> Array:
     """What the first block receives, `[B, L, D]` in the compute dtype."""
     dtype = self.config.compute_dtype
     if self.config.state_width is None:
       # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
-      return constrain(self.embedding.astype(dtype), None, None)[z]
-    x = jnp.einsum("blw,wd->bld", z.astype(dtype), self.state_kernel.astype(dtype))
+      x = constrain(self.embedding.astype(dtype), None, None)[z]
+    else:
+      x = jnp.einsum("blw,wd->bld", z.astype(dtype), self.state_kernel.astype(dtype))
     if self_condition is not None:
       kernel = self.self_condition_kernel.astype(dtype)
       x += jnp.einsum("blw,wd->bld", self_condition.astype(dtype), kernel)
-    return x
+    return constrain(x, BATCH_AXES, None, None)
 
   def head(self, hidden: Array) -> Array:
     """Logits `[..., V]` float32 for `hidden` `[..., D]`."""
@@ -295,7 +366,7 @@ class Transformer(nn.Module):
     if c.conditioning == "none":
       return None
     t = t[:, None] if t.ndim == 1 else t
-    t = t if c.time_conditioned else jnp.zeros_like(t)
+    t = t if c.time_conditioned else jnp.zeros_like(t[:, :1])
     return self.time(t).astype(c.compute_dtype)
 
 
@@ -312,7 +383,7 @@ def _stack(config: TransformerConfig) -> nn.Module:
     block,
     variable_axes={"params": 0},
     split_rngs={"params": True},
-    in_axes=(nn.broadcast, nn.broadcast, 0),
+    in_axes=(*[nn.broadcast] * 4, 0, 0),
     length=config.depth,
     unroll=config.unroll or config.depth,
   )(config)

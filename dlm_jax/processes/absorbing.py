@@ -18,6 +18,7 @@ from dlm_jax.schedules import TINY, Schedule
 
 Array = jax.Array
 
+MASKINGS = ("independent", "counted")
 WEIGHTINGS = ("nelbo", "uniform", "min_capped")
 
 
@@ -30,6 +31,10 @@ class Absorbing:
     mask_id: the absorbing symbol: V (outside the data) or one of 0..V-1 if the tokenizer holds it.
     schedule: alpha(t). Where its ends fall short of 1 and 0 the masked fraction is stretched over
       [0, 1], so that t = 0 is the data and t = 1 the prior exactly and the bound has no constants.
+    masking: of `corrupt`: `independent`, each token for itself; `counted`, exactly ceil(F masked)
+      of the F tokens of a row, at random (LLaDA, Nie et al. 2025, section 2.4). The continuous-time
+      bound is the same number and its estimate far less noisy: how many are masked no longer varies
+      at a given time. A network that is given the time has a bound of its own under each.
     timesteps: None for the continuous-time bound, T for the bound of a T-step reverse process.
     weighting: of `loss`: `nelbo`; `uniform`, plain cross-entropy at masked positions; `min_capped`,
       the smaller of the bound's weight and `weight_cap`.
@@ -39,6 +44,7 @@ class Absorbing:
   vocab_size: int
   mask_id: int
   schedule: Schedule
+  masking: str = "independent"
   timesteps: int | None = None
   weighting: str = "nelbo"
   weight_cap: float = 5.0
@@ -51,10 +57,17 @@ class Absorbing:
       )
     if self.timesteps is not None and self.timesteps < 1:
       raise UserError(f"process.timesteps must be at least 1 (or None), got {self.timesteps}.")
-    if self.weighting not in WEIGHTINGS:
+    for field, known in {"masking": MASKINGS, "weighting": WEIGHTINGS}.items():
+      value = getattr(self, field)
+      if value not in known:
+        raise UserError(
+          f"process.{field} is {value!r}: {nearest(value, known)}"
+          f"The known values are {', '.join(known)}."
+        )
+    if self.masking == "counted" and self.timesteps is not None:
       raise UserError(
-        f"there is no loss weighting {self.weighting!r}: {nearest(self.weighting, WEIGHTINGS)}"
-        f"The known ones are {', '.join(WEIGHTINGS)}."
+        "process.masking 'counted' gives the bound in continuous time only: leave "
+        f"process.timesteps open (it is {self.timesteps}), or set masking to 'independent'."
       )
 
   @property
@@ -71,6 +84,8 @@ class Absorbing:
     """The fraction of tokens masked at time t: 1 - alpha(t) stretched to [0, 1]."""
     start, end = self._ends()
     return (self.schedule.one_minus_alpha(t) - start) / (end - start)
+
+  noised = masked  # what samplers that noise tokens again ask of every process of tokens
 
   def time_of_masked(self, masked: Array) -> Array:
     """The time at which the fraction `masked` of the tokens is masked, the inverse of `masked`."""
@@ -97,7 +112,13 @@ class Absorbing:
     return jnp.full(shape, self.mask_id, jnp.int32)
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
-    noised = base.row_uniform(key, x.shape) < self.masked(base.per_position(t))
+    draws = base.row_uniform(key, x.shape)
+    if self.masking == "counted":
+      draws = draws if given is None else jnp.where(given, jnp.inf, draws)
+      rank = jnp.argsort(jnp.argsort(draws))
+      noised = rank < jnp.ceil(self._expected_count(t, x.shape, given))[:, None]
+    else:
+      noised = draws < self.masked(base.per_position(t))
     if given is not None:
       noised &= ~given
     return jnp.where(noised, self.mask_id, x)
@@ -118,7 +139,7 @@ class Absorbing:
     With `timesteps` T the grid point above t is used, with T (masked_t - masked_s) / masked_t in
     place of the weight (MD4, eq. 6; the KL of one step is the cross-entropy times that fraction).
     """
-    t, weight = self._on_grid(t)
+    t, weight = self._time_and_weight(t, x.shape, given)
     return base.per_position(weight) * self._masked_cross_entropy(key, denoise, x, t, given)
 
   def constants(self) -> float:
@@ -127,7 +148,7 @@ class Absorbing:
   def loss(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
-    t, weight = self._on_grid(t)
+    t, weight = self._time_and_weight(t, x.shape, given)
     if self.weighting == "uniform":
       weight = jnp.ones_like(weight)
     elif self.weighting == "min_capped":
@@ -149,8 +170,38 @@ class Absorbing:
       reveal &= ~given
     return jnp.where(reveal, base.row_categorical(token_key, self.log_probs(output, z, t)), z)
 
+  def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
+    """Of the reversed process to each token: weight(t) p(token) at masked positions, else none."""
+    rates = jnp.log(self.weight(base.per_position(t)))[..., None] + self.log_probs(output, z, t)
+    return jnp.where((z == self.mask_id)[..., None], rates, -jnp.inf)
+
+  def _time_and_weight(
+    self, t: Array, shape: tuple[int, int], given: Array | None
+  ) -> tuple[Array, Array]:
+    """The time the bound is evaluated at and the weight of a masked position's cross-entropy.
+
+    With counted masking the weight masked' F / n, n of F tokens being masked, stands for
+    masked' / masked: over the times that mask n tokens it integrates to 1 / n, the weight of the
+    order-agnostic bound, whatever the schedule.
+    """
+    t, weight = self._on_grid(t)
+    if self.masking == "counted":
+      expected = self._expected_count(t, shape, given)
+      weight *= expected / jnp.maximum(jnp.ceil(expected), 1.0)
+    return t, weight
+
+  def _expected_count(self, t: Array, shape: tuple[int, int], given: Array | None) -> Array:
+    """How many tokens of each row are masked on average, `[B]`, at one time `t` `[B]` a row."""
+    if t.ndim != 1:
+      raise UserError(
+        "process.masking 'counted' needs one time a row, not one a position: set it to "
+        "'independent'."
+      )
+    free = shape[1] if given is None else jnp.sum(~given, axis=1)
+    return self.masked(t) * free
+
   def _on_grid(self, t: Array) -> tuple[Array, Array]:
-    """The time the bound is evaluated at and its weight, in continuous or discrete time."""
+    """The time and the weight of the bound in continuous or discrete time, as in `nelbo`."""
     if self.timesteps is None:
       return t, self.weight(t)
     step = jnp.clip(jnp.ceil(t * self.timesteps), 1, self.timesteps)

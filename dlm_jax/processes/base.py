@@ -5,6 +5,7 @@ already bound, so that a test can pass an exact posterior and a sampler a guided
 
   denoise(z, t) -> output                 what the output means is the process's business
   denoise.cross_entropy(z, t, targets, where, forbidden) -> [B, L]    optional, see `cross_entropy`
+  denoise.score(z, t, score, operands, where) -> [B, L]               optional, see `score_outputs`
   denoise.learned -> pytree               what is learned beside the network, see `bind`
 
 What a process learns (embeddings, a schedule) is drawn by its method `init(key)`, lives with the
@@ -13,12 +14,14 @@ process without these methods learns nothing.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from dlm_jax.schedules import Schedule
+from dlm_jax.visibility import FULL, Visibility
 
 Array = jax.Array
 Denoise = Callable[..., Any]
@@ -68,6 +71,16 @@ class Process(Protocol):
     """Draws z_s ~ p(z_s | z_t)."""
 
 
+def visibility(process: Process) -> Visibility:
+  """Which position must see which in the network of `process`: all see all unless it says else."""
+  return getattr(process, "visibility", FULL)
+
+
+def exact(process: Process) -> bool:
+  """Whether `nelbo` is -log p(x) itself, not a bound, and draws nothing."""
+  return getattr(process, "exact", False)
+
+
 def init(process: Process, key: Array) -> Any:
   """The first values of what `process` learns, a pytree; empty for one that learns nothing."""
   return process.init(key) if hasattr(process, "init") else {}
@@ -93,8 +106,8 @@ def network_fields(process: Process) -> dict[str, Any]:
 
 
 def is_continuous(process: Process) -> bool:
-  """Whether the state z is float `[B, L, W]`, read as tokens by `process.nearest(z)`."""
-  return hasattr(process, "nearest")
+  """Whether the state z is float `[B, L, W]`, read as tokens by `process.nearest_tokens(z)`."""
+  return hasattr(process, "nearest_tokens")
 
 
 def evaluations(process: Process) -> int:
@@ -143,6 +156,15 @@ def per_position(t: Array) -> Array:
   return t[:, None] if t.ndim == 1 else t
 
 
+def condition(denoise: Denoise, **conditioning: Any) -> Denoise:
+  """`denoise` and its methods with more arguments bound, such as the clean tokens of `block`."""
+  bound = partial(denoise, **conditioning)
+  for name in ("cross_entropy", "score"):
+    if hasattr(denoise, name):
+      setattr(bound, name, partial(getattr(denoise, name), **conditioning))
+  return bound
+
+
 def cross_entropy(
   process: Process,
   denoise: Denoise,
@@ -163,3 +185,22 @@ def cross_entropy(
   log_p = process.log_probs(denoise(z, t), z, t)
   picked = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
   return jnp.where(where, -picked, 0.0)
+
+
+def score_outputs(
+  denoise: Denoise,
+  z: Array,
+  t: Array,
+  score: Callable[..., Array],
+  operands: tuple[Array, ...],
+  where: Array,
+) -> Array:
+  """`score(output, *operands)` `[B, L]` at the positions `where`, 0 elsewhere.
+
+  `score` takes `[..., V]` and, for each operand, `[...]`, and treats every position by itself. So a
+  denoiser that can apply its head to some positions at a time offers a method
+  `score(z, t, score, operands, where)`, which must equal this function.
+  """
+  if hasattr(denoise, "score"):
+    return denoise.score(z, t, score, operands, where)
+  return jnp.where(where, score(denoise(z, t), *operands), 0.0)

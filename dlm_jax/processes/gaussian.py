@@ -180,7 +180,7 @@ class Gaussian:
     """The times of the positions: 0 where they are given, since they are clean."""
     return t if given is None else jnp.where(given, 0.0, base.per_position(t))
 
-  def nearest(self, z: Array) -> Array:
+  def nearest_tokens(self, z: Array) -> Array:
     """The token whose embedding is nearest to each position of the state, int32 `[B, L]`."""
     return jnp.argmax(z @ self.embeddings.T, axis=-1).astype(jnp.int32)
 

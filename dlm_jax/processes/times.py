@@ -63,6 +63,11 @@ class Times:
 
 def _importance(process, u: Array, epsilon: float) -> tuple[Array, Array]:
   """Maps u in [0, 1) to times at which log(masked fraction) is uniform, with 1 / density."""
+  if not hasattr(process, "time_of_masked"):
+    raise UserError(
+      "times.importance draws times by the masked fraction, which "
+      f"{type(process).__name__} does not have: set it to False."
+    )
   log_smallest = jnp.log(process.masked(jnp.float32(epsilon)))
   t = process.time_of_masked(jnp.exp(u * log_smallest))
   return t, -log_smallest / jnp.maximum(process.weight(t), SMALLEST_WEIGHT)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filtering, grids
+from dlm_jax.samplers import base, filtering, grids, sequential
 
 Array = jax.Array
 
@@ -49,6 +49,7 @@ def sample(
     UserError: an argument is out of range, or the grid is unknown.
   """
   base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
+  sequential.require(process, "ancestral")
   rows = shape[0]
   times = grids.times(grid, steps)
   first = base.start(key, process, shape, tokens, given)

@@ -5,8 +5,8 @@ A sampler is a module with a pure function
   sample(key, process, denoise, shape, *, steps, tokens=None, given=None, grid="uniform",
          temperature=1.0, top_p=1.0, cache=False, trajectory=False) -> SampleResult
 
-whose whole loop runs inside one `jax.jit` of the caller. A new module in this package is a new
-sampler.
+whose whole loop runs inside one `jax.jit` of the caller, and which may take settings of its own by
+keyword. A new module in this package is a new sampler.
 """
 
 import inspect
@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from dlm_jax import resolve
-from dlm_jax.errors import UserError
+from dlm_jax.errors import UserError, nearest
 from dlm_jax.processes.base import Denoise, Process, evaluations, is_continuous, row_keys
 from dlm_jax.samplers import filtering
 
 Array = jax.Array
+
+PACKAGE = "dlm_jax.samplers"
 
 # A process that has this can say when the masked fraction is what, so each token is revealed once.
 REVEALS_ONCE = "time_of_masked"
@@ -61,18 +63,53 @@ def reveals_once(process: Process) -> bool:
 
 def require_reveals_once(process: Process, sampler: str) -> None:
   """Raises `UserError` for a process that does not reveal tokens, naming those that do."""
-  if reveals_once(process):
+  require(process, sampler, REVEALS_ONCE, "one that reveals each token once")
+
+
+def require(process: Process, sampler: str, method: str, need: str) -> None:
+  """Raises `UserError` for a process without `method`, naming those that have it."""
+  if hasattr(process, method):
     return
   package = "dlm_jax.processes"
   defined = [
     name
     for name in resolve.names(package)
-    if any(hasattr(c, REVEALS_ONCE) for _, c in inspect.getmembers(resolve.module(package, name)))
+    if any(hasattr(c, method) for _, c in inspect.getmembers(resolve.module(package, name)))
   ]
   raise UserError(
     f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
-    f"it needs one that reveals each token once: {', '.join(defined)}."
+    f"it needs {need}: {', '.join(defined)}."
   )
+
+
+def require_continuous(process: Process, sampler: str) -> None:
+  """Raises `UserError` for a process whose state is tokens, naming those whose state is not."""
+  require(process, sampler, "nearest_tokens", "one with a continuous state")
+
+
+def own_settings(sampler: str, text: str) -> dict[str, Any]:
+  """What `text`, such as `strategy=loop,eta=0.05`, sets of what only this sampler takes.
+
+  Raises:
+    UserError: the sampler has no such setting, or the value is of another kind.
+  """
+  shared = inspect.signature(resolve.module(PACKAGE, "ancestral", "sample").sample).parameters
+  found = inspect.signature(resolve.module(PACKAGE, sampler, "sample").sample).parameters
+  own = {name: p.default for name, p in found.items() if name not in shared}
+  values = {}
+  for part in filter(None, text.split(",")):
+    name, _, value = part.partition("=")
+    if name not in own:
+      known = f"Its settings are {', '.join(own)}." if own else "It has none of its own."
+      raise UserError(
+        f"the sampler {sampler!r} has no setting {name!r}: {nearest(name, own)}{known}"
+      )
+    try:
+      values[name] = type(own[name])(value)
+    except ValueError:
+      kind = type(own[name]).__name__
+      raise UserError(f"the setting {name} of {sampler!r} is a {kind}, got {value!r}.") from None
+  return values
 
 
 def step_keys(key: Array, rows: int, step: Array | int) -> Array:
@@ -111,7 +148,7 @@ def _self_conditioned(process: Process) -> bool:
 
 def visible(process: Process, z: Array) -> Array:
   """The state as tokens int32 `[B, L]`: a continuous one is read at the nearest embeddings."""
-  return process.nearest(z) if is_continuous(process) else z
+  return process.nearest_tokens(z) if is_continuous(process) else z
 
 
 def finish(
@@ -132,15 +169,6 @@ def finish(
   log_p = process.log_probs(denoise(z, t, **condition), z, t)
   read = jnp.argmax(log_p, axis=-1).astype(jnp.int32)
   return (read if given is None else jnp.where(given, tokens, read)), 1
-
-
-def require_continuous(process: Process, sampler: str) -> None:
-  """Raises `UserError` for a process whose state is tokens."""
-  if not is_continuous(process):
-    raise UserError(
-      f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
-      "it needs a continuous one, such as gaussian."
-    )
 
 
 def unknown(process: Process, z: Array, given: Array | None) -> Array:

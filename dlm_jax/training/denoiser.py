@@ -1,14 +1,18 @@
 """The network with its parameters bound: the callable that processes and samplers are given."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.networks.transformer import Transformer
 from dlm_jax.training import losses
+from dlm_jax.visibility import FULL, Causal, Visibility
 
 Array = jax.Array
 
@@ -39,19 +43,35 @@ class Head:
 
 @dataclass(frozen=True)
 class Denoiser:
-  """`denoise(z, t) -> logits`, with `denoise.cross_entropy` for losses that save memory.
+  """`denoise(z, t) -> logits`, with `cross_entropy` and `score` for losses that save memory.
 
-  `params` are those of the network, and under `process` what the process learns, if anything.
+  Attributes:
+    params: those of the network, and under `process` what the process learns, if anything.
+    visibility: which position sees which; the process says it, see `processes.base.visibility`.
+
+  With `visibility` `Blocks` each of the three takes `clean` `[B, L]`, and with a network that is
+  self-conditioned `denoise` takes `self_condition` `[B, L, W]`, see `Transformer.hidden`.
   """
 
   network: Transformer
   params: Any
   head: Head = Head()
   dropout_keys: Array | None = None
+  visibility: Visibility = FULL
 
-  def __call__(self, z: Array, t: Array, self_condition: Array | None = None) -> Array:
+  def __call__(
+    self, z: Array, t: Array, clean: Array | None = None, self_condition: Array | None = None
+  ) -> Array:
     """Logits `[B, L, V]` float32."""
-    return self.network.apply(self._variables, z, t, self.dropout_keys, self_condition)
+    return self.network.apply(
+      self._variables,
+      z,
+      t,
+      self.dropout_keys,
+      self_condition=self_condition,
+      visibility=self.visibility,
+      clean=clean,
+    )
 
   @property
   def learned(self) -> Any:
@@ -65,27 +85,73 @@ class Denoiser:
   def _variables(self) -> dict[str, Any]:
     return {"params": {name: p for name, p in self.params.items() if name != PROCESS}}
 
+  def empty_cache(self, rows: int, length: int) -> Array:
+    """What `extend` starts from."""
+    return self.network.empty_cache(rows, length)
+
+  def extend(
+    self, cache: Array, z: Array, t: Array, start: Array | int, size: int
+  ) -> tuple[Array, Array]:
+    """Logits `[B, size, V]` of the positions of `z` `[B, L]` from `start` on, and the cache.
+
+    They are those of `denoise(z, t)` there, if the cache has seen the final tokens of all positions
+    before; and it has now seen those of these positions. `t` is `[B]`.
+    """
+    if isinstance(self.visibility, Causal):
+      z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.visibility.begin)
+    inputs = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
+    return self.network.apply(
+      self._variables, inputs, t, start, cache, self.visibility, method="extend"
+    )
+
   def cross_entropy(
-    self, z: Array, t: Array, targets: Array, where: Array, forbidden: int | None
+    self,
+    z: Array,
+    t: Array,
+    targets: Array,
+    where: Array,
+    forbidden: int | None,
+    clean: Array | None = None,
   ) -> Array:
     """See `processes.base.cross_entropy`."""
+    hidden, head = self._halves(z, t, clean)
+    return self._economical(losses.cross_entropy, losses.gathered_cross_entropy)(
+      hidden, head, targets, where, forbidden=forbidden
+    )
+
+  def score(
+    self,
+    z: Array,
+    t: Array,
+    score: Callable[..., Array],
+    operands: tuple[Array, ...],
+    where: Array,
+    clean: Array | None = None,
+  ) -> Array:
+    """See `processes.base.score_outputs`."""
+    hidden, head = self._halves(z, t, clean)
+    return self._economical(losses.score_positions, losses.score_gathered)(
+      hidden, head, score, operands, where
+    )
+
+  def _halves(self, z: Array, t: Array, clean: Array | None) -> tuple[Array, losses.Head]:
+    """The hidden states `[B, L, D]` and the head, which maps some of them to logits."""
     variables = self._variables
-    hidden = self.network.apply(variables, z, t, self.dropout_keys, method="hidden")
+    hidden = self.network.apply(
+      variables,
+      z,
+      t,
+      self.dropout_keys,
+      visibility=self.visibility,
+      clean=clean,
+      method="hidden",
+    )
+    return hidden, lambda h: self.network.apply(variables, h, method="head")
 
-    def head(h: Array) -> Array:
-      return self.network.apply(variables, h, method="head")
-
+  def _economical(self, plain: Callable, gathered: Callable) -> Callable[..., Array]:
+    """One of the two ways to apply the head, with the settings of `Head`."""
     if self.head.capacity == 0.0:
-      return losses.cross_entropy(
-        hidden, head, targets, where, forbidden=forbidden, chunks=self.head.chunks
-      )
-    return losses.gathered_cross_entropy(
-      hidden,
-      head,
-      targets,
-      where,
-      forbidden=forbidden,
-      chunks=self.head.chunks,
-      capacity=self.head.capacity,
-      groups=self.head.groups,
+      return partial(plain, chunks=self.head.chunks)
+    return partial(
+      gathered, chunks=self.head.chunks, capacity=self.head.capacity, groups=self.head.groups
     )

@@ -47,7 +47,7 @@ class ProgressLine:
   def note(self, text: str) -> None:
     """Prints a line of its own above the live one."""
     if self._active:
-      self._console.print(text)
+      self._console.print(text, soft_wrap=True)
 
   def close(self) -> None:
     if self._live is not None:

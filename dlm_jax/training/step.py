@@ -45,7 +45,8 @@ def make_step(
   """
 
   def objective(params: Any, rows: dict[str, Array], scored: Array) -> tuple[Array, Array]:
-    bound, denoise = base.bind(process, Denoiser(network, params, head, rows["dropout_keys"]))
+    denoise = Denoiser(network, params, head, rows["dropout_keys"], base.visibility(process))
+    bound, denoise = base.bind(process, denoise)
     given = rows.get("given")
     loss = bound.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], given)
     loss *= rows["weight"][:, None]

@@ -34,11 +34,11 @@ CHANGEABLE = (
   "training.log_every",
   "training.evaluate_every",
   "checkpoint",
+  "data.directory",
+  "data.workers",
   "evaluation",
   "mesh",
-  "sampling",
-  "wandb",
-  "workdir",
+  "wandb_project",
 )
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml_collections", "numpy")

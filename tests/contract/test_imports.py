@@ -12,15 +12,24 @@ ALLOWED = {
   "resolve": {"errors"},
   "schedules": {"errors", "resolve"},
   "gamma_schedules": {"errors", "resolve", "schedules"},
+  "visibility": set(),
   "distributed": {"errors"},
-  "processes": {"errors", "resolve", "schedules", "gamma_schedules"},
-  "networks": {"errors", "resolve", "distributed"},
-  "samplers": {"errors", "resolve", "processes", "schedules"},
+  "processes": {"errors", "resolve", "schedules", "gamma_schedules", "visibility"},
+  "networks": {"errors", "resolve", "distributed", "visibility"},
+  "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
   "data": {"errors", "resolve", "distributed"},
   "evaluation": {"errors", "resolve", "processes", "samplers", "distributed", "schedules"},
-  "training": {"errors", "resolve", "processes", "networks", "distributed", "schedules"},
+  "training": {
+    "errors",
+    "resolve",
+    "processes",
+    "networks",
+    "distributed",
+    "schedules",
+    "visibility",
+  },
 }
-ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment"}
+ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment", "commands", "clip"}
 # Libraries that one place alone may know.
 FENCED = {"flax": ["networks"], "orbax": ["training/checkpoint.py"], "grain": ["data"]}
 

@@ -57,10 +57,11 @@ def restored(packing: str = "stream", tokenizer=None) -> Restored:
   )
   experiment = SimpleNamespace(
     config=ml_collections.ConfigDict(
-      {"process": {"name": "absorbing"}, "data": {"packing": packing}}
+      {"process": {"name": "absorbing"}, "data": {"packing": packing}, "evaluation": {}}
     ),
     store=store,
     process=process,
+    evaluation_process=process,
     network=network,
     mesh=make_mesh({"data": -1}),
     length=LENGTH,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.errors import UserError
-from dlm_jax.processes import absorbing
+from dlm_jax.processes import absorbing, uniform
 from dlm_jax.processes.times import SAMPLING, Times
 
 LINEAR = absorbing.make(vocab_size=3)
@@ -56,6 +56,11 @@ def test_importance_is_finite_where_the_density_vanishes():
   t, weight = Times(importance=True).draw(jax.random.key(0), 1 << 12, process)
   assert np.isfinite(t).all() and np.isfinite(weight).all()
   assert jnp.isfinite(weight * process.weight(t)).all()
+
+
+def test_importance_needs_a_masked_fraction():
+  with pytest.raises(UserError, match=r"times\.importance .* Uniform does not have"):
+    Times(importance=True).draw(jax.random.key(0), 4, uniform.make(vocab_size=3))
 
 
 @pytest.mark.parametrize(

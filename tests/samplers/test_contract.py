@@ -1,4 +1,7 @@
-"""Every sampler, found by itself, keeps the contract. A new file in `samplers` is tested here."""
+"""Every sampler, found by itself, keeps the contract. A new file in `samplers` is tested here.
+
+With absorbing noise, unless it is defined for other processes alone: see `CASES`.
+"""
 
 import inspect
 
@@ -8,21 +11,50 @@ import pytest
 
 from dlm_jax import resolve
 from dlm_jax.errors import UserError
-from dlm_jax.processes import absorbing
+from dlm_jax.processes import absorbing, autoregressive, block
 from dlm_jax.samplers import ancestral
 from tests import toy
 
 PACKAGE = "dlm_jax.samplers"
 JOINT = toy.joint(length=4)
-PROCESS = absorbing.make(vocab_size=JOINT.vocab_size)
-DENOISE = toy.absorbing_denoiser(JOINT)
+V = JOINT.vocab_size
+PLAIN = (absorbing.make(vocab_size=V), toy.absorbing_denoiser(JOINT))
+CONTINUOUS = (toy.gaussian_process(V), toy.gaussian_denoiser(JOINT))
+# Process and exact denoiser of the samplers that are defined for no other.
+CASES = {
+  "left_to_right": (autoregressive.make(vocab_size=V), toy.autoregressive_denoiser(JOINT)),
+  "block_by_block": (block.make(vocab_size=V, block_size=2), toy.block_denoiser(JOINT, 2)),
+  "ddim": CONTINUOUS,
+  "heun": CONTINUOUS,
+  "churn": CONTINUOUS,
+}
+FROM_THE_LEFT = ("left_to_right", "block_by_block")
+MASK = V
 STEPS = 6
+# These may mask again what is revealed.
+REMASKING = {"psi", "remdm"}
 SHAPE = (5, JOINT.length)
 GIVEN = np.random.default_rng(0).random(SHAPE) < 0.4
 GIVEN[:2, 0] = True
+PROMPTS = np.arange(SHAPE[1]) < np.array([[1], [3], [0], [2], [1]])
 # What is given is never changed, whatever it is: the first of each row is the mask itself.
-TOKENS = np.broadcast_to(np.where(np.arange(SHAPE[1]) == 0, PROCESS.mask_id, 1), SHAPE)
-KNOWN = {"tokens": TOKENS.astype(np.int32), "given": GIVEN}
+TOKENS = np.broadcast_to(np.where(np.arange(SHAPE[1]) == 0, MASK, 1), SHAPE)
+TOKENS = TOKENS.astype(np.int32)
+
+
+def name_of(sampler):
+  return sampler.__name__.rpartition(".")[2]
+
+
+def case(sampler):
+  return CASES.get(name_of(sampler), PLAIN)
+
+
+def known(sampler):
+  """What is given: anywhere, or prompts of different lengths."""
+  # A continuous state has an embedding for each token, and none for the mask.
+  tokens = TOKENS % V if case(sampler) is CONTINUOUS else TOKENS
+  return {"tokens": tokens, "given": PROMPTS if name_of(sampler) in FROM_THE_LEFT else GIVEN}
 
 
 @pytest.fixture(params=resolve.names(PACKAGE, entry="sample"))
@@ -32,12 +64,13 @@ def sampler(request):
 
 def run(sampler, key, shape=SHAPE, **settings):
   settings = {"steps": STEPS} | settings
-  sample = jax.jit(lambda key: sampler.sample(key, PROCESS, DENOISE, shape, **settings))
+  process, denoise = case(sampler)
+  sample = jax.jit(lambda key: sampler.sample(key, process, denoise, shape, **settings))
   return jax.device_get(sample(key))
 
 
 def test_samplers_are_found():
-  assert {"ancestral", "first_hitting"} <= set(resolve.names(PACKAGE, entry="sample"))
+  assert {"ancestral", "first_hitting", *REMASKING} <= set(resolve.names(PACKAGE, entry="sample"))
 
 
 def test_signature(sampler):
@@ -50,23 +83,31 @@ def test_signature(sampler):
 
 
 def test_result_and_trajectory(sampler):
-  result = run(sampler, jax.random.key(0), trajectory=True, **KNOWN)
+  tokens, given = known(sampler).values()
+  result = run(sampler, jax.random.key(0), trajectory=True, **known(sampler))
   assert result.tokens.shape == SHAPE and result.tokens.dtype == np.int32
-  drawn = result.tokens[~GIVEN]
+  drawn = result.tokens[~given]
   assert np.all((drawn >= 0) & (drawn < JOINT.vocab_size))
   assert result.nfe.shape == () and result.nfe.dtype == np.int32
-  assert 1 <= result.nfe <= STEPS
 
   frames = result.trajectory
-  prior = np.where(GIVEN, KNOWN["tokens"], PROCESS.mask_id)
-  np.testing.assert_array_equal(frames[0], prior)
+  assert len(frames) <= 1 + STEPS
   np.testing.assert_array_equal(frames[-1], result.tokens)
-  np.testing.assert_array_equal(frames[:, GIVEN], frames[:1, GIVEN].repeat(len(frames), 0))
-  before, after = frames[:-1], frames[1:]
-  revealed = before != PROCESS.mask_id
-  np.testing.assert_array_equal(after[revealed], before[revealed])
+  np.testing.assert_array_equal(frames[:, given], [tokens[given]] * len(frames))
+  if case(sampler) is CONTINUOUS:
+    # One evaluation reads the state at the end; Heun's method takes two a step.
+    assert result.nfe == 1 + STEPS * (2 if name_of(sampler) == "heun" else 1)
+    assert np.all((frames >= 0) & (frames < V))
+  else:
+    assert 1 <= result.nfe <= STEPS
+    np.testing.assert_array_equal(frames[0], np.where(given, tokens, MASK))
+    before, after = frames[:-1], frames[1:]
+    revealed = before != MASK
+    if name_of(sampler) in REMASKING:
+      revealed &= after != MASK
+    np.testing.assert_array_equal(after[revealed], before[revealed])
 
-  plain = run(sampler, jax.random.key(0), **KNOWN)
+  plain = run(sampler, jax.random.key(0), **known(sampler))
   assert plain.trajectory is None
   np.testing.assert_array_equal(plain.tokens, result.tokens)
 
@@ -76,13 +117,18 @@ def test_a_row_depends_on_its_own_key_alone(sampler):
   whole = run(sampler, key)
   part = run(sampler, jax.random.split(key, SHAPE[0])[1:3], (2, SHAPE[1]))
   np.testing.assert_array_equal(part.tokens, whole.tokens[1:3])
-  assert np.any(whole.tokens[1] != whole.tokens[2])
+  assert np.any(whole.tokens != whole.tokens[0])
 
 
 def test_temperature_zero_draws_nothing(sampler):
   settings = {"steps": 1, "temperature": 0.0}
   result = run(sampler, jax.random.key(0), **settings)
-  best = np.argmax(DENOISE(np.full((1, SHAPE[1]), PROCESS.mask_id), None), axis=-1)
+  if case(sampler) is CONTINUOUS:
+    pytest.skip("the state at t = 1 is drawn, and with it all that follows")
+  if case(sampler) is PLAIN:
+    best = np.argmax(PLAIN[1](np.full((1, SHAPE[1]), MASK), None), axis=-1)
+  else:
+    best = run(sampler, jax.random.key(1), **settings).tokens[:1]
   np.testing.assert_array_equal(result.tokens, np.broadcast_to(best, SHAPE))
 
 
@@ -99,4 +145,12 @@ def test_temperature_zero_draws_nothing(sampler):
 )
 def test_mistakes_are_told_before_anything_is_compiled(sampler, settings, message):
   with pytest.raises(UserError, match=message):
-    sampler.sample(None, PROCESS, DENOISE, SHAPE, **{"steps": STEPS} | settings)
+    sampler.sample(None, *case(sampler), SHAPE, **{"steps": STEPS} | settings)
+
+
+@pytest.mark.parametrize("other", [*FROM_THE_LEFT, "ddim"])
+def test_a_process_of_another_kind_is_refused_by_name(sampler, other):
+  everything = other == "ddim" and name_of(sampler) == "ancestral"
+  if case(sampler) is not CASES[other] and not everything:
+    with pytest.raises(UserError, match=r"the sampler '\w+' is not defined for the process"):
+      sampler.sample(None, *CASES[other], SHAPE, steps=STEPS)

@@ -73,8 +73,11 @@ def test_texts_that_the_model_cannot_hold(prompt, infill, message):
     ({"num": 0}, "--num must be at least 1, got 0"),
     ({"steps": 0}, "--steps must be at least 1, got 0"),
     ({"prompt": "a", "infill": "b_"}, "--prompt and --infill exclude each other"),
-    ({"sampler": "first_hiting"}, "did you mean 'first_hitting'.*ancestral, first_hitting"),
+    ({"sampler": "first_hiting"}, "did you mean 'first_hitting'.*ancestral, euler, first_hitting"),
     ({"grid": "cosin"}, "did you mean 'cosine'"),
+    ({"sampler": "remdm", "sampler_settings": "etta=1"}, "'etta': did you mean 'eta'.*strategy"),
+    ({"sampler": "remdm", "sampler_settings": "eta=big"}, "eta of 'remdm' is a float, got 'big'"),
+    ({"sampler_settings": "eta=1"}, "'ancestral' has no setting 'eta'.*none of its own"),
     ({"top_p": 0.0}, r"top_p must lie in \(0, 1\]"),
     ({"temperature": -0.1}, "temperature must be at least 0"),
     ({"output": "/no/such/directory/x.jsonl"}, "does not exist"),
@@ -107,6 +110,15 @@ def test_the_cache_is_on_for_a_network_that_takes_no_notice_of_time():
   assert nfe <= 8 * tiny.LENGTH  # eight rows: one a device of the tests
 
 
+def test_a_sampler_takes_its_own_settings():
+  chosen = {"sampler": "remdm", "num": 4, "steps": 30, "trajectory": True}
+  without = draw(sampler_settings="strategy=rescale,eta=0", **chosen).trajectory
+  with_some = draw(sampler_settings="strategy=rescale,eta=0.5", **chosen).trajectory
+  masked = lambda frames: frames == RESTORED.experiment.process.mask_id  # noqa: E731
+  assert not np.any(~masked(without[:-1]) & masked(without[1:]))
+  assert np.any(~masked(with_some[:-1]) & masked(with_some[1:]))
+
+
 def test_what_is_written_and_shown(tmp_path):
   drawn = draw(infill="the ____ sat", sampler="first_hitting", steps=16, trajectory=True)
   chosen = settings(output=str(tmp_path / "samples.jsonl"))
@@ -121,7 +133,7 @@ def test_what_is_written_and_shown(tmp_path):
   assert record["environment"]["dataset_hash"] == "of the data"
 
   console = Console(file=io.StringIO(), width=80)
-  sample.show(console, RESTORED, drawn, chosen.steps)
+  sample.show(console, RESTORED, drawn)
   shown = console.file.getvalue()
   for part in (
     "the ···· sat····",

@@ -1,0 +1,55 @@
+"""Hybrid diffusion: noise is the mask, or with probability p_u any token (GIDD, von Rutte 2025).
+
+Between absorbing (p_u = 0) and uniform noise (p_u = 1): the mask says where something is missing,
+and the random tokens teach the network that what it sees may be wrong, so that it can correct
+itself. Unlike in GIDD's experiments, where uniform noise comes and goes in the middle of the time,
+p_u does not change: the prior is the same mixture.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dlm_jax import resolve, schedules
+from dlm_jax.errors import UserError
+from dlm_jax.processes.mixture import Mixture
+
+
+@dataclass(frozen=True)
+class Hybrid(Mixture):
+  """The process; its maths is that of `Mixture`. Build it with `make`.
+
+  Attributes:
+    p_u: the share of uniform tokens in the noise, in [0, 1].
+  """
+
+  p_u: float = 0.1
+
+  def __post_init__(self) -> None:
+    if not 0 <= self.p_u <= 1:
+      raise UserError(f"process.p_u must lie in [0, 1], got {self.p_u}.")
+
+  @property
+  def mask_id(self) -> int:
+    return self.vocab_size
+
+  @property
+  def num_embeddings(self) -> int:
+    return self.vocab_size + 1
+
+  @property
+  def uniform_fraction(self) -> float:
+    return self.p_u
+
+
+def make(*, vocab_size: int, **fields: Any) -> Hybrid:
+  """Builds the process from its config.
+
+  Args:
+    vocab_size: V; the mask is V, outside the data.
+    **fields: `schedule`, a config such as `{"name": "linear"}` (the default), and `p_u`.
+
+  Raises:
+    UserError: a field is unknown or a value out of range.
+  """
+  fields["schedule"] = schedules.make(fields.get("schedule") or {"name": "linear"})
+  return resolve.build(Hybrid, {"vocab_size": vocab_size, **fields})

@@ -1,0 +1,62 @@
+"""The loop of samplers that walk along a grid of times and may change any token at any step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.samplers import base, filtering
+
+Array = jax.Array
+# (keys [B], prediction, z_t, t [B], s [B], memory) -> (z_s, memory). The prediction is a filtered
+# output of the network; the memory is what the sampler keeps beside the state.
+Transition = Callable[[Array, Any, Array, Array, Array, Any], tuple[Array, Any]]
+
+
+def walk(
+  key: Array,
+  process: Process,
+  denoise: Denoise,
+  shape: tuple[int, int],
+  times: Array,
+  transition: Transition,
+  *,
+  tokens: Array | None,
+  given: Array | None,
+  temperature: float,
+  top_p: float,
+  cache: bool,
+  trajectory: bool,
+  memory: Any = None,
+) -> base.SampleResult:
+  """Takes a step from each of the times `[steps + 1]` to the next.
+
+  Given positions are put back after each step. The other arguments are those of
+  `ancestral.sample`.
+  """
+  rows = shape[0]
+  first = base.start(key, process, shape, tokens, given)
+
+  def step(carry, inputs):
+    z, memory, changed, last_output, nfe = carry
+    index, t, s = inputs
+    t, s = jnp.full(rows, t), jnp.full(rows, s)
+    if cache:
+      needed = changed & jnp.any(base.unknown(process, z, given))
+      output, ran = base.evaluate_if(needed, denoise, z, t, last_output)
+    else:
+      output, ran = denoise(z, t), 1
+    prediction = filtering.narrow(process, output, z, t, temperature, top_p)
+    z_s, memory = transition(base.step_keys(key, rows, index), prediction, z, t, s, memory)
+    if given is not None:
+      z_s = jnp.where(given, z, z_s)
+    carry = (z_s, memory, jnp.any(z_s != z), output if cache else None, nfe + ran)
+    return carry, z_s if trajectory else None
+
+  blank = base.blank_output(denoise, first, jnp.ones(rows)) if cache else None
+  carry = (first, memory, jnp.array(True), blank, jnp.int32(0))
+  inputs = (jnp.arange(1, len(times)), times[:-1], times[1:])
+  (z, _, _, _, nfe), rest = jax.lax.scan(step, carry, inputs)
+  return base.SampleResult(z, nfe, base.frames(first, rest))

@@ -1,0 +1,120 @@
+"""How fast a training step is, beside what the machine can do at all.
+
+  python -m experiments.benchmarks.train_step
+
+For each shape: tokens/s, model FLOPs/s (from shapes, three times the forward pass), the peak that
+square matrix products reach on this machine in the same run, and the ratio of the two. The ratio
+compares; the other columns depend on the machine and on what else it does. What an optimizer
+multiplies (Muon orthogonalises every matrix at every step) is not counted as the model's.
+"""
+
+import time
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+from dlm_jax.networks import transformer
+from dlm_jax.processes import absorbing
+from dlm_jax.processes.times import Times
+from dlm_jax.training import optimizer, state
+from dlm_jax.training.denoiser import Head
+from dlm_jax.training.step import make_step
+from dlm_jax.training.throughput import measured_matmul_flops
+
+_OPTIMIZER = flags.DEFINE_enum("optimizer", "adamw", ["adamw", "muon"], "What updates.")
+_SECONDS = flags.DEFINE_float("seconds", 10.0, "How long each shape is timed, at least.")
+
+
+@dataclass(frozen=True)
+class Shape:
+  """What is timed: a network and a batch."""
+
+  width: int
+  heads: int
+  depth: int
+  length: int
+  batch_size: int
+  vocab_size: int
+
+
+# The quickstart's, one of middle size, and one as wide as the smallest of the papers.
+ON_CPU = (
+  Shape(width=128, heads=1, depth=4, length=64, batch_size=64, vocab_size=27),
+  Shape(width=256, heads=2, depth=4, length=128, batch_size=32, vocab_size=27),
+  Shape(width=512, heads=4, depth=4, length=128, batch_size=32, vocab_size=27),
+)
+ON_ACCELERATOR = (
+  Shape(width=512, heads=8, depth=8, length=256, batch_size=256, vocab_size=27),
+  Shape(width=768, heads=12, depth=12, length=1024, batch_size=32, vocab_size=50257),
+  Shape(width=1024, heads=16, depth=24, length=1024, batch_size=16, vocab_size=50257),
+)
+
+
+def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
+  """Seconds of a step and FLOPs of a token, the step as training runs it."""
+  on_cpu = jax.default_backend() == "cpu"
+  process = absorbing.make(vocab_size=shape.vocab_size)
+  network = transformer.make(
+    width=shape.width,
+    heads=shape.heads,
+    depth=shape.depth,
+    vocab_size=shape.vocab_size,
+    num_embeddings=process.num_embeddings,
+    conditioning="none",
+    norm="rms",
+    dropout=0.0,
+    unroll=0 if on_cpu else 1,
+    remat="none" if on_cpu else "dots",
+  )
+  config = optimizer.OptimizerConfig(name=_OPTIMIZER.value)
+  update = optimizer.make(config, 1000, transformer.MATRIX_AXES)
+  head = Head() if shape.vocab_size < 1000 else Head(chunks=8, capacity=0.6)
+  step = jax.jit(
+    make_step(process, network, update, Times(), seed=0, head=head, accumulate=1, ema_decay=0.999),
+    donate_argnums=0,
+  )
+  tokens = np.random.default_rng(0).integers(
+    shape.vocab_size, size=(shape.batch_size, shape.length)
+  )
+  batch = {"tokens": jnp.asarray(tokens, jnp.int32)}
+  params = network.init(jax.random.key(0), batch["tokens"][:1], jnp.zeros(1))["params"]
+  carried, metrics = step(state.init(params, update), batch)
+  jax.block_until_ready(metrics)
+  steps, start = 0, time.perf_counter()
+  while (elapsed := time.perf_counter() - start) < at_least:
+    carried, metrics = step(carried, batch)
+    steps += 1
+    jax.block_until_ready(metrics)
+  return elapsed / steps, 3 * transformer.matmul_flops(network.config, shape.length)
+
+
+def main(_: list[str]) -> None:
+  on_cpu = jax.default_backend() == "cpu"
+  dtype = jnp.float32 if on_cpu else jnp.bfloat16
+  table = Table(title=f"one {jax.devices()[0].device_kind}, {dtype.__name__}, {_OPTIMIZER.value}")
+  for column in ("width", "depth", "length", "batch", "V"):
+    table.add_column(column, justify="right")
+  for column in ("tokens/s", "GFLOP/s", "peak", "ratio"):
+    table.add_column(column, justify="right")
+  for shape in ON_CPU if on_cpu else ON_ACCELERATOR:
+    seconds, flops_per_token = seconds_per_step(shape, _SECONDS.value)
+    peak = measured_matmul_flops(1024 if on_cpu else 8192, repeats=20, dtype=dtype)
+    rate = shape.batch_size * shape.length / seconds
+    sizes = (shape.width, shape.depth, shape.length, shape.batch_size, shape.vocab_size)
+    table.add_row(
+      *map(str, sizes),
+      f"{rate:,.0f}",
+      f"{rate * flops_per_token / 1e9:,.1f}",
+      f"{peak / 1e9:,.1f}",
+      f"{rate * flops_per_token / peak:.2f}",
+    )
+  Console().print(table)
+
+
+if __name__ == "__main__":
+  app.run(main)

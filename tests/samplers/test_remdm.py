@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlm_jax.errors import UserError
+from dlm_jax.processes import absorbing, uniform
+from dlm_jax.samplers import grids, remdm
+from tests import toy
+
+JOINT = toy.joint()
+PROCESS = absorbing.make(vocab_size=JOINT.vocab_size, schedule={"name": "cosine"})
+DENOISE = toy.absorbing_denoiser(JOINT)
+ROWS, STEPS = 4000, 20
+
+
+def run(process=PROCESS, denoise=DENOISE, rows=ROWS, **settings):
+  settings = {"steps": STEPS, "trajectory": True} | settings
+  sample = lambda key: remdm.sample(key, process, denoise, (rows, JOINT.length), **settings)  # noqa: E731
+  return jax.device_get(jax.jit(sample)(jax.random.key(0)))
+
+
+def masked_fractions(result):
+  return np.mean(result.trajectory == PROCESS.mask_id, axis=(1, 2))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("strategy", ["cap", "rescale"])
+def test_as_much_is_masked_at_each_time_as_without(strategy, eta):
+  result = run(strategy=strategy, eta=eta)
+  expected = np.asarray(PROCESS.masked(grids.times("uniform", STEPS)))
+  np.testing.assert_allclose(masked_fractions(result), expected, atol=0.02)
+  before, after = result.trajectory[:-1], result.trajectory[1:]
+  remasked = np.mean((before != PROCESS.mask_id) & (after == PROCESS.mask_id))
+  assert (remasked > 0.02) == (eta > 0)
+
+
+def test_the_loop_stands_still_and_masks_again():
+  settings = {"eta": 0.2, "t_on": 0.7, "t_off": 0.2, "alpha_on": 0.8}
+  result = run(strategy="loop", **settings)
+  fractions = masked_fractions(result)
+  u = np.asarray(grids.times("uniform", STEPS))
+  np.testing.assert_allclose(fractions[u >= 0.7], 0.2 + 0.8 * (u[u >= 0.7] - 0.7) / 0.3, atol=0.02)
+  np.testing.assert_allclose(fractions[(u < 0.7) & (u > 0.2)], 0.2, atol=0.02)
+  np.testing.assert_allclose(fractions[u <= 0.2], u[u <= 0.2], atol=0.02)
+  before, after = result.trajectory[:-1], result.trajectory[1:]
+  revealed = before != PROCESS.mask_id
+  rate = (revealed & (after == PROCESS.mask_id)).sum((1, 2)) / np.maximum(revealed.sum((1, 2)), 1)
+  standing = (u[:-1] <= 0.7 + 1e-6) & (u[1:] >= 0.2 - 1e-6)
+  np.testing.assert_allclose(rate[standing], 0.2, atol=0.02)
+  assert not rate[~standing].any()
+
+
+def test_confidence_masks_the_least_sure_the_most():
+  """Two tokens, revealed at .9 and .5, share sigma_max by softmax(-p)."""
+  masked = jnp.array([[False, False, True]])
+  settings = remdm._Settings("confidence", 0.02, 0.55, 0.05, 0.9)
+  sigma = remdm._sigma(
+    settings, jnp.array([[0.5]]), jnp.array([[0.4]]), masked, jnp.array([[0.9, 0.5, 0.0]])
+  )
+  shares = np.exp([-0.9, -0.5])
+  np.testing.assert_allclose(sigma, [[*(0.8 * shares / shares.sum()), 0.0]], rtol=1e-5)
+
+
+def test_confidence_is_that_at_which_a_token_was_revealed():
+  """The first position is sure and the others are not: it is masked again less often."""
+  logits = jnp.log(jnp.array([[0.98, 0.01, 0.01], [1 / 3] * 3, [1 / 3] * 3]))
+  denoise = lambda z, t: jnp.broadcast_to(logits, (*z.shape, 3))  # noqa: E731
+  result = run(denoise=denoise, strategy="confidence")
+  before, after = result.trajectory[:-1], result.trajectory[1:]
+  whole = np.all(before != PROCESS.mask_id, axis=-1)
+  remasked = np.mean(after[whole] == PROCESS.mask_id, axis=0)
+  ratio = np.exp(1 / 3 - 0.98)
+  np.testing.assert_allclose(remasked[0] / remasked[1:], ratio, rtol=0.15)
+
+
+def test_given_tokens_take_no_share_of_the_confidence():
+  given = np.broadcast_to([True, False, False], (ROWS, 3))
+  tokens = np.zeros((ROWS, 3), np.int32)
+  result = run(strategy="confidence", tokens=tokens, given=given)
+  np.testing.assert_array_equal(result.trajectory[:, :, 0], 0)
+  before, after = result.trajectory[:-1, :, 1:], result.trajectory[1:, :, 1:]
+  free = run(strategy="confidence").trajectory
+  remasked = np.mean((before != 3) & (after == 3))
+  assert remasked > np.mean((free[:-1] != 3) & (free[1:] == 3))
+
+
+def test_the_cache_changes_the_cost_alone():
+  settings = {"rows": 2, "steps": 60, "eta": 0.05}
+  plain, cached = run(**settings), run(cache=True, **settings)
+  np.testing.assert_array_equal(plain.trajectory, cached.trajectory)
+  assert cached.nfe < plain.nfe == 60
+
+
+@pytest.mark.parametrize(
+  "settings, message",
+  [
+    ({"strategy": "capp"}, "did you mean 'cap'"),
+    ({"eta": 1.5}, r"eta must lie in \[0, 1\]"),
+    ({"t_on": 0.1, "t_off": 0.2}, "0 < t_off < t_on < 1"),
+    ({"alpha_on": 0.0}, r"alpha_on must lie in \(0, 1\)"),
+    ({"process": uniform.make(vocab_size=3)}, r"not defined for the process Uniform.*absorbing"),
+  ],
+)
+def test_mistakes(settings, message):
+  with pytest.raises(UserError, match=message):
+    run(**settings)

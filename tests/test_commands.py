@@ -1,0 +1,61 @@
+"""What a user sees who mistypes a flag: one sentence and exit code 2, nothing written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONFIG = "--config=configs/stdlib_docs/absorbing.py"
+
+
+def run(command, *arguments):
+  return subprocess.run(
+    [sys.executable, "-m", f"dlm_jax.{command}", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env={**os.environ, "PYTHONWARNINGS": "ignore"},
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("arguments", "sentence"),
+  [
+    ([CONFIG, "--config.trainin.steps=5"], "no field 'trainin'. Did you mean \"training\""),
+    ([CONFIG, "--config.data.pakcing=stream"], "no field 'pakcing'. Did you mean \"packing\""),
+    ([CONFIG, "--config.training.steps=many"], "--config.training.steps=many: invalid literal"),
+    ([CONFIG, "--workdirr=x"], "Unknown command line flag 'workdirr'. Did you mean: workdir"),
+    ([CONFIG, "prompt"], "unknown argument 'prompt'"),
+    (["--config=configs/nope.py"], "there is no config file 'configs/nope.py'"),
+    (["--config=configs/text8/absorbing.py:hugee"], "no network preset 'hugee'"),
+    ([], "--config"),
+  ],
+)
+def test_mistakes_of_train(arguments, sentence, tmp_path):
+  done = run("train", f"--workdir={tmp_path / 'run'}", *arguments)
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: ")
+  assert sentence in done.stderr
+  assert done.stderr.count("\n") == 1
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "sample", "clip"])
+def test_help_names_every_flag_of_the_command(command):
+  done = run(command, "--help")
+  flag = "--config" if command in ("prepare", "train") else "--workdir"
+  assert flag in done.stdout
+  assert f"python -m dlm_jax.{command}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["evaluate", "sample", "clip"])
+def test_a_directory_that_is_no_run_is_named(command, tmp_path):
+  done = run(command, f"--workdir={tmp_path / 'nothing'}")
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: ") and str(tmp_path / "nothing") in done.stderr

@@ -1,0 +1,70 @@
+"""Loss and gradient norm of three steps of each process, as when it was held against its oracle.
+
+If a change of the mathematics is meant, write the printed values into the file.
+"""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlm_jax import resolve
+from dlm_jax.networks import transformer
+from dlm_jax.processes.times import Times
+from dlm_jax.training import optimizer, state
+from dlm_jax.training.denoiser import Head
+from dlm_jax.training.optimizer import OptimizerConfig
+from dlm_jax.training.step import make_step
+
+B, L, V = 8, 16, 10
+GOLDEN = Path(__file__).parent.parent / "golden"
+# The golden file of absorbing noise belongs to `test_step.py`.
+CASES = {
+  "uniform": {"name": "uniform"},
+  "hybrid": {"name": "hybrid", "p_u": 0.2},
+  "autoregressive": {"name": "autoregressive"},
+  "block": {"name": "block", "block_size": 4, "clip": (0.2, 0.9)},
+  "score_entropy": {"name": "score_entropy"},
+  "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
+}
+
+
+def steps(process):
+  """`[3, 2]` losses and gradient norms; the head and the modulations do not start at zero."""
+  process = resolve.make("dlm_jax.processes", process, vocab_size=V)
+  network = transformer.make(
+    width=32,
+    heads=2,
+    depth=2,
+    vocab_size=V,
+    num_embeddings=process.num_embeddings,
+    condition_width=16,
+    dropout=0.1,
+    time_conditioned=True,
+  )
+  tokens = np.random.default_rng(0).integers(0, V, (B, L), np.int32)
+  params = network.init(jax.random.key(0), tokens[:1], jnp.zeros(1))["params"]
+  for i, leaf in enumerate((params, params["blocks"]["modulation"], params["final_modulation"])):
+    name = "kernel" if "kernel" in leaf else "head_kernel"
+    leaf[name] = 0.1 * jax.random.normal(jax.random.key(i), leaf[name].shape)
+  update = optimizer.make(
+    OptimizerConfig(warmup_steps=2, learning_rate=1e-2), 10, transformer.MATRIX_AXES
+  )
+  step = jax.jit(
+    make_step(process, network, update, Times(), seed=0, head=Head(), accumulate=1, ema_decay=0.9)
+  )
+  current, out = state.init(params, update), []
+  for _ in range(3):
+    current, metrics = step(current, {"tokens": tokens})
+    out.append((float(metrics["loss"]), float(metrics["gradient_norm"])))
+  return np.asarray(out)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden_loss_and_gradient_norm(name):
+  values = steps(CASES[name])
+  expected = np.asarray(json.loads((GOLDEN / f"{name}_step.json").read_text()))
+  np.testing.assert_allclose(values, expected, rtol=2e-4, err_msg=f"now: {values.tolist()}")
