@@ -133,10 +133,15 @@ class Experiment:
     capacity, chunks = self.training.head_capacity, self.training.head_chunks
     return Head(chunks=chunks, capacity=capacity, groups=batch_shards(self.mesh))
 
-  def denoiser(self, params: Any) -> Denoiser:
-    """The network with `params` bound, without dropout and with the whole head."""
-    head = Head(chunks=self.training.head_chunks)
-    return Denoiser(self.network, params, head, visibility=base.visibility(self.process))
+  def denoiser(self, params: Any, labels: jax.Array | None = None) -> Denoiser:
+    """The network with `params` and `labels` bound, without dropout and with the whole head."""
+    return Denoiser(
+      self.network,
+      params,
+      Head(chunks=self.training.head_chunks),
+      visibility=base.visibility(self.process),
+      labels=labels,
+    )
 
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
@@ -181,7 +186,9 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   mesh = make_mesh(config.mesh)
   _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
   store = stores.prepare(config.data)
-  process, evaluation_process, network = _model(config, store.tokenizer.vocab_size)
+  process, evaluation_process, network = _model(
+    config, store.tokenizer.vocab_size, store.num_labels
+  )
   learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))
   return Experiment(
     config=config,
@@ -204,7 +211,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
 
 
 def _model(
-  config: ml_collections.ConfigDict, vocab_size: int
+  config: ml_collections.ConfigDict, vocab_size: int, num_labels: int = 0
 ) -> tuple[Process, Process, transformer.Transformer]:
   """The process as it is trained, the process as it is scored, and the network."""
   scored = {**config.process, **(config.evaluation.get("process") or {})}
@@ -212,7 +219,9 @@ def _model(
     resolve.make("dlm_jax.processes", fields, vocab_size=vocab_size)
     for fields in (config.process, scored)
   )
-  network = resolve.make("dlm_jax.networks", config.network, **base.network_fields(process))
+  network = resolve.make(
+    "dlm_jax.networks", config.network, num_labels=num_labels, **base.network_fields(process)
+  )
   return process, evaluation_process, network
 
 

@@ -28,6 +28,9 @@ PRESETS: dict[str, dict[str, int]] = {
   "large": {"width": 1280, "heads": 20, "depth": 36},
 }
 
+# Sets the draw that takes labels away apart from those of the layers' dropout.
+LABEL_DRAW = 2**31
+
 # How each parameter lies on the mesh, first match wins; block parameters have a leading layer axis.
 SHARDING_RULES: Rules = (
   (r"(scale|bias)$", P()),
@@ -69,6 +72,9 @@ class TransformerConfig:
     num_embeddings: rows of the input embedding: V, and one more if the mask lies outside V.
     state_width: W, the size of a continuous state, in place of the input embedding.
     self_conditioned: takes an earlier prediction `[B, L, W]` of the clean state beside it.
+    num_labels: labels a row may have, 0 where there are none. Their embedding is added to that of
+      the time; one more row stands for no label.
+    label_dropout: how often training takes a label away, so that the network can do without.
     width: D.
     heads: H; D must be an even multiple of it.
     depth: N blocks.
@@ -91,6 +97,8 @@ class TransformerConfig:
   num_embeddings: int
   state_width: int | None = None
   self_conditioned: bool = False
+  num_labels: int = 0
+  label_dropout: float = 0.1
   width: int = 768
   heads: int = 12
   depth: int = 12
@@ -122,6 +130,10 @@ class TransformerConfig:
       )
     if self.time_conditioned and self.conditioning == "none":
       raise UserError("network.time_conditioned needs network.conditioning to be 'adaln'.")
+    if self.num_labels and self.conditioning == "none":
+      raise UserError("a labelled corpus needs network.conditioning to be 'adaln'.")
+    if not 0 <= self.label_dropout <= 1:
+      raise UserError(f"network.label_dropout must lie in [0, 1], got {self.label_dropout}.")
     if self.tied_head and self.state_width is not None:
       raise UserError(
         "network.tied_head needs a network that embeds tokens: a continuous process shares its own "
@@ -247,6 +259,9 @@ class Transformer(nn.Module):
     if c.conditioning == "adaln":
       self.time = layers.TimeEmbedding(c.condition_width)
       self.final_modulation = layers.Linear(2 * c.width, zero=True)
+    if c.num_labels:
+      shape = (c.num_labels + 1, c.condition_width)
+      self.label_embedding = self.param("label_embedding", init, shape, jnp.float32)
     if not c.tied_head:
       self.head_kernel = self.param(
         "head_kernel", nn.initializers.zeros, (c.width, c.vocab_size), jnp.float32
@@ -262,13 +277,20 @@ class Transformer(nn.Module):
     self_condition: Array | None = None,
     visibility: Visibility = FULL,
     clean: Array | None = None,
+    labels: Array | None = None,
   ) -> Array:
     """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`.
 
     With `state_width`, `z` is float `[B, L, W]`. The other arguments are as in `hidden`.
     """
     hidden = self.hidden(
-      z, t, dropout_keys, self_condition=self_condition, visibility=visibility, clean=clean
+      z,
+      t,
+      dropout_keys,
+      self_condition=self_condition,
+      visibility=visibility,
+      clean=clean,
+      labels=labels,
     )
     return self.head(hidden)
 
@@ -281,12 +303,14 @@ class Transformer(nn.Module):
     self_condition: Array | None = None,
     visibility: Visibility = FULL,
     clean: Array | None = None,
+    labels: Array | None = None,
   ) -> Array:
     """The normed output of the last block `[B, L, D]` in the compute dtype.
 
     `dropout_keys` `[B]` switches dropout on; without `self_condition` `[B, L, W]` it is 0.
     `visibility` says which position sees which; with `Blocks`, `clean` int32 `[B, L]` are the
-    tokens that later blocks see, at time 0: `z` if None.
+    tokens that later blocks see, at time 0: `z` if None. `labels` are int32 `[B]`, None for no
+    label.
     """
     length, positions = z.shape[1], jnp.arange(z.shape[1])
     if isinstance(visibility, Causal):
@@ -297,10 +321,16 @@ class Transformer(nn.Module):
       z = jnp.concatenate([z, z if clean is None else clean], axis=1)
       positions = jnp.tile(positions, 2)
     x = self._input(z, self_condition)
-    return self._run(x, t, positions, visibility, dropout_keys)[0][:, :length]
+    return self._run(x, t, positions, visibility, labels, dropout_keys)[0][:, :length]
 
   def extend(
-    self, z: Array, t: Array, start: Array, cache: Array, visibility: Visibility
+    self,
+    z: Array,
+    t: Array,
+    start: Array,
+    cache: Array,
+    visibility: Visibility,
+    labels: Array | None = None,
   ) -> tuple[Array, Array]:
     """Logits `[B, n, V]` of the inputs `z` `[B, n]` at positions from `start` on, and the cache.
 
@@ -308,7 +338,8 @@ class Transformer(nn.Module):
     written into it. It takes the input as it is: under `Causal`, each position's token before it.
     """
     positions = start + jnp.arange(z.shape[1])
-    hidden, cache = self._run(self._input(z), t, positions, visibility, None, start, cache)
+    x = self._input(z)
+    hidden, cache = self._run(x, t, positions, visibility, labels, None, start, cache)
     return self.head(hidden), cache
 
   def empty_cache(self, rows: int, length: int) -> Array:
@@ -323,13 +354,14 @@ class Transformer(nn.Module):
     t: Array,
     positions: Array,
     visibility: Visibility,
+    labels: Array | None,
     dropout_keys: Array | None,
     start: Array | None = None,
     cache: Array | None = None,
   ) -> tuple[Array, Array | None]:
     """The normed output of the last block on its input `x` `[B, L, D]`, and the cache if any."""
     c = self.config
-    condition = self._condition(t)
+    condition = self._condition(t, self._labels(x.shape[0], labels, dropout_keys))
     angles = layers.rotary_angles(positions, c.head_width)
     keys = _layer_keys(dropout_keys, c.depth)
     x, cache = self.blocks(x, condition, angles, visibility, start, keys, cache)
@@ -360,14 +392,29 @@ class Transformer(nn.Module):
     logits = jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
     return logits + self.head_bias
 
-  def _condition(self, t: Array) -> Array | None:
+  def _labels(self, rows: int, labels: Array | None, keys: Array | None) -> Array | None:
+    """The row of the label embedding that each row of the batch takes, `[B]`."""
+    c = self.config
+    if not c.num_labels:
+      return None
+    if labels is None:
+      return jnp.full(rows, c.num_labels)
+    if keys is None:
+      return labels
+    draw = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, LABEL_DRAW)))
+    return jnp.where(draw(keys) < c.label_dropout, c.num_labels, labels)
+
+  def _condition(self, t: Array, labels: Array | None) -> Array | None:
     """The conditioning vector `[B, 1 or L, C]`, or None without conditioning."""
     c = self.config
     if c.conditioning == "none":
       return None
     t = t[:, None] if t.ndim == 1 else t
     t = t if c.time_conditioned else jnp.zeros_like(t[:, :1])
-    return self.time(t).astype(c.compute_dtype)
+    condition = self.time(t)
+    if labels is not None:
+      condition += constrain(self.label_embedding, None, None)[labels][:, None]
+    return condition.astype(c.compute_dtype)
 
 
 def _stack(config: TransformerConfig) -> nn.Module:
@@ -397,16 +444,27 @@ def _layer_keys(row_keys: Array | None, depth: int) -> Array | None:
   return split(row_keys)
 
 
-def matmul_flops(config: TransformerConfig, length: int) -> int:
+def matmul_flops(config: TransformerConfig, length: int, visibility: Visibility = FULL) -> float:
   """FLOPs a token of the forward pass, from shapes: two a weight, and attention's two products.
 
+  Of attention the visible pairs count; in block diffusion a token runs twice, noisy and clean.
   `Compiled.cost_analysis()` counts the body of a scan once, so it cannot be asked.
   """
   c = config
   products = {"gelu": 2, "swiglu": 3}[c.feedforward]
   block = 4 * c.width * c.width + products * c.width * c.hidden
-  attention_scores = 2 * length * c.width
-  return 2 * (c.depth * (block + attention_scores) + c.width * c.vocab_size)
+  streams = 2 if isinstance(visibility, Blocks) else 1
+  attention_scores = 2 * visible_pairs(visibility, length) * c.width
+  return 2 * (c.depth * (streams * block + attention_scores) + c.width * c.vocab_size)
+
+
+def visible_pairs(visibility: Visibility, length: int) -> float:
+  """How many positions one token sees on average; the noisy and the clean one together see."""
+  if isinstance(visibility, Blocks):
+    ends = [min(b + visibility.size, length) for b in range(0, length, visibility.size)]
+    sizes = [end - visibility.size * b for b, end in enumerate(ends)]
+    return 2 * sum(size * end for size, end in zip(sizes, ends, strict=True)) / length
+  return (length + 1) / 2 if isinstance(visibility, Causal) else length
 
 
 def make(*, preset: str = "small", **fields: Any) -> Transformer:

@@ -8,6 +8,10 @@ already bound, so that a test can pass an exact posterior and a sampler a guided
   denoise.score(z, t, score, operands, where) -> [B, L]               optional, see `score_outputs`
   denoise.learned -> pytree               what is learned beside the network, see `bind`
 
+A process may bind more arguments, see `condition`. One whose network must not see every position at
+every position says so by an attribute `visibility`, and one whose `nelbo` is -log p(x) itself by a
+true attribute `exact`; see the functions of these names.
+
 What a process learns (embeddings, a schedule) is drawn by its method `init(key)`, lives with the
 parameters of the network under `process`, and is put in place by its method `bind(params)`. A
 process without these methods learns nothing.

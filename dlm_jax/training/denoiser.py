@@ -48,6 +48,7 @@ class Denoiser:
   Attributes:
     params: those of the network, and under `process` what the process learns, if anything.
     visibility: which position sees which; the process says it, see `processes.base.visibility`.
+    labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
 
   With `visibility` `Blocks` each of the three takes `clean` `[B, L]`, and with a network that is
   self-conditioned `denoise` takes `self_condition` `[B, L, W]`, see `Transformer.hidden`.
@@ -58,6 +59,7 @@ class Denoiser:
   head: Head = Head()
   dropout_keys: Array | None = None
   visibility: Visibility = FULL
+  labels: Array | None = None
 
   def __call__(
     self, z: Array, t: Array, clean: Array | None = None, self_condition: Array | None = None
@@ -71,6 +73,7 @@ class Denoiser:
       self_condition=self_condition,
       visibility=self.visibility,
       clean=clean,
+      labels=self.labels,
     )
 
   @property
@@ -101,7 +104,14 @@ class Denoiser:
       z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.visibility.begin)
     inputs = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
     return self.network.apply(
-      self._variables, inputs, t, start, cache, self.visibility, method="extend"
+      self._variables,
+      inputs,
+      t,
+      start,
+      cache,
+      self.visibility,
+      self.labels,
+      method="extend",
     )
 
   def cross_entropy(
@@ -144,6 +154,7 @@ class Denoiser:
       self.dropout_keys,
       visibility=self.visibility,
       clean=clean,
+      labels=self.labels,
       method="hidden",
     )
     return hidden, lambda h: self.network.apply(variables, h, method="head")
