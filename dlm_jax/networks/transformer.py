@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from dlm_jax import resolve
 from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import attention, layers
@@ -21,11 +22,13 @@ from dlm_jax.visibility import FULL, Blocks, Causal, Visibility
 
 Array = jax.Array
 
-PRESETS: dict[str, dict[str, int]] = {
+PRESETS: dict[str, dict[str, int | str]] = {
   "tiny": {"width": 512, "heads": 8, "depth": 8},
   "small": {"width": 768, "heads": 12, "depth": 12},
   "medium": {"width": 1024, "heads": 16, "depth": 24},
   "large": {"width": 1280, "heads": 20, "depth": 36},
+  "1b": {"width": 2048, "heads": 16, "depth": 20, "remat": "full"},
+  "7b": {"width": 4096, "heads": 32, "depth": 32, "remat": "full"},
 }
 
 # Sets the draw that takes labels away apart from those of the layers' dropout.
@@ -156,7 +159,7 @@ class TransformerConfig:
   def compute_dtype(self) -> jnp.dtype:
     if self.dtype != "auto":
       return jnp.dtype(self.dtype)
-    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+    return jnp.dtype(jnp.float32 if platform() == "cpu" else jnp.bfloat16)
 
 
 class Attention(nn.Module):
@@ -375,8 +378,7 @@ class Transformer(nn.Module):
     """What the first block receives, `[B, L, D]` in the compute dtype."""
     dtype = self.config.compute_dtype
     if self.config.state_width is None:
-      # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
-      x = constrain(self.embedding.astype(dtype), None, None)[z]
+      x = layers.embed(self.embedding, z, dtype)
     else:
       x = jnp.einsum("blw,wd->bld", z.astype(dtype), self.state_kernel.astype(dtype))
     if self_condition is not None:
