@@ -232,7 +232,7 @@ def _loop(
       grid=settings.grid,
       temperature=settings.temperature,
       top_p=settings.top_p,
-      cache=not experiment.network.config.time_conditioned,
+      cache=not (experiment.network.config.time_conditioned or base.is_continuous(process)),
       trajectory=settings.trajectory,
       **own,
     )
@@ -246,10 +246,11 @@ def _guided(
 ) -> tuple[Process, Denoise]:
   """The process and the denoiser under the label and the guidance that are asked for."""
   if settings.label is None:
-    return experiment.process, experiment.denoiser(params)
-  labelled = experiment.denoiser(params, jnp.full(rows, settings.label))
-  unlabelled = experiment.denoiser(params)
-  return guidance.guide(experiment.process, labelled, unlabelled, settings.guidance)
+    return base.bind(experiment.process, experiment.denoiser(params))
+  labels = jnp.full(rows, settings.label)
+  process, labelled = base.bind(experiment.process, experiment.denoiser(params, labels))
+  _, unlabelled = base.bind(experiment.process, experiment.denoiser(params))
+  return guidance.guide(process, labelled, unlabelled, settings.guidance)
 
 
 def _settings_of(

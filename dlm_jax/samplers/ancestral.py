@@ -31,7 +31,7 @@ def sample(
 
   Args:
     key: one key, or `[B]` keys; row i depends on its own key alone.
-    process: any process whose state is tokens.
+    process: any process. A continuous one is read by one more evaluation at the end.
     denoise: `denoise(z, t) -> output`.
     shape: (B, L).
     steps: steps of the grid, and network evaluations unless `cache` saves some.
@@ -43,7 +43,7 @@ def sample(
     cache: do not run the network again while no position has changed, nor when all are known: at
       most L evaluations of one sequence. Right for a network that takes no notice of time, and
       wrong for any other.
-    trajectory: keep the state after every step, `[steps + 1, B, L]`.
+    trajectory: keep the state after every step as tokens, `[steps + 1, B, L]`.
 
   Raises:
     UserError: an argument is out of range, or the grid is unknown.
@@ -55,21 +55,25 @@ def sample(
   first = base.start(key, process, shape, tokens, given)
 
   def step(carry, inputs):
-    z, changed, last_output, nfe = carry
+    z, changed, last_output, condition, nfe = carry
     index, t, s = inputs
     t, s = jnp.full(rows, t), jnp.full(rows, s)
+    told = base.times(process, t, given)
     if cache:
       needed = changed & jnp.any(base.unknown(process, z, given))
-      output, ran = base.evaluate_if(needed, denoise, z, t, last_output)
+      output, ran = base.evaluate_if(needed, denoise, z, told, last_output)
     else:
-      output, ran = denoise(z, t), 1
-    prediction = filtering.narrow(process, output, z, t, temperature, top_p)
+      output, ran = denoise(z, told, **condition), 1
+    prediction = filtering.narrow(process, output, z, told, temperature, top_p)
     z_s = process.reverse(base.step_keys(key, rows, index), prediction, z, t, s, given)
-    carry = (z_s, jnp.any(z_s != z), output if cache else None, nfe + ran)
-    return carry, z_s if trajectory else None
+    condition = base.next_condition(process, output, z, told)
+    carry = (z_s, jnp.any(z_s != z), output if cache else None, condition, nfe + ran)
+    return carry, base.visible(process, z_s) if trajectory else None
 
   blank = base.blank_output(denoise, first, jnp.ones(rows)) if cache else None
-  carry = (first, jnp.array(True), blank, jnp.int32(0))
+  condition = base.first_condition(process, first)
+  carry = (first, jnp.array(True), blank, condition, jnp.int32(0))
   inputs = (jnp.arange(1, steps + 1), times[:-1], times[1:])
-  (z, _, _, nfe), rest = jax.lax.scan(step, carry, inputs)
-  return base.SampleResult(z, nfe, base.frames(first, rest))
+  (z, _, _, condition, nfe), rest = jax.lax.scan(step, carry, inputs)
+  read, ran = base.finish(process, denoise, z, condition, tokens, given)
+  return base.SampleResult(read, nfe + ran, base.frames(base.visible(process, first), rest))
