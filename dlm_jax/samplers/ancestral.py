@@ -4,10 +4,9 @@ Each step draws its positions independently, which is exact as the steps become 
 """
 
 import jax
-import jax.numpy as jnp
 
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filtering, grids, sequential
+from dlm_jax.samplers import base, grids, sequential, walking
 
 Array = jax.Array
 
@@ -50,30 +49,21 @@ def sample(
   """
   base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
   sequential.require(process, "ancestral")
-  rows = shape[0]
-  times = grids.times(grid, steps)
-  first = base.start(key, process, shape, tokens, given)
 
-  def step(carry, inputs):
-    z, changed, last_output, condition, nfe = carry
-    index, t, s = inputs
-    t, s = jnp.full(rows, t), jnp.full(rows, s)
-    told = base.times(process, t, given)
-    if cache:
-      needed = changed & jnp.any(base.unknown(process, z, given))
-      output, ran = base.evaluate_if(needed, denoise, z, told, last_output)
-    else:
-      output, ran = denoise(z, told, **condition), 1
-    prediction = filtering.narrow(process, output, z, told, temperature, top_p)
-    z_s = process.reverse(base.step_keys(key, rows, index), prediction, z, t, s, given)
-    condition = base.next_condition(process, output, z, told)
-    carry = (z_s, jnp.any(z_s != z), output if cache else None, condition, nfe + ran)
-    return carry, base.visible(process, z_s) if trajectory else None
+  def transition(key, prediction, z, t, s, memory):
+    return process.reverse(key, prediction, z, t, s, given), memory
 
-  blank = base.blank_output(denoise, first, jnp.ones(rows)) if cache else None
-  condition = base.first_condition(process, first)
-  carry = (first, jnp.array(True), blank, condition, jnp.int32(0))
-  inputs = (jnp.arange(1, steps + 1), times[:-1], times[1:])
-  (z, _, _, condition, nfe), rest = jax.lax.scan(step, carry, inputs)
-  read, ran = base.finish(process, denoise, z, condition, tokens, given)
-  return base.SampleResult(read, nfe + ran, base.frames(base.visible(process, first), rest))
+  return walking.walk(
+    key,
+    process,
+    denoise,
+    shape,
+    grids.times(grid, steps),
+    transition,
+    tokens=tokens,
+    given=given,
+    temperature=temperature,
+    top_p=top_p,
+    cache=cache,
+    trajectory=trajectory,
+  )

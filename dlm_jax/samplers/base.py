@@ -127,6 +127,13 @@ def start(
   return z if given is None else jnp.where(given, tokens, z)
 
 
+def hold(moved: Array, z: Array, given: Array | None) -> Array:
+  """`moved`, but at given positions the state `z`, `[B, L]` or `[B, L, W]`."""
+  if given is None:
+    return moved
+  return jnp.where(jnp.expand_dims(given, range(2, z.ndim)), z, moved)
+
+
 def times(process: Process, t: Array, given: Array | None) -> Array:
   """The times `t` `[B]` as the network is told them: 0 at clean positions of a continuous state."""
   return process.times(t, given) if is_continuous(process) else t

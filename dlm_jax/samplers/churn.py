@@ -50,7 +50,7 @@ def sample(
 
   def step(key: Array, z: Array, condition: flow.Condition, t: Array, s: Array) -> flow.Moved:
     back = jnp.minimum(t + back_off * (t - s), 1.0)
-    z = walk.hold(_noised(key, process, z, t, back), z)
+    z = base.hold(_noised(key, process, z, t, back), z, given)
     x_hat, condition = walk.predict(z, back, condition)
     return walk.towards(x_hat, z, back, s), condition, 1
 

@@ -37,11 +37,8 @@ class Walk:
     """The state at s: what is left of `z` is its noise, as `x_hat` tells it."""
     alpha_t, sigma_t = self.process.signal_and_noise(t)
     alpha_s, sigma_s = self.process.signal_and_noise(s)
-    return self.hold(alpha_s * x_hat + sigma_s / sigma_t * (z - alpha_t * x_hat), z)
-
-  def hold(self, moved: Array, z: Array) -> Array:
-    """`moved`, but at given positions `z`."""
-    return moved if self.given is None else jnp.where(self.given[..., None], z, moved)
+    moved = alpha_s * x_hat + sigma_s / sigma_t * (z - alpha_t * x_hat)
+    return base.hold(moved, z, self.given)
 
   def run(
     self,
