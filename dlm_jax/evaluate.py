@@ -78,7 +78,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   )
   rows = store.rows(settings.split)[:]
   with jax.set_mesh(experiment.mesh):
-    bound = score(restored.params, rows["tokens"], rows.get("given"))
+    bound = score(restored.params, rows["tokens"], rows.get("given"), rows.get("label"))
   record = {
     "results": results(bound, store.characters_per_token(settings.split)),
     "bound": dataclasses.asdict(bound),

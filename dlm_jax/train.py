@@ -153,7 +153,7 @@ def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
   per_token = store.characters_per_token("validation")
 
   def validate(params: Any) -> dict[str, float]:
-    bound = evaluate(params, rows["tokens"], rows.get("given"))
+    bound = evaluate(params, rows["tokens"], rows.get("given"), rows.get("label"))
     return {
       "validation_bound": bound.nats_per_token,
       "validation_standard_error": bound.standard_error,
