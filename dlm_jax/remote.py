@@ -61,6 +61,16 @@ class Mirror:
         target.parent.mkdir(parents=True, exist_ok=True)
         system.get_file(file, str(target))
 
+  def get(self, name: str) -> Path:
+    """Copies one file here, if it is there, and returns where it is or would be."""
+    target = self.local / name
+    if is_remote(self.path):
+      system, root = _open(f"{self.path}/{name}")
+      if system.exists(root):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        system.get_file(root, str(target))
+    return target
+
   def push(self, last: Iterable[str] = ()) -> None:
     """Copies what is local, and new or changed since the last time; the files named `last` last."""
     if not is_remote(self.path):

@@ -49,6 +49,9 @@ def test_what_is_pushed_is_pulled_but_for_what_is_left_out(bucket, cache):
   mirror.pull()
   found = {p.relative_to(mirror.local).as_posix() for p in mirror.local.rglob("*") if p.is_file()}
   assert found == {"a.txt", "deep/b.txt"}
+  shutil.rmtree(cache)
+  assert mirror.get("a.txt").read_text() == "a.txt" and not mirror.get("c.txt").exists()
+  assert len(list(mirror.local.rglob("*"))) == 1
 
 
 def test_only_what_changed_is_pushed_again(bucket):

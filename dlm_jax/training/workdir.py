@@ -125,9 +125,7 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
   Raises:
     UserError: there is no run.
   """
-  mirror = _mirror(workdir)
-  mirror.pull()
-  path = mirror.local / "config.json"
+  path = _mirror(workdir).get("config.json")
   if not path.exists():
     raise UserError(f"there is no run in {workdir} (no config.json): train first, or see to it.")
   return ml_collections.ConfigDict(_with_tuples(json.loads(path.read_text())))
