@@ -9,6 +9,7 @@ import pytest
 from dlm_jax import evaluate, remote, train
 from dlm_jax.data import store as stores
 from dlm_jax.errors import UserError
+from dlm_jax.training import workdir
 from dlm_jax.training.metrics import read_rows
 from tests import tiny
 
@@ -107,18 +108,31 @@ def test_a_store_without_its_manifest_is_not_there_yet(bucket, cache):
   assert any(name.endswith(stores.MANIFEST) for name in bucket.find("/bucket/data"))
 
 
+def test_a_run_under_way_keeps_its_record(tmp_path):
+  """A second start on its machine is refused before it copies anything over the record."""
+  url = f"file://{tmp_path}/bucket/run"
+  with workdir.open_workdir(url, {}, dataset_hash="d") as opened:
+    (opened.path / "metrics.jsonl").write_text("old")
+    opened.publish()
+    (opened.path / "metrics.jsonl").write_text("new")
+    with pytest.raises(UserError, match="is in use"):
+      workdir.open_workdir(url, {}, dataset_hash="d")
+    assert (opened.path / "metrics.jsonl").read_text() == "new"
+  assert (tmp_path / "bucket" / "run" / "metrics.jsonl").read_text() == "old"
+
+
 def test_a_run_moves_to_another_machine(tmp_path, cache):
   """Resumed where nothing is cached, it ends as the run that was not interrupted."""
   data = {"directory": tmp_path / "data"}
-  workdir = f"file://{tmp_path}/bucket/run"
-  assert train.train(tiny.config(**data, **{"training.steps": 4}), workdir) == 0
+  url = f"file://{tmp_path}/bucket/run"
+  assert train.train(tiny.config(**data, **{"training.steps": 4}), url) == 0
   assert (tmp_path / "bucket" / "run" / "checkpoints" / "4").is_dir()
   assert not list(cache.rglob("checkpoints"))
   shutil.rmtree(cache)
-  assert train.train(tiny.config(**data, **{"training.steps": 8}), workdir) == 0
+  assert train.train(tiny.config(**data, **{"training.steps": 8}), url) == 0
   rows = read_rows(tmp_path / "bucket" / "run")
   assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8]
   shutil.rmtree(cache)
-  evaluate.evaluate(evaluate.Settings(workdir, samples=1))
+  evaluate.evaluate(evaluate.Settings(url, samples=1))
   assert list((tmp_path / "bucket" / "run" / "evaluations").glob("step8-*.json"))
   assert len(read_rows(tmp_path / "bucket" / "run")) == len(rows)

@@ -99,9 +99,7 @@ def open_workdir(
   lock = refusal = None
   if jax.process_index() == 0:
     try:
-      mirror.pull()
-      lock = _open_first(path, _plain(config), dataset_hash)
-      mirror.push()
+      lock = _open_first(path, mirror, _plain(config), dataset_hash)
     except UserError as error:
       refusal = error
   # The others must not train on while the first process has ended with an error.
@@ -172,19 +170,23 @@ def environment(dataset_hash: str) -> dict[str, Any]:
   }
 
 
-def _open_first(path: pathlib.Path, config: dict[str, Any], dataset_hash: str) -> TextIO:
+def _open_first(
+  path: pathlib.Path, mirror: remote.Mirror, config: dict[str, Any], dataset_hash: str
+) -> TextIO:
   try:
     path.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
   except OSError as error:
     raise UserError(f"cannot write to the workdir {path} ({error}): give another.") from error
   try:
+    mirror.pull()  # under the lock: the cache may be that of a run under way
     _require_same_run(path, config, dataset_hash)
     here = environment(dataset_hash)
     with (path / "history.jsonl").open("a") as file:
       file.write(json.dumps({"config": config, "environment": here}) + "\n")
     write_json(path / "environment.json", here)
     write_json(path / "config.json", config)
+    mirror.push()
   except BaseException:
     lock.close()
     raise
