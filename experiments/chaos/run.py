@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
@@ -210,6 +210,7 @@ def faults() -> dict[str, Callable[[Lab], Outcome]]:
 
 
 def main(_: list[str]) -> int:
+  logging.set_verbosity(logging.WARNING)
   known = faults()
   chosen = _FAULTS.value or list(known)
   if unknown := set(chosen) - set(known):
