@@ -43,6 +43,8 @@ class Settings:
     step: which checkpoint; None is the newest.
     batch_size: sequences at once; None is the run's `evaluation.batch_size`. Changes no number.
     seed: of times and noise.
+    labels: tell the model the labels of labelled text: the bound is then on -log p(x | label). If
+      not it is on -log p(x), for which the model must have learned to do without.
   """
 
   workdir: str
@@ -52,6 +54,7 @@ class Settings:
   step: int | None = None
   batch_size: int | None = None
   seed: int = 0
+  labels: bool = True
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -77,9 +80,12 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     mesh=experiment.mesh,
     watch=_progress,
   )
+  if not settings.labels:
+    experiment.check_unlabelled("--nolabels")
   rows = store.rows(settings.split)[:]
+  labels = rows.get("label") if settings.labels else None
   with jax.set_mesh(experiment.mesh):
-    bound = score(restored.params, rows["tokens"], rows.get("given"), rows.get("label"))
+    bound = score(restored.params, rows["tokens"], rows.get("given"), labels)
   record = {
     "results": results(bound, store.characters_per_token(settings.split)),
     "bound": dataclasses.asdict(bound),
@@ -119,6 +125,7 @@ def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, An
     "times": dataclasses.asdict(likelihood.TIMES),
     "network_evaluations_per_sequence": settings.samples,
     "seed": settings.seed,
+    "given_labels": settings.labels and restored.experiment.store.num_labels > 0,
     **reports.protocol(restored, settings.weights, environment),
   }
 
@@ -126,8 +133,9 @@ def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, An
 def record_path(settings: Settings, step: int) -> Path:
   """Where the record goes; its name holds every setting that changes the numbers."""
   name = f"step{step}-{settings.split}-{settings.weights}"
-  name += f"-samples{settings.samples}-seed{settings.seed}.json"
-  return Path(settings.workdir) / "evaluations" / name
+  name += f"-samples{settings.samples}-seed{settings.seed}"
+  name += "" if settings.labels else "-nolabels"
+  return Path(settings.workdir) / "evaluations" / f"{name}.json"
 
 
 def table(record: dict[str, Any]) -> Table:
@@ -156,6 +164,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("step", None, "Checkpoint to evaluate; the newest by default.")
   flags.DEFINE_integer("batch_size", None, "Sequences at once; as in training by default.")
   flags.DEFINE_integer("seed", 0, "Seed of times and noise.")
+  flags.DEFINE_bool("labels", True, "Tell the model the labels, where the text has some.")
 
 
 def main() -> None:

@@ -62,6 +62,7 @@ def test_evaluates(run):
   assert 0.5 < nats < np.log(27) * 1.2
 
 
+@pytest.mark.proves("commands", process="{run}")
 def test_samples_and_infills(run):
   workdir, fields = run
   restored = experiments.restore(str(workdir))

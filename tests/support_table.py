@@ -1,0 +1,183 @@
+"""Process x sampler x proven property: the table of the README, made from the code and the tests.
+
+  python -m tests.support_table [--write]
+
+Which pairs are defined is asked of the samplers. What is proven is read from the tests that say so:
+
+  @pytest.mark.proves("law", process="uniform", sampler="{name}")
+
+`{name}` is the test's parameter of that name. These tests are collected here, not run: the table
+says what holds if they pass.
+"""
+
+import argparse
+import contextlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from dlm_jax import resolve
+from dlm_jax.errors import UserError
+from dlm_jax.samplers import guidance
+from tests.contract import test_processes as contract
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+BEGIN = "<!-- made by: python -m tests.support_table --write -->"
+END = "<!-- end of what was made -->"
+SAMPLERS = "dlm_jax.samplers"
+# Column of each property of a process alone; those of a pair stand in the column of the sampler.
+OF_A_PROCESS = ("bound", "golden", "commands")
+UNDEFINED, UNPROVEN = "–", "runs"
+
+
+@dataclass(frozen=True)
+class Proof:
+  """A test shows `property` of `process` and, where it is one of a pair, of `sampler`."""
+
+  property: str
+  process: str
+  sampler: str | None = None
+
+
+@dataclass
+class Collector:
+  """A pytest plugin that keeps the proofs of all collected tests, in order."""
+
+  proofs: list[Proof] = field(default_factory=list)
+
+  def pytest_collection_finish(self, session: pytest.Session) -> None:
+    for item in session.items:
+      for mark in item.iter_markers("proves"):
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        known = {key: label.format(**parameters) for key, label in mark.kwargs.items()}
+        self.proofs.append(Proof(*mark.args, **known))
+
+
+def collect() -> list[Proof]:
+  """The proofs of all tests. Raises `RuntimeError` if they cannot be collected."""
+  collector, said = Collector(), io.StringIO()
+  with contextlib.redirect_stdout(said):
+    code = pytest.main(["--collect-only", "-q", str(ROOT / "tests")], plugins=[collector])
+  if code != pytest.ExitCode.OK:
+    raise RuntimeError(f"the tests cannot be collected:\n{said.getvalue()[-3000:]}")
+  return collector.proofs
+
+
+class _Reached(Exception):
+  """The network would have been evaluated."""
+
+
+def _reached(*_: Any, **__: Any) -> None:
+  raise _Reached
+
+
+def is_defined(sampler: str, process: Any) -> bool:
+  """Whether `sampler` draws from `process`: it gets as far as the network, or refuses the pair."""
+  sample = resolve.module(SAMPLERS, sampler, entry="sample").sample
+  return _gets_through(
+    lambda: sample(jax.random.key(0), process, _reached, (1, contract.JOINT.length), steps=1)
+  )
+
+
+def is_guided(process: Any) -> bool:
+  """Whether guidance is defined for `process`."""
+  return _gets_through(lambda: guidance.guide(process, _reached, _reached, 2.0))
+
+
+def _gets_through(attempt: Any) -> bool:
+  try:
+    attempt()
+  except UserError:
+    return False
+  except _Reached:
+    pass
+  return True
+
+
+def sampler_of(label: str) -> tuple[str, str]:
+  """`remdm_cap`, as a test calls it, is the sampler `remdm` set to `cap`."""
+  names = [*resolve.names(SAMPLERS, entry="sample"), "guidance"]
+  name = max((n for n in names if label == n or label.startswith(f"{n}_")), key=len, default=None)
+  if name is None:
+    raise ValueError(f"a test proves something of {label!r}, which names no sampler.")
+  return name, label[len(name) + 1 :]
+
+
+def cell(proofs: Iterable[Proof], defined: bool) -> str:
+  """What is proven of a pair, such as `law, prompt` or `law (cap, loop)`."""
+  if not defined:
+    return UNDEFINED
+  settings: dict[str, list[str]] = {}
+  for proof in proofs:
+    found = settings.setdefault(proof.property, [])
+    setting = sampler_of(proof.sampler)[1]
+    if setting not in found:
+      found.append(setting)
+  if not settings:
+    return UNPROVEN
+  return ", ".join(
+    name + (f" ({', '.join(filter(None, found))})" if any(found) else "")
+    for name, found in settings.items()
+  )
+
+
+def table(proofs: list[Proof]) -> str:
+  """The table in Markdown."""
+  labels = [*resolve.names(contract.PACKAGE), *contract.VARIANTS]
+  for proof in proofs:
+    if proof.process not in labels:
+      raise ValueError(f"a test proves something of {proof.process!r}, which is no process.")
+  samplers = resolve.names(SAMPLERS, entry="sample")
+  columns = ["process", *OF_A_PROCESS, *(f"`{s}`" for s in samplers), "guidance"]
+  lines = [columns, ["---"] * len(columns)]
+  for label in sorted(labels, key=lambda name: (_module(name), name)):
+    process = contract.make(label)
+    own = [proof for proof in proofs if proof.process == label]
+    row = [title(label)]
+    for name in OF_A_PROCESS:
+      row.append("yes" if any(p.property == name for p in own) else "")
+    for name in [*samplers, "guidance"]:
+      defined = is_guided(process) if name == "guidance" else is_defined(name, process)
+      found = [p for p in own if p.sampler and sampler_of(p.sampler)[0] == name]
+      row.append(cell(found, defined))
+    lines.append(row)
+  return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def title(label: str) -> str:
+  """`token_blocks` of the contract tests is the process `block` with block_size 1."""
+  if label not in contract.VARIANTS:
+    return f"`{label}`"
+  module, fields, _ = contract.VARIANTS[label]
+  return f"`{module}` " + ", ".join(f"{name} {value}" for name, value in fields.items())
+
+
+def _module(label: str) -> str:
+  return contract.VARIANTS[label][0] if label in contract.VARIANTS else label
+
+
+def split(readme: str) -> tuple[str, str, str]:
+  """What stands before, between and after the two marks."""
+  before, rest = readme.split(f"{BEGIN}\n")
+  made, after = rest.split(END)
+  return before, made, after
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+  parser.add_argument("--write", action="store_true", help="put the table into the README")
+  made = table(collect())
+  if parser.parse_args().write:
+    before, _, after = split(README.read_text(encoding="utf-8"))
+    README.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
+  print(made)
+
+
+if __name__ == "__main__":
+  main()
