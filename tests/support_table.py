@@ -33,7 +33,7 @@ END = "<!-- end of what was made -->"
 SAMPLERS = "dlm_jax.samplers"
 # Column of each property of a process alone; those of a pair stand in the column of the sampler.
 OF_A_PROCESS = ("bound", "golden", "commands")
-UNDEFINED, UNPROVEN = "–", "runs"
+UNDEFINED, UNPROVEN = "–", "defined"
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ class Collector:
 def collect() -> list[Proof]:
   """The proofs of all tests. Raises `RuntimeError` if they cannot be collected."""
   collector, said = Collector(), io.StringIO()
+  files = [str(p) for p in (ROOT / "tests").rglob("test_*.py") if "mark.proves(" in p.read_text()]
   with contextlib.redirect_stdout(said):
-    code = pytest.main(["--collect-only", "-q", str(ROOT / "tests")], plugins=[collector])
+    code = pytest.main(["--collect-only", "-q", *sorted(files)], plugins=[collector])
   if code != pytest.ExitCode.OK:
     raise RuntimeError(f"the tests cannot be collected:\n{said.getvalue()[-3000:]}")
   return collector.proofs
@@ -102,15 +103,20 @@ def _gets_through(attempt: Any) -> bool:
 
 def sampler_of(label: str) -> tuple[str, str]:
   """`remdm_cap`, as a test calls it, is the sampler `remdm` set to `cap`."""
-  names = [*resolve.names(SAMPLERS, entry="sample"), "guidance"]
-  name = max((n for n in names if label == n or label.startswith(f"{n}_")), key=len, default=None)
-  if name is None:
-    raise ValueError(f"a test proves something of {label!r}, which names no sampler.")
+  name = _longest_prefix(label, [*resolve.names(SAMPLERS, entry="sample"), "guidance"])
   return name, label[len(name) + 1 :]
 
 
+def _longest_prefix(label: str, names: list[str]) -> str:
+  """The name that `label` is, or begins with before an underscore. `ValueError` if there is none."""
+  found = [name for name in names if label == name or label.startswith(f"{name}_")]
+  if not found:
+    raise ValueError(f"a test proves something of {label!r}, but there is no such name.")
+  return max(found, key=len)
+
+
 def cell(proofs: Iterable[Proof], defined: bool) -> str:
-  """What is proven of a pair, such as `law, prompt` or `law (cap, loop)`."""
+  """What is proven of a pair, such as `law, prompt`, or `law (cap, loop)` of some settings alone."""
   if not defined:
     return UNDEFINED
   settings: dict[str, list[str]] = {}
@@ -122,23 +128,21 @@ def cell(proofs: Iterable[Proof], defined: bool) -> str:
   if not settings:
     return UNPROVEN
   return ", ".join(
-    name + (f" ({', '.join(filter(None, found))})" if any(found) else "")
+    name if "" in found else f"{name} ({', '.join(found)})"
     for name, found in settings.items()
   )
 
 
 def table(proofs: list[Proof]) -> str:
   """The table in Markdown."""
-  labels = [*resolve.names(contract.PACKAGE), *contract.VARIANTS]
-  for proof in proofs:
-    if proof.process not in labels:
-      raise ValueError(f"a test proves something of {proof.process!r}, which is no process.")
+  paired = {proof.process for proof in proofs if proof.sampler}
+  labels = [*resolve.names(contract.PACKAGE), *paired.intersection(contract.VARIANTS)]
   samplers = resolve.names(SAMPLERS, entry="sample")
   columns = ["process", *OF_A_PROCESS, *(f"`{s}`" for s in samplers), "guidance"]
   lines = [columns, ["---"] * len(columns)]
-  for label in sorted(labels, key=lambda name: (_module(name), name)):
+  for label in sorted(labels, key=title):
     process = contract.make(label)
-    own = [proof for proof in proofs if proof.process == label]
+    own = [p for p in proofs if _longest_prefix(p.process, labels) == label]
     row = [title(label)]
     for name in OF_A_PROCESS:
       row.append("yes" if any(p.property == name for p in own) else "")
@@ -151,15 +155,11 @@ def table(proofs: list[Proof]) -> str:
 
 
 def title(label: str) -> str:
-  """`token_blocks` of the contract tests is the process `block` with block_size 1."""
+  """`token_blocks` of the contract tests is the process `block` with another block_size."""
   if label not in contract.VARIANTS:
     return f"`{label}`"
   module, fields, _ = contract.VARIANTS[label]
-  return f"`{module}` " + ", ".join(f"{name} {value}" for name, value in fields.items())
-
-
-def _module(label: str) -> str:
-  return contract.VARIANTS[label][0] if label in contract.VARIANTS else label
+  return f"`{module}`, " + ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
 def split(readme: str) -> tuple[str, str, str]:

@@ -30,11 +30,12 @@ def test_a_pair_is_defined_if_the_sampler_takes_it():
   assert not support_table.is_guided(autoregressive.make(vocab_size=3))
 
 
-def test_a_cell_tells_what_is_proven_from_what_runs():
+def test_a_cell_tells_what_is_proven_from_what_is_defined():
   law = [Proof("law", "absorbing", f"remdm_{strategy}") for strategy in ("cap", "loop", "cap")]
   prompt = [Proof("prompt", "absorbing", "remdm")]
   assert support_table.cell(law + prompt, defined=True) == "law (cap, loop), prompt"
-  assert support_table.cell([], defined=True) == "runs"
+  assert support_table.cell([*law, Proof("law", "absorbing", "remdm")], defined=True) == "law"
+  assert support_table.cell([], defined=True) == "defined"
   assert support_table.cell(law, defined=False) == "–"
 
 
@@ -45,7 +46,11 @@ def test_a_row_for_each_process_and_a_column_for_each_sampler():
   assert {f"`{name}`" for name in resolve.names("dlm_jax.samplers", "sample")} <= set(header)
   of_uniform = next(dict(zip(header, row, strict=True)) for row in rows if row[0] == "`uniform`")
   assert of_uniform["bound"] == "yes" and of_uniform["golden"] == ""
-  assert (of_uniform["`psi`"], of_uniform["`euler`"], of_uniform["`remdm`"]) == ("law", "runs", "–")
+  assert (of_uniform["`psi`"], of_uniform["`euler`"], of_uniform["`remdm`"]) == (
+    "law",
+    "defined",
+    "–",
+  )
 
 
 @pytest.mark.parametrize("proof", [Proof("law", "unifrom", "psi"), Proof("law", "uniform", "psy")])
