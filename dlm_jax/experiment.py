@@ -1,6 +1,6 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,10 @@ from dlm_jax.networks import transformer
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
-from dlm_jax.training import checkpoint, optimizer, state, workdir
+from dlm_jax.training import checkpoint, loop, optimizer, state, workdir
 from dlm_jax.training.denoiser import Denoiser, Head
 from dlm_jax.training.optimizer import OptimizerConfig
+from dlm_jax.training.step import make_step
 
 # Parameters are drawn as if at a step that no run reaches.
 INIT_STEP = 2**32 - 1
@@ -110,10 +111,13 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Experiment:
-  """A config and what it describes. Building it compiles nothing and draws nothing."""
+  """A config and what it describes. Building it compiles nothing and draws nothing.
+
+  The store is None where it was built for a vocabulary alone.
+  """
 
   config: ml_collections.ConfigDict
-  store: stores.Store
+  store: stores.Store | None
   process: Process
   evaluation_process: Process
   network: transformer.Transformer
@@ -153,10 +157,25 @@ class Experiment:
         "was 0: train one with 0.1."
       )
 
+  def compile_step(self) -> loop.Step:
+    """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""
+    step = make_step(
+      self.process,
+      self.network,
+      self.optimizer,
+      self.times,
+      seed=self.config.seed,
+      head=self.head,
+      accumulate=self.training.accumulate,
+      ema_decay=self.training.ema_decay,
+    )
+    return loop.compile_step(step, self.abstract_state, self.mesh)
+
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
     key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STEP)
-    z, t = jnp.zeros((1, self.length), jnp.int32), jnp.zeros(1)
+    rows = batch_shards(self.mesh)  # at least: splash attention cuts them over the mesh
+    z, t = jnp.zeros((rows, self.length), jnp.int32), jnp.zeros(rows)
     return state.init(self.network.init(key, z, t)["params"], self.optimizer)
 
   @cached_property
@@ -170,8 +189,18 @@ class Experiment:
     )
 
 
-def build(config: ml_collections.ConfigDict) -> Experiment:
+def build(
+  config: ml_collections.ConfigDict,
+  *,
+  devices: Sequence[jax.Device] | None = None,
+  vocab_size: int | None = None,
+) -> Experiment:
   """Builds what `config` describes; prepares the data unless it is there.
+
+  Args:
+    config: as its file in configs/ returns it.
+    devices: other devices than those here, to compile for them ahead of time.
+    vocab_size: build it for a vocabulary of this size, and touch no data.
 
   Raises:
     UserError: anything in the config is unknown, missing or does not fit the rest.
@@ -187,12 +216,13 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   times = resolve.build(Times, config.times)
   evaluation = resolve.build(EvaluationConfig, config.evaluation)
   checkpoints = resolve.build(CheckpointConfig, config.checkpoint)
-  mesh = make_mesh(config.mesh)
+  mesh = make_mesh(config.mesh, devices)
   _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
-  store = stores.prepare(config.data)
-  process, evaluation_process, network = _model(
-    config, store.tokenizer.vocab_size, store.num_labels
-  )
+  store, num_labels = None, 0
+  if vocab_size is None:
+    store = stores.prepare(config.data)
+    vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
+  process, evaluation_process, network = _model(config, vocab_size, num_labels)
   return Experiment(
     config=config,
     store=store,

@@ -107,8 +107,15 @@ def sampler_of(label: str) -> tuple[str, str]:
   return name, label[len(name) + 1 :]
 
 
+def row_of(process: str, rows: list[str]) -> str:
+  """The row of a process as a test calls it: its own, or that of the module it is a case of."""
+  if process in contract.VARIANTS and process not in rows:
+    return contract.VARIANTS[process][0]
+  return _longest_prefix(process, rows)
+
+
 def _longest_prefix(label: str, names: list[str]) -> str:
-  """The name that `label` is, or begins with before an underscore. `ValueError` if there is none."""
+  """The name that `label` is, or begins with before an underscore. `ValueError` if none is."""
   found = [name for name in names if label == name or label.startswith(f"{name}_")]
   if not found:
     raise ValueError(f"a test proves something of {label!r}, but there is no such name.")
@@ -116,7 +123,7 @@ def _longest_prefix(label: str, names: list[str]) -> str:
 
 
 def cell(proofs: Iterable[Proof], defined: bool) -> str:
-  """What is proven of a pair, such as `law, prompt`, or `law (cap, loop)` of some settings alone."""
+  """What is proven of a pair, such as `law, prompt`, or `law (cap, loop)` of settings."""
   if not defined:
     return UNDEFINED
   settings: dict[str, list[str]] = {}
@@ -128,8 +135,7 @@ def cell(proofs: Iterable[Proof], defined: bool) -> str:
   if not settings:
     return UNPROVEN
   return ", ".join(
-    name if "" in found else f"{name} ({', '.join(found)})"
-    for name, found in settings.items()
+    name if "" in found else f"{name} ({', '.join(found)})" for name, found in settings.items()
   )
 
 
@@ -142,7 +148,7 @@ def table(proofs: list[Proof]) -> str:
   lines = [columns, ["---"] * len(columns)]
   for label in sorted(labels, key=title):
     process = contract.make(label)
-    own = [p for p in proofs if _longest_prefix(p.process, labels) == label]
+    own = [proof for proof in proofs if row_of(proof.process, labels) == label]
     row = [title(label)]
     for name in OF_A_PROCESS:
       row.append("yes" if any(p.property == name for p in own) else "")

@@ -163,17 +163,7 @@ def prepare(config: Mapping[str, Any]) -> Store:
       that is there is damaged.
   """
   spec = resolve.build(DataConfig, config)
-  corpus = resolve.make("dlm_jax.data.corpora", spec.corpus)
-  tokenizer = resolve.make("dlm_jax.data.tokenizers", spec.tokenizer)
-  packer = packing.find(spec.packing)
-  if spec.length <= packer.overhead:
-    raise UserError(f"data.length must be above {packer.overhead}, got {spec.length}.")
-  if hasattr(corpus, "labels") and spec.packing != "padded":
-    raise UserError(
-      f"a row of the labelled corpus {spec.corpus['name']!r} must be one document: set "
-      f"data.packing to 'padded', got {spec.packing!r}."
-    )
-  tokenizer = tokenizer.with_special(packer.special)
+  corpus, tokenizer = _parts(spec)
   identity = _identity(spec, corpus, tokenizer)
   target = Path(spec.directory) / _name(spec, identity)
   if target.exists():
@@ -186,6 +176,31 @@ def prepare(config: Mapping[str, Any]) -> Store:
   finally:
     shutil.rmtree(partial, ignore_errors=True)
   return open_store(target)
+
+
+def fitted_tokenizer(config: Mapping[str, Any]) -> Tokenizer:
+  """The tokenizer of `config.data` without its store: reads the corpus only where it must.
+
+  Raises:
+    UserError: as `prepare`.
+  """
+  corpus, tokenizer = _parts(resolve.build(DataConfig, config))
+  return tokenizer.fit(corpus)
+
+
+def _parts(spec: DataConfig) -> tuple[Corpus, Tokenizer]:
+  """The corpus, and the tokenizer before it is fitted."""
+  corpus = resolve.make("dlm_jax.data.corpora", spec.corpus)
+  tokenizer = resolve.make("dlm_jax.data.tokenizers", spec.tokenizer)
+  packer = packing.find(spec.packing)
+  if spec.length <= packer.overhead:
+    raise UserError(f"data.length must be above {packer.overhead}, got {spec.length}.")
+  if hasattr(corpus, "labels") and spec.packing != "padded":
+    raise UserError(
+      f"a row of the labelled corpus {spec.corpus['name']!r} must be one document: set "
+      f"data.packing to 'padded', got {spec.packing!r}."
+    )
+  return corpus, tokenizer.with_special(packer.special)
 
 
 def open_store(directory: str | Path) -> Store:

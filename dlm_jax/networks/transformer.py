@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from dlm_jax import resolve
 from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import attention, layers
@@ -21,11 +22,13 @@ from dlm_jax.visibility import FULL, Blocks, Causal, Visibility
 
 Array = jax.Array
 
-PRESETS: dict[str, dict[str, int]] = {
+PRESETS: dict[str, dict[str, int | str]] = {
   "tiny": {"width": 512, "heads": 8, "depth": 8},
   "small": {"width": 768, "heads": 12, "depth": 12},
   "medium": {"width": 1024, "heads": 16, "depth": 24},
   "large": {"width": 1280, "heads": 20, "depth": 36},
+  "1b": {"width": 2048, "heads": 16, "depth": 20, "remat": "full"},
+  "7b": {"width": 4096, "heads": 32, "depth": 32, "remat": "full"},
 }
 
 # Sets the draw that takes labels away apart from those of the layers' dropout.
@@ -146,7 +149,7 @@ class TransformerConfig:
   def compute_dtype(self) -> jnp.dtype:
     if self.dtype != "auto":
       return jnp.dtype(self.dtype)
-    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+    return jnp.dtype(jnp.float32 if platform() == "cpu" else jnp.bfloat16)
 
 
 class Attention(nn.Module):
@@ -331,9 +334,7 @@ class Transformer(nn.Module):
   ) -> tuple[Array, Array | None]:
     """The normed output of the last block, and the cache if there is one."""
     c = self.config
-    # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
-    table = constrain(self.embedding.astype(c.compute_dtype), None, None)
-    x = constrain(table[z], BATCH_AXES, None, None)
+    x = constrain(layers.embed(self.embedding, z, c.compute_dtype), BATCH_AXES, None, None)
     condition = self._condition(t, self._labels(z.shape[0], labels, dropout_keys))
     angles = layers.rotary_angles(positions, c.head_width)
     keys = _layer_keys(dropout_keys, c.depth)
@@ -404,16 +405,27 @@ def _layer_keys(row_keys: Array | None, depth: int) -> Array | None:
   return split(row_keys)
 
 
-def matmul_flops(config: TransformerConfig, length: int) -> int:
+def matmul_flops(config: TransformerConfig, length: int, visibility: Visibility = FULL) -> float:
   """FLOPs a token of the forward pass, from shapes: two a weight, and attention's two products.
 
+  Of attention the visible pairs count; in block diffusion a token runs twice, noisy and clean.
   `Compiled.cost_analysis()` counts the body of a scan once, so it cannot be asked.
   """
   c = config
   products = {"gelu": 2, "swiglu": 3}[c.feedforward]
   block = 4 * c.width * c.width + products * c.width * c.hidden
-  attention_scores = 2 * length * c.width
-  return 2 * (c.depth * (block + attention_scores) + c.width * c.vocab_size)
+  streams = 2 if isinstance(visibility, Blocks) else 1
+  attention_scores = 2 * visible_pairs(visibility, length) * c.width
+  return 2 * (c.depth * (streams * block + attention_scores) + c.width * c.vocab_size)
+
+
+def visible_pairs(visibility: Visibility, length: int) -> float:
+  """How many positions one token sees on average; the noisy and the clean one together see."""
+  if isinstance(visibility, Blocks):
+    ends = [min(b + visibility.size, length) for b in range(0, length, visibility.size)]
+    sizes = [end - visibility.size * b for b, end in enumerate(ends)]
+    return 2 * sum(size * end for size, end in zip(sizes, ends, strict=True)) / length
+  return (length + 1) / 2 if isinstance(visibility, Causal) else length
 
 
 def make(*, preset: str = "small", **fields: Any) -> Transformer:

@@ -14,6 +14,7 @@ from dlm_jax.errors import UserError
 from dlm_jax.training.checkpoint import Checkpointer
 from dlm_jax.training.metrics import MetricsLog
 from dlm_jax.training.preemption import StopRequest
+from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress import ProgressLine
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter
@@ -41,6 +42,7 @@ class Run:
   learning_rate: Callable[[int], Any]
   metadata: dict[str, Any]
   meter: Meter
+  profiler: Profiler
   mesh: jax.sharding.Mesh
   steps: int
   log_every: int
@@ -75,10 +77,13 @@ def train(
   """
   start = int(state.step)
   monitor = _Monitor(run, log, line)
-  with StopRequest() as stop, jax.set_mesh(run.mesh):
+  with StopRequest() as stop, jax.set_mesh(run.mesh), run.profiler:
     for number in range(start + 1, run.steps + 1):
-      batch = to_global(next(run.batches), run.mesh)
-      state, metrics = run.step(state, batch)
+      run.profiler.before(number)
+      with jax.profiler.StepTraceAnnotation("train", step_num=number):
+        batch = to_global(next(run.batches), run.mesh)
+        state, metrics = run.step(state, batch)
+      run.profiler.after(number, metrics)
       monitor.fetch_previous()
       monitor.pending = (number, metrics)
       last = number == run.steps or stop.requested

@@ -28,7 +28,16 @@ ALLOWED = {
     "visibility",
   },
 }
-ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment", "commands", "clip"}
+ENTRY_POINTS = {
+  "train",
+  "evaluate",
+  "sample",
+  "prepare",
+  "experiment",
+  "commands",
+  "clip",
+  "compile_check",
+}
 # Libraries that one place alone may know.
 FENCED = {"flax": ["networks"], "orbax": ["training/checkpoint.py"], "grain": ["data"]}
 

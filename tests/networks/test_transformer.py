@@ -9,6 +9,7 @@ from dlm_jax.distributed import sharding
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.errors import UserError
 from dlm_jax.networks import layers, transformer
+from dlm_jax.visibility import FULL, Blocks, Causal
 
 B, L, V = 3, 16, 11
 SMALL = {
@@ -230,6 +231,29 @@ def test_flops_count_the_matrix_products():
   counted = compiled.cost_analysis()["flops"]
   ours = transformer.matmul_flops(net.config, 64) * z.size
   assert 0.85 * counted < ours <= counted
+
+
+def test_the_gradient_of_the_embedding_is_summed_in_float32():
+  """Thousands of positions hold the mask: in bfloat16 the sum of their gradients is 6% off."""
+  z = jnp.full((4, 2048), 1).at[:, ::2].set(0)
+  weights = jax.random.normal(jax.random.key(0), (*z.shape, 8), jnp.bfloat16)
+
+  def total(table):
+    return jnp.sum(layers.embed(table, z, jnp.bfloat16) * weights, dtype=jnp.float32)
+
+  table = jax.random.normal(jax.random.key(1), (3, 8))
+  np.testing.assert_array_equal(layers.embed(table, z, jnp.bfloat16), table[z].astype(jnp.bfloat16))
+  expected = [weights[z == row].astype(jnp.float32).sum(axis=0) for row in range(3)]
+  np.testing.assert_allclose(jax.grad(total)(table), jnp.stack(expected), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("length, size", [(12, 1), (12, 4), (13, 5), (6, 8)])
+def test_visible_pairs_are_those_of_the_mask(length, size):
+  index = np.arange(2 * length)
+  pairs = Blocks(size).allowed(index[:, None], index, length).sum()
+  assert transformer.visible_pairs(Blocks(size), length) * length == pytest.approx(pairs)
+  assert transformer.visible_pairs(Causal(0), length) * length == np.tri(length).sum()
+  assert transformer.visible_pairs(FULL, length) == length
 
 
 @pytest.mark.parametrize("preset", transformer.PRESETS)
