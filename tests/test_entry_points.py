@@ -94,6 +94,7 @@ def drawn_text(workdir, length=None, **known):
   return drawn, [store.tokenizer.decode(row) for row in drawn.tokens]
 
 
+@pytest.mark.proves("commands", process="{run}")
 def test_samples_and_infills(run):
   workdir, fields = run
   name = next(case for case, process in CASES.items() if process == fields["process"])

@@ -68,18 +68,22 @@ def require_reveals_once(process: Process, sampler: str) -> None:
 
 def require(process: Process, sampler: str, method: str, need: str) -> None:
   """Raises `UserError` for a process without `method`, naming those that have it."""
-  if hasattr(process, method):
-    return
+  if not hasattr(process, method):
+    raise UserError(
+      f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
+      f"it needs {need}: {', '.join(processes_with(method))}."
+    )
+
+
+def processes_with(*methods: str) -> list[str]:
+  """The names of the processes that have one of the `methods`."""
   package = "dlm_jax.processes"
-  defined = [
+  members = {n: inspect.getmembers(resolve.module(package, n)) for n in resolve.names(package)}
+  return [
     name
-    for name in resolve.names(package)
-    if any(hasattr(c, method) for _, c in inspect.getmembers(resolve.module(package, name)))
+    for name, found in members.items()
+    if any(hasattr(member, method) for _, member in found for method in methods)
   ]
-  raise UserError(
-    f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
-    f"it needs {need}: {', '.join(defined)}."
-  )
 
 
 def require_continuous(process: Process, sampler: str) -> None:
