@@ -62,7 +62,9 @@ class Collector:
 def collect() -> list[Proof]:
   """The proofs of all tests. Raises `RuntimeError` if they cannot be collected."""
   collector, said = Collector(), io.StringIO()
-  files = [str(p) for p in (ROOT / "tests").rglob("test_*.py") if "mark.proves(" in p.read_text()]
+  files = [
+    str(p) for p in (ROOT / "tests").rglob("test_*.py") if "mark.proves(" in p.read_text("utf-8")
+  ]
   with contextlib.redirect_stdout(said):
     code = pytest.main(["--collect-only", "-q", *sorted(files)], plugins=[collector])
   if code != pytest.ExitCode.OK:

@@ -91,7 +91,7 @@ def test_mistakes_are_told_before_the_model_is_read(fields, message):
 @pytest.mark.parametrize("asked", [0, 17])
 def test_a_length_that_was_not_trained(asked):
   with pytest.raises(UserError, match=rf"--length must lie in 1..16 .*got {asked}"):
-    sample.checked_length(asked, 16)
+    sample.checked_length(asked, RESTORED.experiment)
 
 
 def test_draws_keep_the_prompt_and_do_not_depend_on_the_batch():
