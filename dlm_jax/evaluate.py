@@ -11,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -104,9 +103,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     "protocol": protocol(settings, restored, evaluations),
   }
   if jax.process_index() == 0:
-    path = record_path(settings, restored.step)
-    path.parent.mkdir(exist_ok=True)
-    workdirs.write_json(path, record)
+    workdirs.write_record(settings.workdir, record_name(settings, restored.step), record)
   return record
 
 
@@ -164,15 +161,16 @@ def protocol(
   }
 
 
-def record_path(settings: Settings, step: int) -> Path:
-  """Where the record goes; its name holds every setting that changes the numbers."""
+def record_name(settings: Settings, step: int) -> str:
+  """Where in the workdir the record goes; it holds every setting that changes the numbers."""
   name = f"step{step}-{settings.split}-{settings.weights}"
   name += f"-samples{settings.samples}-seed{settings.seed}"
-  name += "" if settings.labels else "-nolabels"
   if settings.bound == "flow":
     name += f"-flow{settings.flow_steps}"
-  name += f"-rows{settings.rows}.json" if settings.rows is not None else ".json"
-  return Path(settings.workdir) / "evaluations" / name
+  if settings.rows is not None:
+    name += f"-rows{settings.rows}"
+  name += "" if settings.labels else "-nolabels"
+  return f"evaluations/{name}.json"
 
 
 def table(record: dict[str, Any]) -> Table:
@@ -220,13 +218,13 @@ def main() -> None:
     console = Console()
     console.print(table(record))
     samples = record["bound"]["samples"]
-    path = record_path(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
+    name = record_name(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
     console.print(
       "{sequences:,} sequences, {tokens:,} tokens, {evaluations} network evaluations a "
       "sequence".format(
         **record["bound"], evaluations=record["protocol"]["network_evaluations_per_sequence"]
       ),
-      f"written to {path}",
+      f"written to {settings.workdir}/{name}",
       sep="\n",
       soft_wrap=True,
       highlight=False,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -312,7 +311,7 @@ def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Rest
   experiment = build(config)
   field = {"ema": "ema", "raw": "params"}[weights]
   wanted = {field: getattr(experiment.abstract_state, field)}
-  directory = str(Path(path) / "checkpoints")
+  directory = workdir.checkpoints(path)
   found, metadata = checkpoint.restore(directory, wanted, step=step, partial=True)
   if metadata["dataset_hash"] != experiment.store.hash:
     raise UserError(

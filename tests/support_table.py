@@ -62,9 +62,8 @@ class Collector:
 def collect() -> list[Proof]:
   """The proofs of all tests. Raises `RuntimeError` if they cannot be collected."""
   collector, said = Collector(), io.StringIO()
-  files = [
-    str(p) for p in (ROOT / "tests").rglob("test_*.py") if "mark.proves(" in p.read_text("utf-8")
-  ]
+  tests = sorted((ROOT / "tests").rglob("test_*.py"))
+  files = [str(path) for path in tests if "mark.proves(" in path.read_text("utf-8")]
   with contextlib.redirect_stdout(said):
     code = pytest.main(["--collect-only", "-q", *files], plugins=[collector])
   if code != pytest.ExitCode.OK:
