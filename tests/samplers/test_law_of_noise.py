@@ -84,8 +84,11 @@ def test_follows_the_joint(sampler, case):
 
 
 @pytest.mark.proves("prompt", process="{case}", sampler="{sampler}")
-@pytest.mark.parametrize("sampler", ["ancestral", "euler", "psi"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+  ("sampler", "case"),
+  [(sampler, case) for sampler in ("ancestral", "euler", "psi") for case in CASES]
+  + [(sampler, case) for sampler in ("first_hitting", "remdm_cap") for case in sorted(MASKED)],
+)
 def test_with_a_prompt_follows_the_conditional(sampler, case):
   """Nothing in z tells a given token from noise: the exact denoiser is told which they are."""
   tokens = draw(SAMPLERS[sampler], case, given=PROMPTED)
