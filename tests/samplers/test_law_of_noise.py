@@ -101,7 +101,8 @@ def test_follows_the_joint(sampler, case):
 
 @pytest.mark.proves("prompt", process="{case}", sampler="{sampler}")
 @pytest.mark.parametrize(
-  ("sampler", "case"), sorted(p for p in PAIRS if p[0] in ("ancestral", "euler", "psi"))
+  ("sampler", "case"),
+  sorted(p for p in PAIRS if p[0] in ("ancestral", "euler", "psi", "first_hitting", "remdm_cap")),
 )
 def test_with_a_prompt_follows_the_conditional(sampler, case):
   """Nothing in z tells a given token from noise: the exact denoiser is told which they are."""
