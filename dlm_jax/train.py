@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from dlm_jax import commands, resolve
+from dlm_jax import commands, remote, resolve
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation import likelihood, plots
@@ -46,7 +46,7 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
   Raises:
     UserError: the config is wrong, or the directory belongs to another run.
   """
-  profiler = profiling.parse(profile, directory)
+  profiler = profiling.parse(profile, remote.local(directory) / "profile")
   experiment = experiments.build(config)
   experiments.check_batches(experiment)
   store = experiment.store
@@ -54,7 +54,7 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
   with (
     open_workdir(directory, config.to_dict(), dataset_hash=store.hash) as workdir,
     Checkpointer(
-      str(workdir.checkpoints),
+      workdir.checkpoints,
       save_every=checkpoint.save_every,
       keep_latest=checkpoint.keep_latest,
       keep_every=checkpoint.keep_every,
@@ -104,6 +104,7 @@ def _run(
       "git_revision": git_revision(),
       "dataset_hash": experiment.store.hash,
     },
+    publish=workdir.publish,
     meter=_meter(experiment),
     profiler=profiler,
     mesh=experiment.mesh,
@@ -121,6 +122,7 @@ def _run(
     log.close()
     if jax.process_index() == 0:
       plots.loss_curve(read_rows(workdir.path), workdir.path / "loss_curve.png")
+    workdir.publish()
 
 
 def _batches(experiment: Experiment) -> Batches:

@@ -19,11 +19,31 @@ CASES = {
   "block_of_uniform": {"name": "block", "inner": "uniform", "block_size": 8, "schedule": LINEAR},
   "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
   "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
+  "plaid": {"name": "gaussian", "schedule": {"name": "monotone"}, "self_conditioning": 0.5},
+  "cdcd": {
+    "name": "gaussian",
+    "schedule": {"name": "warped"},
+    "objective": "cross_entropy",
+    "shared_head": True,
+  },
+  "diffusion_lm": {
+    "name": "gaussian",
+    "schedule": {"name": "sqrt"},
+    "objective": "mse",
+    "parameterization": "epsilon",
+  },
 }
 INFILL = "ab____ba"
 # Where it is not one evaluation a step: one a token after that of the prompt, all on the left; or
-# three of each of two blocks, and one to remember each.
-EVALUATIONS = {"autoregressive": 1 + 14, "block": 3 + 1 + 3 + 1, "block_of_uniform": 3 + 1 + 3 + 1}
+# three of each of two blocks, and one to remember each; or one more that reads a continuous state.
+EVALUATIONS = {
+  "autoregressive": 1 + 14,
+  "block": 3 + 1 + 3 + 1,
+  "block_of_uniform": 3 + 1 + 3 + 1,
+  "plaid": 6 + 1,
+  "cdcd": 6 + 1,
+  "diffusion_lm": 6 + 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +94,7 @@ def drawn_text(workdir, length=None, **known):
   return drawn, [store.tokenizer.decode(row) for row in drawn.tokens]
 
 
+@pytest.mark.proves("commands", process="{run}")
 def test_samples_and_infills(run):
   workdir, fields = run
   name = next(case for case, process in CASES.items() if process == fields["process"])

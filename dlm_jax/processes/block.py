@@ -186,5 +186,7 @@ def make(
   for name in fields:
     if nearest(name, own):
       raise UserError(f"Block has no field {name!r}: {nearest(name, own)}")
-  process = resolve.module("dlm_jax.processes", inner)
-  return Block(process.make(vocab_size=vocab_size, **fields), block_size, clip)
+  process = resolve.module("dlm_jax.processes", inner).make(vocab_size=vocab_size, **fields)
+  if base.is_continuous(process):
+    raise UserError(f"process.inner must be a process on tokens, got {inner!r}.")
+  return Block(process, block_size, clip)

@@ -266,6 +266,18 @@ def test_presets_have_rules_for_every_parameter(preset):
   assert any("fsdp" in s for s in spread) and any("tensor" in s for s in spread)
 
 
+@pytest.mark.parametrize(("preset", "billions"), [("1b", 1.21), ("7b", 6.86)])
+def test_large_presets_are_as_large_as_they_say_and_rematerialise(preset, billions):
+  fields = {"vocab_size": 50257, "num_embeddings": 50258, "conditioning": "none", "remat": None}
+  net = transformer.make(preset=preset, **fields)
+  shapes = jax.eval_shape(net.init, jax.random.key(0), Z, T)["params"]
+  assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e9 == pytest.approx(
+    billions, rel=0.01
+  )
+  assert net.config.remat == "full"
+  assert transformer.make(preset=preset, **{**fields, "remat": "dots"}).config.remat == "dots"
+
+
 def test_a_parameter_without_a_rule_is_an_error():
   mesh = make_mesh({"data": -1})
   shapes = {"unheard_of": jax.ShapeDtypeStruct((4, 4), jnp.float32)}
