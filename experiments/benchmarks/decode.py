@@ -98,7 +98,7 @@ def medians(loops: tuple[Callable, ...], repeats: int) -> list[float]:
 
 def main(_: list[str]) -> None:
   table = Table(title=f"one {jax.devices()[0].device_kind}")
-  table.add_column("process")
+  table.add_column("process", no_wrap=True)
   for column in ("width", "depth", "length", "rows", "V", "cached", "uncached", "ratio"):
     table.add_column(column, justify="right")
   for shape in ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATOR:
