@@ -1,6 +1,6 @@
 """Scores a trained model: the bound on -log p of a held-out split.
 
-  python -m dlm_jax.evaluate --workdir=W [--split=test] [--samples=16]
+  python -m dlm_jax.evaluate --workdir=W [--split=test] [--samples=16] [--bound=flow]
 
 prints nats a token, bits a character and perplexity a token, each an upper bound (exact for an
 autoregressive model) with its standard error, and writes them with everything they depend on to
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 from rich.console import Console
 from rich.progress import track
@@ -21,8 +22,11 @@ from rich.table import Table
 
 from dlm_jax import commands
 from dlm_jax import experiment as experiments
+from dlm_jax.errors import UserError
 from dlm_jax.evaluation import likelihood, reports
+from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.processes import base
+from dlm_jax.processes.base import Process
 from dlm_jax.training import workdir as workdirs
 
 BOUND = "upper bound on the negative log-likelihood"
@@ -36,12 +40,16 @@ class Settings:
   Attributes:
     workdir: of the run.
     split: of its data.
-    samples: times and noises a sequence, each one network evaluation. Where the likelihood is exact
-      there is one, whatever is asked for.
+    samples: times and noises a sequence. Where the likelihood is exact there is one, whatever is
+      asked for.
     weights: `ema` or `raw`.
     step: which checkpoint; None is the newest.
     batch_size: sequences at once; None is the run's `evaluation.batch_size`. Changes no number.
     seed: of times and noise.
+    bound: `variational`, the process's own; `flow`, through the probability flow of a continuous
+      process (see `evaluation.probability_flow`).
+    flow_steps: of the flow, two network evaluations each.
+    rows: at most so many sequences, spread evenly over the split; None is all.
   """
 
   workdir: str
@@ -51,6 +59,9 @@ class Settings:
   step: int | None = None
   batch_size: int | None = None
   seed: int = 0
+  bound: str = "variational"
+  flow_steps: int = 64
+  rows: int | None = None
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -67,8 +78,9 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   batch_size = settings.batch_size
   if batch_size is None:
     batch_size = experiment.evaluation.batch_size
+  process, evaluations = _scored(settings, experiment.evaluation_process)
   score = likelihood.evaluator(
-    experiment.evaluation_process,
+    process,
     experiment.denoiser,
     batch_size=batch_size,
     samples=settings.samples,
@@ -76,17 +88,34 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     mesh=experiment.mesh,
     watch=_progress,
   )
-  rows = store.rows(settings.split)[:]
+  rows = store.rows(settings.split)[_chosen(settings.rows, store.num_rows(settings.split))]
   with jax.set_mesh(experiment.mesh):
     bound = score(restored.params, rows["tokens"], rows.get("given"), rows.get("label"))
   record = {
     "results": results(bound, store.characters_per_token(settings.split)),
     "bound": dataclasses.asdict(bound),
-    "protocol": protocol(settings, restored),
+    "protocol": protocol(settings, restored, evaluations),
   }
   if jax.process_index() == 0:
     workdirs.write_record(settings.workdir, record_name(settings, restored.step), record)
   return record
+
+
+def _scored(settings: Settings, process: Process) -> tuple[Any, int]:
+  """What gives the bound, and its network evaluations a sequence."""
+  if settings.bound == "flow":
+    flow = ProbabilityFlow(process, settings.flow_steps)
+    return flow, settings.samples * flow.evaluations
+  return process, settings.samples * base.evaluations(process)
+
+
+def _chosen(rows: int | None, total: int) -> np.ndarray | slice:
+  """The rows that are scored."""
+  if rows is None or rows >= total:
+    return slice(None)
+  if rows < 1:
+    raise UserError(f"--rows must be at least 1, got {rows}.")
+  return np.linspace(0, total - 1, rows).astype(int)
 
 
 def _progress(batches: Iterable[int]) -> Iterable[int]:
@@ -107,14 +136,19 @@ def results(bound: likelihood.Bound, characters_per_token: float) -> dict[str, d
   return {unit: dataclasses.asdict(estimate) for unit, estimate in estimates.items()}
 
 
-def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, Any]:
+def protocol(
+  settings: Settings, restored: experiments.Restored, evaluations: int
+) -> dict[str, Any]:
   """What the numbers depend on."""
   environment = workdirs.environment(restored.experiment.store.hash)
+  followed = {"flow_steps": settings.flow_steps} if settings.bound == "flow" else {}
   return {
     "kind": EXACT if base.exact(restored.experiment.evaluation_process) else BOUND,
+    "bound": settings.bound,
+    **followed,
     "split": settings.split,
     "times": dataclasses.asdict(likelihood.TIMES),
-    "network_evaluations_per_sequence": settings.samples,
+    "network_evaluations_per_sequence": evaluations,
     "seed": settings.seed,
     **reports.protocol(restored, settings.weights, environment),
   }
@@ -123,7 +157,10 @@ def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, An
 def record_name(settings: Settings, step: int) -> str:
   """Where in the workdir the record goes; it holds every setting that changes the numbers."""
   name = f"step{step}-{settings.split}-{settings.weights}"
-  name += f"-samples{settings.samples}-seed{settings.seed}.json"
+  name += f"-samples{settings.samples}-seed{settings.seed}"
+  if settings.bound == "flow":
+    name += f"-flow{settings.flow_steps}"
+  name += f"-rows{settings.rows}.json" if settings.rows is not None else ".json"
   return f"evaluations/{name}"
 
 
@@ -153,6 +190,14 @@ def define_flags() -> None:
   flags.DEFINE_integer("step", None, "Checkpoint to evaluate; the newest by default.")
   flags.DEFINE_integer("batch_size", None, "Sequences at once; as in training by default.")
   flags.DEFINE_integer("seed", 0, "Seed of times and noise.")
+  flags.DEFINE_enum(
+    "bound",
+    "variational",
+    ["variational", "flow"],
+    "The process's own, or that of a continuous process through its probability flow.",
+  )
+  flags.DEFINE_integer("flow_steps", 64, "Heun steps of the probability flow.")
+  flags.DEFINE_integer("rows", None, "At most so many sequences of the split; all by default.")
 
 
 def main() -> None:
@@ -165,8 +210,9 @@ def main() -> None:
     samples = record["bound"]["samples"]
     name = record_name(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
     console.print(
-      "{sequences:,} sequences, {tokens:,} tokens, {samples} network evaluations a sequence".format(
-        **record["bound"]
+      "{sequences:,} sequences, {tokens:,} tokens, {evaluations} network evaluations a "
+      "sequence".format(
+        **record["bound"], evaluations=record["protocol"]["network_evaluations_per_sequence"]
       ),
       f"written to {settings.workdir}/{name}",
       sep="\n",

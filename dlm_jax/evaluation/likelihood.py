@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError
+from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.processes.times import Times
 
@@ -45,7 +46,7 @@ class Bound:
       few samples a sequence the true error is somewhat smaller.
     sequences: rows evaluated.
     tokens: positions scored: all that are not given.
-    samples: times and noises drawn a sequence, each one network evaluation.
+    samples: times and noises drawn a sequence.
   """
 
   nats_per_token: float
@@ -123,7 +124,8 @@ def evaluator(
     key = jax.random.fold_in(jax.random.key(seed), sample)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     denoise = denoiser(params) if labels is None else denoiser(params, labels)
-    return weight * jnp.sum(process.nelbo(keys, denoise, x, t, given), axis=-1)
+    bound, denoise = base.bind(process, denoise)
+    return weight * jnp.sum(bound.nelbo(keys, denoise, x, t, given), axis=-1)
 
   jitted = jax.jit(row_nats, out_shardings=None if mesh is None else replicated(mesh))
 
