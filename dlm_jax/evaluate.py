@@ -50,6 +50,8 @@ class Settings:
       process (see `evaluation.probability_flow`).
     flow_steps: of the flow, two network evaluations each.
     rows: at most so many sequences, spread evenly over the split; None is all.
+    labels: tell the model the labels of labelled text: the bound is then on -log p(x | label). If
+      not it is on -log p(x), for which the model must have learned to do without.
   """
 
   workdir: str
@@ -62,6 +64,7 @@ class Settings:
   bound: str = "variational"
   flow_steps: int = 64
   rows: int | None = None
+  labels: bool = True
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -88,9 +91,12 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     mesh=experiment.mesh,
     watch=_progress,
   )
+  if not settings.labels:
+    experiment.check_unlabelled("--nolabels")
   rows = store.rows(settings.split)[_chosen(settings.rows, store.num_rows(settings.split))]
+  labels = rows.get("label") if settings.labels else None
   with jax.set_mesh(experiment.mesh):
-    bound = score(restored.params, rows["tokens"], rows.get("given"), rows.get("label"))
+    bound = score(restored.params, rows["tokens"], rows.get("given"), labels)
   record = {
     "results": results(bound, store.characters_per_token(settings.split)),
     "bound": dataclasses.asdict(bound),
@@ -150,6 +156,7 @@ def protocol(
     "times": dataclasses.asdict(likelihood.TIMES),
     "network_evaluations_per_sequence": evaluations,
     "seed": settings.seed,
+    "given_labels": settings.labels and restored.experiment.store.num_labels > 0,
     **reports.protocol(restored, settings.weights, environment),
   }
 
@@ -160,8 +167,10 @@ def record_name(settings: Settings, step: int) -> str:
   name += f"-samples{settings.samples}-seed{settings.seed}"
   if settings.bound == "flow":
     name += f"-flow{settings.flow_steps}"
-  name += f"-rows{settings.rows}.json" if settings.rows is not None else ".json"
-  return f"evaluations/{name}"
+  if settings.rows is not None:
+    name += f"-rows{settings.rows}"
+  name += "" if settings.labels else "-nolabels"
+  return f"evaluations/{name}.json"
 
 
 def table(record: dict[str, Any]) -> Table:
@@ -198,6 +207,7 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer("flow_steps", 64, "Heun steps of the probability flow.")
   flags.DEFINE_integer("rows", None, "At most so many sequences of the split; all by default.")
+  flags.DEFINE_bool("labels", True, "Tell the model the labels, where the text has some.")
 
 
 def main() -> None:

@@ -146,6 +146,16 @@ class Experiment:
       labels=labels,
     )
 
+  def check_unlabelled(self, wish: str) -> None:
+    """Raises `UserError`, naming the `wish`, where the model cannot do without labels."""
+    if not self.store.num_labels:
+      raise UserError(f"{wish} needs a model of labelled text, but this text has no labels.")
+    if not self.network.config.label_dropout:
+      raise UserError(
+        f"{wish} needs a model that has learned to do without labels, but network.label_dropout "
+        "was 0: train one with 0.1."
+      )
+
   def compile_step(self) -> loop.Step:
     """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""
     step = make_step(

@@ -144,13 +144,15 @@ def checked_length(asked: int | None, experiment: experiments.Experiment) -> int
   return asked
 
 
-def check_label(asked: int | None, known: int) -> None:
-  """Raises `UserError` unless the model knows the label."""
-  if asked is None or 0 <= asked < known:
-    return
-  if known == 0:
+def check_label(settings: Settings, experiment: experiments.Experiment) -> None:
+  """Raises `UserError` unless the model can draw with the label and the guidance asked for."""
+  asked, known = settings.label, experiment.store.num_labels
+  if asked is not None and known == 0:
     raise UserError(f"--label is {asked}, but the model was trained on text without labels.")
-  raise UserError(f"--label must lie in 0..{known - 1}, got {asked}.")
+  if asked is not None and not 0 <= asked < known:
+    raise UserError(f"--label must lie in 0..{known - 1}, got {asked}.")
+  if known and (asked is None or settings.guidance != 1.0):
+    experiment.check_unlabelled("sampling without --label" if asked is None else "--guidance")
 
 
 def conditioning(
@@ -339,7 +341,7 @@ def main() -> None:
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
-  check_label(settings.label, experiment.store.num_labels)
+  check_label(settings, experiment)
   length = checked_length(settings.length, experiment)
   tokens, given = conditioning(experiment.store, length, settings.prompt, settings.infill)
   drawn = draw(settings, restored, tokens, given)

@@ -3,9 +3,8 @@
 A store is a directory. Its name ends in a hash of what it was made from, so another config is
 another directory. `<split>.tokens` is an array `[rows, length]` of the smallest unsigned dtype,
 `<split>.lengths` (padded rows only) and `<split>.labels` (labelled corpora only) arrays `[rows]`,
-`tokenizer.json` the tokenizer as fitted,
-and `manifest.json` says what is there. It is written beside its place and moved there at the end:
-a directory of that name is complete.
+`tokenizer.json` the tokenizer as fitted, and `manifest.json` says what is there. It is written
+beside its place and moved there at the end: a directory of that name is complete.
 """
 
 import dataclasses

@@ -90,6 +90,7 @@ def test_every_process_has_an_oracle():
   assert sorted(ORACLES) == resolve.names(PACKAGE)
 
 
+@pytest.mark.proves("bound", process="{name}")
 def test_bound_of_the_exact_denoiser_is_the_entropy(name):
   process = make(name)
   nats = bound_draws(process, oracle(name))
