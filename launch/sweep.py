@@ -1,6 +1,6 @@
 """Runs one command for each point of a sweep: `sweep()` of a config lists what to override.
 
-  python launch/sweep.py --config=configs/stdlib_docs/absorbing.py --workdir=runs/schedules --dry-run
+  python launch/sweep.py --config=configs/stdlib_docs/absorbing.py --workdir=runs/noise --dry-run
   python launch/sweep.py --config=... --workdir=... --launcher="bash launch/multiprocess.sh"
 
 `sweep()` stands beside `get_config()` and returns points: dicts of a dotted name of the config and
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def points(path: str) -> list[dict[str, Any]]:
-  """The points of the sweep of a config file. Raises `SystemExit` if it has none, or a wrong one."""
+  """The points of the sweep of a config file. Raises `SystemExit` if it is wrong."""
   file = Path(path.partition(":")[0])
   if not file.is_file():
     sys.exit(f"error: there is no config file {str(file)!r}: see configs/.")
@@ -36,7 +36,7 @@ def points(path: str) -> list[dict[str, Any]]:
   config = module.get_config(*([argument] if argument else []))
   for point in found:
     try:
-      config.copy_and_resolve_references().update_from_flattened_dict(point)
+      config.copy_and_resolve_references().lock().update_from_flattened_dict(point)
     except (KeyError, TypeError) as error:
       sys.exit(f"error: the point {point} of {file} does not fit its config: {error}.")
   names = [name_of(point) for point in found]

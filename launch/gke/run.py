@@ -1,10 +1,11 @@
 """Trains on a TPU slice of a GKE cluster, as a JobSet.
 
-  python launch/gke/run.py --name=run1 --image=<registry>/dlm_jax --accelerator=tpu-v5-lite-podslice \\
-    --topology=4x4 --claim=runs [--dry-run] -- --config=configs/text8/absorbing.py --workdir=/runs/1
+  python launch/gke/run.py --name=run1 --image=<registry>/dlm_jax --claim=runs [--dry-run] \\
+    --accelerator=tpu-v5-lite-podslice --topology=4x4 \\
+    -- --config=configs/text8/absorbing.py --workdir=/runs/1
 
-What follows `--` are arguments of `dlm_jax.train`. The workdir lies on the claimed volume, which all
-pods mount at /runs. `--dry-run` prints the manifest and the command that would apply it.
+What follows `--` are arguments of `dlm_jax.train`. The workdir lies on the claimed volume, which
+all pods mount at /runs. `--dry-run` prints the manifest and the command that would apply it.
 """
 
 import argparse
