@@ -1,6 +1,7 @@
 """Scores a trained model: the bound on -log p of a held-out split.
 
   python -m dlm_jax.evaluate --workdir=W [--split=test] [--samples=16]
+  python -m dlm_jax.evaluate --workdir=W --corpus=other.txt     zero-shot, see data.zero_shot
 
 prints nats a token, bits a character and perplexity a token, each an upper bound (exact for an
 autoregressive model) with its standard error, and writes them with everything they depend on to
@@ -9,6 +10,8 @@ W/evaluations/.
 
 import dataclasses
 import math
+import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,8 @@ from rich.table import Table
 
 from dlm_jax import commands
 from dlm_jax import experiment as experiments
+from dlm_jax.data import zero_shot
+from dlm_jax.errors import UserError, nearest
 from dlm_jax.evaluation import likelihood, reports
 from dlm_jax.processes import base
 from dlm_jax.training import workdir as workdirs
@@ -43,6 +48,9 @@ class Settings:
     step: which checkpoint; None is the newest.
     batch_size: sequences at once; None is the run's `evaluation.batch_size`. Changes no number.
     seed: of times and noise.
+    times: how they are chosen, a name of `likelihood.TIMINGS`.
+    corpus: another one than that of training, in place of `split`: a name of
+      `data.zero_shot.PROTOCOLS`, or UTF-8 files.
   """
 
   workdir: str
@@ -52,6 +60,16 @@ class Settings:
   step: int | None = None
   batch_size: int | None = None
   seed: int = 0
+  times: str = "stratified"
+  corpus: str | None = None
+
+  def __post_init__(self) -> None:
+    if self.times not in likelihood.TIMINGS:
+      known = likelihood.TIMINGS
+      raise UserError(
+        f"--times is {self.times!r}: {nearest(self.times, known)}"
+        f"The known ones are {', '.join(known)}."
+      )
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -68,28 +86,49 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   batch_size = settings.batch_size
   if batch_size is None:
     batch_size = experiment.evaluation.batch_size
-  score = likelihood.evaluator(
+  draw = likelihood.drawer(
     experiment.evaluation_process,
     experiment.denoiser,
     batch_size=batch_size,
     samples=settings.samples,
     seed=settings.seed,
+    times=likelihood.TIMINGS[settings.times],
     mesh=experiment.mesh,
     watch=_progress,
   )
-  rows = store.rows(settings.split)[:]
+  foreign = _foreign(settings, restored)
+  if foreign is None:
+    rows, per_token = store.rows(settings.split)[:], store.characters_per_token(settings.split)
+  else:
+    rows, per_token = foreign.rows[:], foreign.characters_per_token
   with jax.set_mesh(experiment.mesh):
-    bound = score(restored.params, rows["tokens"], rows.get("given"))
+    draws = draw(restored.params, rows["tokens"], rows.get("given"))
   record = {
-    "results": results(bound, store.characters_per_token(settings.split)),
-    "bound": dataclasses.asdict(bound),
-    "protocol": protocol(settings, restored),
+    "results": results(draws.bound, per_token),
+    "bound": dataclasses.asdict(draws.bound),
+    # An exact likelihood has no integrand: it is the same at every time.
+    "by_time": [] if base.exact(experiment.evaluation_process) else draws.by_time(),
+    "by_position": draws.by_position(),
+    "protocol": protocol(settings, restored, foreign),
   }
   if jax.process_index() == 0:
     path = record_path(settings, restored.step)
     path.parent.mkdir(exist_ok=True)
     workdirs.write_json(path, record)
   return record
+
+
+def _foreign(settings: Settings, restored: experiments.Restored) -> zero_shot.Foreign | None:
+  """The corpus asked for in place of the model's own, as its tokenizer reads it."""
+  if settings.corpus is None:
+    return None
+  store = restored.experiment.store
+  return zero_shot.prepare(
+    zero_shot.protocol(settings.corpus),
+    store.tokenizer,
+    length=restored.experiment.length,
+    trained_packing=store.manifest["packing"],
+  )
 
 
 def _progress(batches: Iterable[int]) -> Iterable[int]:
@@ -110,13 +149,17 @@ def results(bound: likelihood.Bound, characters_per_token: float) -> dict[str, d
   return {unit: dataclasses.asdict(estimate) for unit, estimate in estimates.items()}
 
 
-def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, Any]:
+def protocol(
+  settings: Settings, restored: experiments.Restored, foreign: zero_shot.Foreign | None
+) -> dict[str, Any]:
   """What the numbers depend on."""
   environment = workdirs.environment(restored.experiment.store.hash)
+  times = likelihood.TIMINGS[settings.times]
   return {
     "kind": EXACT if base.exact(restored.experiment.evaluation_process) else BOUND,
-    "split": settings.split,
-    "times": dataclasses.asdict(likelihood.TIMES),
+    "split": settings.split if foreign is None else None,
+    "zero_shot": None if foreign is None else foreign.protocol,
+    "times": {"name": settings.times, **dataclasses.asdict(times)},
     "network_evaluations_per_sequence": settings.samples,
     "seed": settings.seed,
     **reports.protocol(restored, settings.weights, environment),
@@ -125,17 +168,27 @@ def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, An
 
 def record_path(settings: Settings, step: int) -> Path:
   """Where the record goes; its name holds every setting that changes the numbers."""
-  name = f"step{step}-{settings.split}-{settings.weights}"
-  name += f"-samples{settings.samples}-seed{settings.seed}.json"
+  scored = settings.split if settings.corpus is None else f"zero_shot_{_slug(settings.corpus)}"
+  name = f"step{step}-{scored}-{settings.weights}"
+  name += f"-samples{settings.samples}-seed{settings.seed}"
+  name += ".json" if settings.times == "stratified" else f"-{settings.times}.json"
   return Path(settings.workdir) / "evaluations" / name
+
+
+def _slug(corpus: str) -> str:
+  """A name that a file may have, and that other paths do not share."""
+  readable = re.sub(r"\W+", "_", Path(corpus).stem)
+  return (
+    readable if corpus in zero_shot.PROTOCOLS else f"{readable}_{zlib.crc32(corpus.encode()):08x}"
+  )
 
 
 def table(record: dict[str, Any]) -> Table:
   """The results for a person to read."""
   protocol = record["protocol"]
-  shown = Table(
-    title=f"{protocol['split']} split, step {protocol['step']}, {protocol['weights']} weights"
-  )
+  zero_shot = protocol.get("zero_shot")
+  scored = f"{protocol['split']} split" if not zero_shot else "zero-shot"
+  shown = Table(title=f"{scored}, step {protocol['step']}, {protocol['weights']} weights")
   value = "exact" if protocol.get("kind") == EXACT else "upper bound"
   for column in ("", value, "standard error"):
     shown.add_column(column, justify="left" if not column else "right")
@@ -156,6 +209,18 @@ def define_flags() -> None:
   flags.DEFINE_integer("step", None, "Checkpoint to evaluate; the newest by default.")
   flags.DEFINE_integer("batch_size", None, "Sequences at once; as in training by default.")
   flags.DEFINE_integer("seed", 0, "Seed of times and noise.")
+  flags.DEFINE_enum(
+    "times",
+    "stratified",
+    list(likelihood.TIMINGS),
+    "Stratified over all draws, independent, or at the nodes of a quadrature of --samples times.",
+  )
+  flags.DEFINE_string(
+    "corpus",
+    None,
+    "Zero-shot: score this in place of --split: UTF-8 files, or one of "
+    f"{', '.join(zero_shot.PROTOCOLS)}.",
+  )
 
 
 def main() -> None:
