@@ -102,7 +102,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   else:
     rows, per_token = foreign.rows[:], foreign.characters_per_token
   with jax.set_mesh(experiment.mesh):
-    draws = draw(restored.params, rows["tokens"], rows.get("given"))
+    draws = draw(restored.params, rows["tokens"], rows.get("given"), rows.get("label"))
   record = {
     "results": results(draws.bound, per_token),
     "bound": dataclasses.asdict(draws.bound),

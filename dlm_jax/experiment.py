@@ -133,10 +133,15 @@ class Experiment:
     capacity, chunks = self.training.head_capacity, self.training.head_chunks
     return Head(chunks=chunks, capacity=capacity, groups=batch_shards(self.mesh))
 
-  def denoiser(self, params: Any) -> Denoiser:
-    """The network with `params` bound, without dropout and with the whole head."""
-    head = Head(chunks=self.training.head_chunks)
-    return Denoiser(self.network, params, head, visibility=base.visibility(self.process))
+  def denoiser(self, params: Any, labels: jax.Array | None = None) -> Denoiser:
+    """The network with `params` and `labels` bound, without dropout and with the whole head."""
+    return Denoiser(
+      self.network,
+      params,
+      Head(chunks=self.training.head_chunks),
+      visibility=base.visibility(self.process),
+      labels=labels,
+    )
 
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
@@ -175,7 +180,9 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   mesh = make_mesh(config.mesh)
   _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
   store = stores.prepare(config.data)
-  process, evaluation_process, network = _model(config, store.tokenizer.vocab_size)
+  process, evaluation_process, network = _model(
+    config, store.tokenizer.vocab_size, store.num_labels
+  )
   return Experiment(
     config=config,
     store=store,
@@ -192,7 +199,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
 
 
 def _model(
-  config: ml_collections.ConfigDict, vocab_size: int
+  config: ml_collections.ConfigDict, vocab_size: int, num_labels: int = 0
 ) -> tuple[Process, Process, transformer.Transformer]:
   """The process as it is trained, the process as it is scored, and the network."""
   scored = {**config.process, **(config.evaluation.get("process") or {})}
@@ -205,6 +212,7 @@ def _model(
     config.network,
     vocab_size=vocab_size,
     num_embeddings=process.num_embeddings,
+    num_labels=num_labels,
   )
   return process, evaluation_process, network
 

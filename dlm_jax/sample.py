@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from rich.console import Console
@@ -31,8 +32,9 @@ from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError
 from dlm_jax.evaluation import rendering, reports
 from dlm_jax.processes import base
+from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base as samplers
-from dlm_jax.samplers import filtering, grids, sequential
+from dlm_jax.samplers import filtering, grids, guidance, sequential
 from dlm_jax.samplers.base import SampleResult
 from dlm_jax.training import workdir as workdirs
 from dlm_jax.visibility import Blocks
@@ -51,6 +53,8 @@ class Settings:
     sampler: name of a module in `samplers`; None is the one that fits the process.
     sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05` or `top_k=40`.
     prompt: text that every sequence begins with.
+    label: that of all sequences, of a model of labelled text; None is none in particular.
+    guidance: how much more than the label asks for, see `samplers.guidance`; 1 is no guidance.
     infill: text in which each underscore is one unknown token.
     top_p: nucleus filtering of the prediction; 1 is none.
     temperature: of the prediction; 0 takes the most likely token.
@@ -72,6 +76,8 @@ class Settings:
   sampler_settings: str = ""
   prompt: str | None = None
   infill: str | None = None
+  label: int | None = None
+  guidance: float = 1.0
   top_p: float = 1.0
   temperature: float = 1.0
   grid: str = "uniform"
@@ -89,6 +95,8 @@ class Settings:
         raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}.")
     if self.prompt is not None and self.infill is not None:
       raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
+    if self.label is None and self.guidance != 1.0:
+      raise UserError("--guidance needs a --label to guide to.")
     if self.sampler is not None:
       samplers.own_settings(self.sampler, self.sampler_settings)
     grids.check(self.grid)
@@ -132,6 +140,15 @@ def checked_length(asked: int | None, trained: int, unlimited: bool = False) -> 
     limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
     raise UserError(f"--length must {limit}, got {asked}.")
   return asked
+
+
+def check_label(asked: int | None, known: int) -> None:
+  """Raises `UserError` unless the model knows the label."""
+  if asked is None or 0 <= asked < known:
+    return
+  if known == 0:
+    raise UserError(f"--label is {asked}, but the model was trained on text without labels.")
+  raise UserError(f"--label must lie in 0..{known - 1}, got {asked}.")
 
 
 def conditioning(
@@ -202,10 +219,11 @@ def _loop(
 
   def sample(params: Any, indices: Array) -> SampleResult:
     key = jax.random.key(settings.seed)
-    return sampler.sample(
+    process, denoise = _guided(settings, experiment, params, shape[0])
+    result = sampler.sample(
       jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
-      experiment.process,
-      experiment.denoiser(params),
+      process,
+      denoise,
       shape,
       **known,
       steps=settings.steps,
@@ -216,8 +234,20 @@ def _loop(
       trajectory=settings.trajectory,
       **own,
     )
+    return dataclasses.replace(result, nfe=result.nfe * guidance.evaluations(settings.guidance))
 
   return jax.jit(sample, out_shardings=replicated(experiment.mesh))
+
+
+def _guided(
+  settings: Settings, experiment: experiments.Experiment, params: Any, rows: int
+) -> tuple[Process, Denoise]:
+  """The process and the denoiser under the label and the guidance that are asked for."""
+  if settings.label is None:
+    return experiment.process, experiment.denoiser(params)
+  labelled = experiment.denoiser(params, jnp.full(rows, settings.label))
+  unlabelled = experiment.denoiser(params)
+  return guidance.guide(experiment.process, labelled, unlabelled, settings.guidance)
 
 
 def _settings_of(
@@ -285,6 +315,8 @@ def define_flags() -> None:
   )
   flags.DEFINE_string("prompt", None, "Text that every sequence begins with.")
   flags.DEFINE_string("infill", None, "Text in which each underscore is one unknown token.")
+  flags.DEFINE_integer("label", None, "Label of the sequences, for a model of labelled text.")
+  flags.DEFINE_float("guidance", 1.0, "Classifier-free guidance to the label; 1 is none.")
   flags.DEFINE_float("top_p", 1.0, "Nucleus filtering: probability that is kept, in (0, 1].")
   flags.DEFINE_float("temperature", 1.0, "Of the prediction; 0 takes the most likely token.")
   flags.DEFINE_string("grid", "uniform", f"Of times: {', '.join(grids.GRIDS)}.")
@@ -304,6 +336,7 @@ def main() -> None:
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
+  check_label(settings.label, experiment.store.num_labels)
   unlimited = isinstance(base.visibility(experiment.process), Blocks)
   length = checked_length(settings.length, experiment.length, unlimited)
   tokens, given = conditioning(experiment.store, length, settings.prompt, settings.infill)

@@ -22,6 +22,7 @@ from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation import likelihood, plots
 from dlm_jax.experiment import Experiment
 from dlm_jax.networks import transformer
+from dlm_jax.processes import base
 from dlm_jax.training import loop, optimizer
 from dlm_jax.training.checkpoint import Checkpointer
 from dlm_jax.training.metrics import MetricsLog, read_rows
@@ -149,7 +150,7 @@ def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
   per_token = store.characters_per_token("validation")
 
   def validate(params: Any) -> dict[str, float]:
-    bound = evaluate(params, rows["tokens"], rows.get("given"))
+    bound = evaluate(params, rows["tokens"], rows.get("given"), rows.get("label"))
     return {
       "validation_bound": bound.nats_per_token,
       "validation_standard_error": bound.standard_error,
@@ -161,10 +162,10 @@ def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
 
 def _meter(experiment: Experiment) -> Meter:
   """Three times the forward FLOPs: the backward pass takes two more for each product."""
-  length = experiment.length
+  length, visibility = experiment.length, base.visibility(experiment.process)
   return Meter(
     tokens_per_step=experiment.training.batch_size * length,
-    flops_per_token=3 * transformer.matmul_flops(experiment.network.config, length),
+    flops_per_token=3 * transformer.matmul_flops(experiment.network.config, length, visibility),
     devices=jax.device_count(),
     peak=peak_flops(),
   )

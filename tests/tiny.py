@@ -7,7 +7,7 @@ from configs import defaults
 
 def config(directory, **fields) -> ConfigDict:
   """The config with its data under `directory`; `fields` are dotted names and their values, or
-  `process` as a whole."""
+  `process` or `data.corpus` as a whole."""
   config = defaults.get_config()
   config.data = {
     "corpus": {
@@ -29,5 +29,7 @@ def config(directory, **fields) -> ConfigDict:
   config.checkpoint.update(save_every=4, keep_latest=3)
   if "process" in fields:
     config.process = fields.pop("process")
+  if "data.corpus" in fields:
+    config.data.corpus = fields.pop("data.corpus")
   config.update_from_flattened_dict(fields)
   return config.lock()

@@ -26,8 +26,9 @@ _PREFETCH = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
 class Batches:
   """`batches(step)` is this process's share of the global batch of a step, counted from 0.
 
-  A batch holds `tokens` int32 `[B / process_count, L]` and, where rows are padded, `given` bool of
-  that shape. The shares, in the order of the processes, are the global batch.
+  A batch holds `tokens` int32 `[B / process_count, L]`, where rows are padded `given` bool of that
+  shape, and where they have labels `label` int32 `[B / process_count]`. The shares, in the order of
+  the processes, are the global batch.
 
   Attributes:
     source: the rows of a split.

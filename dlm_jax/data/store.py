@@ -2,7 +2,8 @@
 
 A store is a directory. Its name ends in a hash of what it was made from, so another config is
 another directory. `<split>.tokens` is an array `[rows, length]` of the smallest unsigned dtype,
-`<split>.lengths` (padded rows only) an array `[rows]`, `tokenizer.json` the tokenizer as fitted,
+`<split>.lengths` (padded rows only) and `<split>.labels` (labelled corpora only) arrays `[rows]`,
+`tokenizer.json` the tokenizer as fitted,
 and `manifest.json` says what is there. It is written beside its place and moved there at the end:
 a directory of that name is complete.
 """
@@ -64,11 +65,12 @@ class Rows:
 
   `rows[i]` is a row and `rows[a:b]` or `rows[indices]` are rows: a dict of `tokens`, int32 `[L]` or
   `[n, L]`, and, where rows are padded, `given`, bool of the same shape: True on padding, which is
-  not scored.
+  not scored. Rows of a labelled corpus hold `label` too, an int32 a row.
   """
 
   tokens: np.ndarray
   lengths: np.ndarray | None
+  labels: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.tokens)
@@ -78,6 +80,8 @@ class Rows:
     if self.lengths is not None:
       lengths = np.asarray(self.lengths[index])
       row["given"] = np.arange(self.tokens.shape[1]) >= lengths[..., None]
+    if self.labels is not None:
+      row["label"] = np.asarray(self.labels[index]).astype(np.int32)
     return row
 
 
@@ -104,6 +108,11 @@ class Store:
   def splits(self) -> tuple[str, ...]:
     return tuple(self.manifest["splits"])
 
+  @property
+  def num_labels(self) -> int:
+    """Labels of rows are 0..num_labels-1; 0 where rows have none."""
+    return self.manifest.get("num_labels", 0)
+
   def num_rows(self, split: str) -> int:
     return self._split(split)["rows"]
 
@@ -118,10 +127,11 @@ class Store:
   def rows(self, split: str) -> Rows:
     """The rows of a split, read from disk as they are asked for."""
     shape = (self.num_rows(split), self.manifest["length"])
-    lengths = None
-    if f"{split}.lengths" in self.manifest["files"]:
-      lengths = self._array(f"{split}.lengths", shape[:1])
-    return Rows(self._array(f"{split}.tokens", shape), lengths)
+    lengths, labels = (
+      self._array(name, shape[:1]) if name in self.manifest["files"] else None
+      for name in (f"{split}.lengths", f"{split}.labels")
+    )
+    return Rows(self._array(f"{split}.tokens", shape), lengths, labels)
 
   def verify(self) -> None:
     """Reads everything. Raises `UserError` if a byte is not what was written."""
@@ -159,6 +169,11 @@ def prepare(config: Mapping[str, Any]) -> Store:
   packer = packing.find(spec.packing)
   if spec.length <= packer.overhead:
     raise UserError(f"data.length must be above {packer.overhead}, got {spec.length}.")
+  if hasattr(corpus, "labels") and spec.packing != "padded":
+    raise UserError(
+      f"a row of the labelled corpus {spec.corpus['name']!r} must be one document: set "
+      f"data.packing to 'padded', got {spec.packing!r}."
+    )
   tokenizer = tokenizer.with_special(packer.special)
   identity = _identity(spec, corpus, tokenizer)
   target = Path(spec.directory) / _name(spec, identity)
@@ -283,6 +298,10 @@ def _write(
       )
     splits[split] = dataclasses.asdict(written.counts)
     files |= written.files
+    if hasattr(corpus, "labels"):
+      files |= writing.write_labels(
+        directory, split, corpus.labels(split), corpus.num_labels, written.counts.rows
+      )
   learned = {
     "tokenizer": tokenizers.definition(tokenizer),
     "packing": spec.packing,
@@ -290,4 +309,6 @@ def _write(
     "files": {name: file["sha256"] for name, file in files.items()},
   }
   manifest = {**identity, "hash": _digest(learned), "splits": splits, "files": files}
+  if hasattr(corpus, "labels"):
+    manifest["num_labels"] = corpus.num_labels
   (directory / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

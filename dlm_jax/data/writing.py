@@ -87,6 +87,25 @@ def write_split(
   return Written(counts, {f.path.name: f.entry for f in (tokens, lengths) if f.size})
 
 
+def write_labels(
+  directory: Path, split: str, labels: Iterable[int], num_labels: int, rows: int
+) -> dict[str, dict[str, Any]]:
+  """Writes the labels of a split, one a row, and returns `{name: {dtype, bytes, sha256}}`.
+
+  Raises:
+    UserError: there are not as many labels as rows, or one is out of range.
+  """
+  array = np.fromiter(labels, np.int64)
+  if len(array) != rows or not np.all((array >= 0) & (array < num_labels)):
+    raise UserError(
+      f"the {split} split has {len(array)} labels for {rows} documents that hold text: each needs "
+      f"one in 0..{num_labels - 1}."
+    )
+  with _File(directory / f"{split}.labels", token_dtype(num_labels)) as file:
+    file.write(array)
+  return {file.path.name: file.entry}
+
+
 @dataclass
 class _Tally:
   """Counts encoded documents as they pass."""

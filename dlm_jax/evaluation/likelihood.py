@@ -195,16 +195,17 @@ def drawer(
   mesh: Mesh | None = None,
   watch: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Draw:
-  """Returns `draw(params, tokens, given=None) -> Draws`, compiled once.
+  """Returns `draw(params, tokens, given=None, labels=None) -> Draws`, compiled once.
 
   `tokens` is array-like int `[N, L]` (a memmap will do), `given` bool `[N, L]` or None: positions
-  such as padding or a prompt, which are neither noised, scored nor counted. Row r always sees the
+  such as padding or a prompt, which are neither noised, scored nor counted, `labels` int32 `[N]` or
+  None: with them the bound is on -log p(x | label). Row r always sees the
   times and noise of (seed, r, N): two evaluations, of two networks or at two steps of training,
   are paired, and the batch size does not matter.
 
   Args:
     process: its `nelbo` is what is estimated.
-    denoiser: binds parameters: `denoiser(params)` is a `denoise`.
+    denoiser: binds parameters: `denoiser(params)` or `denoiser(params, labels)` is a `denoise`.
     batch_size: rows evaluated at once, rounded up to what the mesh divides.
     samples: times and noises drawn a row.
     seed: of times and noise.
@@ -223,15 +224,23 @@ def drawer(
     batch_size = -(-batch_size // batch_shards(mesh)) * batch_shards(mesh)
 
   def position_nats(
-    params: Any, sample: Array, rows: Array, x: Array, given: Array, t: Array, weight: Array
+    params: Any,
+    sample: Array,
+    rows: Array,
+    x: Array,
+    given: Array,
+    labels: Array | None,
+    t: Array,
+    weight: Array,
   ) -> Array:
     key = jax.random.fold_in(jax.random.key(seed), sample)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    return weight[:, None] * process.nelbo(keys, denoiser(params), x, t, given)
+    denoise = denoiser(params) if labels is None else denoiser(params, labels)
+    return weight[:, None] * process.nelbo(keys, denoise, x, t, given)
 
   jitted = jax.jit(position_nats, out_shardings=None if mesh is None else replicated(mesh))
 
-  def draw(params: Any, tokens: Any, given: Any = None) -> Draws:
+  def draw(params: Any, tokens: Any, given: Any = None, labels: Any = None) -> Draws:
     num_rows = len(tokens)
     if num_rows < 2:
       raise UserError(f"a bound with a standard error needs at least 2 sequences, got {num_rows}.")
@@ -246,6 +255,7 @@ def drawer(
       known = np.zeros(x.shape, bool) if given is None else np.asarray(given[part], bool)
       scored[part] = np.sum(~known, axis=-1)
       batch = [_place(array, batch_size, mesh) for array in (rows, x, known)]
+      batch.append(None if labels is None else _place(labels[part], batch_size, mesh))
       drawn = []
       for k in range(samples):
         timed = [_place(array[k, part], batch_size, mesh) for array in (t, weight)]

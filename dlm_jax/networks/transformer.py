@@ -28,6 +28,9 @@ PRESETS: dict[str, dict[str, int]] = {
   "large": {"width": 1280, "heads": 20, "depth": 36},
 }
 
+# Sets the draw that takes labels away apart from those of the layers' dropout.
+LABEL_DRAW = 2**31
+
 # How each parameter lies on the mesh, first match wins; block parameters have a leading layer axis.
 SHARDING_RULES: Rules = (
   (r"(scale|bias)$", P()),
@@ -66,6 +69,9 @@ class TransformerConfig:
   Attributes:
     vocab_size: V, the columns of the output.
     num_embeddings: rows of the input embedding: V, and one more if the mask lies outside V.
+    num_labels: labels a row may have, 0 where there are none. Their embedding is added to that of
+      the time; one more row stands for no label.
+    label_dropout: how often training takes a label away, so that the network can do without.
     width: D.
     heads: H; D must be an even multiple of it.
     depth: N blocks.
@@ -86,6 +92,8 @@ class TransformerConfig:
 
   vocab_size: int
   num_embeddings: int
+  num_labels: int = 0
+  label_dropout: float = 0.1
   width: int = 768
   heads: int = 12
   depth: int = 12
@@ -117,6 +125,10 @@ class TransformerConfig:
       )
     if self.time_conditioned and self.conditioning == "none":
       raise UserError("network.time_conditioned needs network.conditioning to be 'adaln'.")
+    if self.num_labels and self.conditioning == "none":
+      raise UserError("a labelled corpus needs network.conditioning to be 'adaln'.")
+    if not 0 <= self.label_dropout <= 1:
+      raise UserError(f"network.label_dropout must lie in [0, 1], got {self.label_dropout}.")
     if not 0 <= self.dropout < 1:
       raise UserError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
 
@@ -230,6 +242,9 @@ class Transformer(nn.Module):
     if c.conditioning == "adaln":
       self.time = layers.TimeEmbedding(c.condition_width)
       self.final_modulation = layers.Linear(2 * c.width, zero=True)
+    if c.num_labels:
+      shape = (c.num_labels + 1, c.condition_width)
+      self.label_embedding = self.param("label_embedding", init, shape, jnp.float32)
     if not c.tied_head:
       self.head_kernel = self.param(
         "head_kernel", nn.initializers.zeros, (c.width, c.vocab_size), jnp.float32
@@ -244,12 +259,14 @@ class Transformer(nn.Module):
     *,
     visibility: Visibility = FULL,
     clean: Array | None = None,
+    labels: Array | None = None,
   ) -> Array:
     """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`.
 
-    `visibility` and `clean` are as in `hidden`.
+    The other arguments are as in `hidden`.
     """
-    return self.head(self.hidden(z, t, dropout_keys, visibility=visibility, clean=clean))
+    hidden = self.hidden(z, t, dropout_keys, visibility=visibility, clean=clean, labels=labels)
+    return self.head(hidden)
 
   def hidden(
     self,
@@ -259,11 +276,13 @@ class Transformer(nn.Module):
     *,
     visibility: Visibility = FULL,
     clean: Array | None = None,
+    labels: Array | None = None,
   ) -> Array:
     """The normed output of the last block `[B, L, D]` in the compute dtype.
 
     `dropout_keys` `[B]` switches dropout on. `visibility` says which position sees which; with
     `Blocks`, `clean` int32 `[B, L]` are the tokens that later blocks see, at time 0: `z` if None.
+    `labels` are int32 `[B]`, None for no label.
     """
     length, positions = z.shape[1], jnp.arange(z.shape[1])
     if isinstance(visibility, Causal):
@@ -273,10 +292,16 @@ class Transformer(nn.Module):
       t = jnp.concatenate([t, jnp.zeros_like(t)], axis=1)
       z = jnp.concatenate([z, z if clean is None else clean], axis=1)
       positions = jnp.tile(positions, 2)
-    return self._run(z, t, positions, visibility, dropout_keys)[0][:, :length]
+    return self._run(z, t, positions, visibility, labels, dropout_keys)[0][:, :length]
 
   def extend(
-    self, z: Array, t: Array, start: Array, cache: Array, visibility: Visibility
+    self,
+    z: Array,
+    t: Array,
+    start: Array,
+    cache: Array,
+    visibility: Visibility,
+    labels: Array | None = None,
   ) -> tuple[Array, Array]:
     """Logits `[B, n, V]` of the inputs `z` `[B, n]` at positions from `start` on, and the cache.
 
@@ -284,7 +309,7 @@ class Transformer(nn.Module):
     written into it. It takes the input as it is: under `Causal`, each position's token before it.
     """
     positions = start + jnp.arange(z.shape[1])
-    hidden, cache = self._run(z, t, positions, visibility, None, start, cache)
+    hidden, cache = self._run(z, t, positions, visibility, labels, None, start, cache)
     return self.head(hidden), cache
 
   def empty_cache(self, rows: int, length: int) -> Array:
@@ -299,6 +324,7 @@ class Transformer(nn.Module):
     t: Array,
     positions: Array,
     visibility: Visibility,
+    labels: Array | None,
     dropout_keys: Array | None,
     start: Array | None = None,
     cache: Array | None = None,
@@ -308,7 +334,7 @@ class Transformer(nn.Module):
     # A gather from a sharded table can rematerialise it on every device: lay it out whole first.
     table = constrain(self.embedding.astype(c.compute_dtype), None, None)
     x = constrain(table[z], BATCH_AXES, None, None)
-    condition = self._condition(t)
+    condition = self._condition(t, self._labels(z.shape[0], labels, dropout_keys))
     angles = layers.rotary_angles(positions, c.head_width)
     keys = _layer_keys(dropout_keys, c.depth)
     x, cache = self.blocks(x, condition, angles, visibility, start, keys, cache)
@@ -326,14 +352,29 @@ class Transformer(nn.Module):
     logits = jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
     return logits + self.head_bias
 
-  def _condition(self, t: Array) -> Array | None:
+  def _labels(self, rows: int, labels: Array | None, keys: Array | None) -> Array | None:
+    """The row of the label embedding that each row of the batch takes, `[B]`."""
+    c = self.config
+    if not c.num_labels:
+      return None
+    if labels is None:
+      return jnp.full(rows, c.num_labels)
+    if keys is None:
+      return labels
+    draw = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, LABEL_DRAW)))
+    return jnp.where(draw(keys) < c.label_dropout, c.num_labels, labels)
+
+  def _condition(self, t: Array, labels: Array | None) -> Array | None:
     """The conditioning vector `[B, 1 or L, C]`, or None without conditioning."""
     c = self.config
     if c.conditioning == "none":
       return None
     t = t[:, None] if t.ndim == 1 else t
     t = t if c.time_conditioned else jnp.zeros_like(t[:, :1])
-    return self.time(t).astype(c.compute_dtype)
+    condition = self.time(t)
+    if labels is not None:
+      condition += constrain(self.label_embedding, None, None)[labels][:, None]
+    return condition.astype(c.compute_dtype)
 
 
 def _stack(config: TransformerConfig) -> nn.Module:
@@ -363,16 +404,27 @@ def _layer_keys(row_keys: Array | None, depth: int) -> Array | None:
   return split(row_keys)
 
 
-def matmul_flops(config: TransformerConfig, length: int) -> int:
+def matmul_flops(config: TransformerConfig, length: int, visibility: Visibility = FULL) -> float:
   """FLOPs a token of the forward pass, from shapes: two a weight, and attention's two products.
 
+  Of attention the visible pairs count; in block diffusion a token runs twice, noisy and clean.
   `Compiled.cost_analysis()` counts the body of a scan once, so it cannot be asked.
   """
   c = config
   products = {"gelu": 2, "swiglu": 3}[c.feedforward]
   block = 4 * c.width * c.width + products * c.width * c.hidden
-  attention_scores = 2 * length * c.width
-  return 2 * (c.depth * (block + attention_scores) + c.width * c.vocab_size)
+  streams = 2 if isinstance(visibility, Blocks) else 1
+  attention_scores = 2 * visible_pairs(visibility, length) * c.width
+  return 2 * (c.depth * (streams * block + attention_scores) + c.width * c.vocab_size)
+
+
+def visible_pairs(visibility: Visibility, length: int) -> float:
+  """How many positions one token sees on average; the noisy and the clean one together see."""
+  if isinstance(visibility, Blocks):
+    ends = [min(b + visibility.size, length) for b in range(0, length, visibility.size)]
+    sizes = [end - visibility.size * b for b, end in enumerate(ends)]
+    return 2 * sum(size * end for size, end in zip(sizes, ends, strict=True)) / length
+  return (length + 1) / 2 if isinstance(visibility, Causal) else length
 
 
 def make(*, preset: str = "small", **fields: Any) -> Transformer:

@@ -6,6 +6,10 @@ already bound, so that a test can pass an exact posterior and a sampler a guided
   denoise(z, t) -> output                 what the output means is the process's business
   denoise.cross_entropy(z, t, targets, where, forbidden) -> [B, L]    optional, see `cross_entropy`
   denoise.score(z, t, score, operands, where) -> [B, L]               optional, see `score_outputs`
+
+A process may bind more arguments, see `condition`. One whose network must not see every position at
+every position says so by an attribute `visibility`, and one whose `nelbo` is -log p(x) itself by a
+true attribute `exact`; see the functions of these names.
 """
 
 from collections.abc import Callable

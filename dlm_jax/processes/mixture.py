@@ -135,19 +135,34 @@ class Mixture:
       changed &= ~given
     return jnp.where(changed, drawn, z)
 
+  def log_posterior(self, output: Array, z: Array, t: Array, s: Array) -> Array:
+    """log q(z_s | z_t, x := x-hat) `[B, L, states]`, of which `reverse` draws, as a whole."""
+    alpha_t, noise_t = self.alpha(base.per_position(t)), self.noised(base.per_position(t))
+    alpha_s, noise_s = self.alpha(base.per_position(s)), self.noised(base.per_position(s))
+    states = jnp.arange(self.num_embeddings)
+    replaced = ((noise_t - noise_s) * self.prior_prob(z))[..., None]
+    forward = alpha_t[..., None] * (states == z[..., None]) + replaced  # times alpha_s
+    at_s = self._noised_prediction(self.log_probs(output, z, t), alpha_s, noise_s)
+    return jax.nn.log_softmax(jnp.log(forward) + jnp.log(at_s))
+
   def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
     """Of the reversed process to each state y but z, `[B, L, states]`, -inf to z itself: the rate
     at which noise goes from y to z, rate(t) pi(z), times q(y | x-hat) / q(z | x-hat)."""
     log_p = self.log_probs(output, z, t)
     t = base.per_position(t)
-    states = jnp.arange(self.num_embeddings)
-    mask = ((0, 0), (0, 0), (0, self.num_embeddings - self.vocab_size))
-    p = jnp.pad(jnp.exp(log_p), mask)
-    noise = self.noised(t)[..., None] * self.prior_prob(states)
-    log_q = jnp.log(jnp.maximum(self.alpha(t), TINY)[..., None] * p + noise)
+    alpha = jnp.maximum(self.alpha(t), TINY)
+    log_q = jnp.log(self._noised_prediction(log_p, alpha, self.noised(t)))
     at_z = jnp.maximum(jnp.take_along_axis(log_q, z[..., None], axis=-1), jnp.log(TINY))
     log_rate = jnp.log(self.rate(t) * self.prior_prob(z))[..., None]
-    return jnp.where(states == z[..., None], -jnp.inf, log_rate + log_q - at_z)
+    is_z = jnp.arange(self.num_embeddings) == z[..., None]
+    return jnp.where(is_z, -jnp.inf, log_rate + log_q - at_z)
+
+  def _noised_prediction(self, log_p: Array, alpha: Array, noise: Array) -> Array:
+    """q(. | x-hat) = alpha x-hat + noise pi, `[B, L, states]`."""
+    beyond = self.num_embeddings - self.vocab_size  # the mask is never predicted
+    p = jnp.pad(jnp.exp(log_p), ((0, 0), (0, 0), (0, beyond)))
+    pi = self.prior_prob(jnp.arange(self.num_embeddings))
+    return alpha[..., None] * p + noise[..., None] * pi
 
   def _at(self, log_p: Array, z: Array) -> Array:
     """log p(x = z) `[...]`, and -inf where z is the mask."""

@@ -180,7 +180,12 @@ class UniformScore(Mixture):
   def reverse(
     self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
   ) -> Array:
-    """Tweedie's step: p(z_s = y) is the score carried from t to s, times q(z_t | z_s = y).
+    """Tweedie's step, a draw from `log_posterior`."""
+    drawn = base.row_categorical(key, self.log_posterior(output, z, t, s))
+    return drawn if given is None else jnp.where(given, z, drawn)
+
+  def log_posterior(self, output: Array, z: Array, t: Array, s: Array) -> Array:
+    """log p(z_s = y): the score carried from t to s, times q(z_t | z_s = y).
 
     The first may be negative where no distribution has these scores: it is clamped at 0.
     """
@@ -190,8 +195,7 @@ class UniformScore(Mixture):
     carried = scores - (1.0 - kept) * jnp.mean(scores, axis=-1, keepdims=True)
     is_z = jnp.arange(self.vocab_size) == z[..., None]
     forward = kept * is_z + (1.0 - kept) / self.vocab_size
-    drawn = base.row_categorical(key, jnp.log(jnp.maximum(carried, 0.0) * forward))
-    return drawn if given is None else jnp.where(given, z, drawn)
+    return jax.nn.log_softmax(jnp.log(jnp.maximum(carried, 0.0) * forward))
 
   def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
     """Of the reversed process to each token: sigma' / V s_y, and none to z itself."""

@@ -155,7 +155,7 @@ class _Decoder:
     if last is None:
       output, ran = evaluate(z, t), 1
     else:
-      needed = last[1] & jnp.any(~known)
+      needed = last[1] & jnp.any(base.unknown(self.process.inner, here, known))
       output, ran = base.evaluate_if(needed, evaluate, z, t, last[0])
     prediction = self.narrow(self.process, output, here, t)
     keys = base.step_keys(self.key, rows, index)

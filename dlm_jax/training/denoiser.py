@@ -37,6 +37,7 @@ class Denoiser:
 
   Attributes:
     visibility: which position sees which; the process says it, see `processes.base.visibility`.
+    labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
 
   With `visibility` `Blocks` each of the three takes `clean` `[B, L]`, see `Transformer.hidden`.
   """
@@ -46,6 +47,7 @@ class Denoiser:
   head: Head = Head()
   dropout_keys: Array | None = None
   visibility: Visibility = FULL
+  labels: Array | None = None
 
   def __call__(self, z: Array, t: Array, clean: Array | None = None) -> Array:
     """Logits `[B, L, V]` float32."""
@@ -56,6 +58,7 @@ class Denoiser:
       self.dropout_keys,
       visibility=self.visibility,
       clean=clean,
+      labels=self.labels,
     )
 
   def empty_cache(self, rows: int, length: int) -> Array:
@@ -73,8 +76,16 @@ class Denoiser:
     if isinstance(self.visibility, Causal):
       z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.visibility.begin)
     inputs = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
-    variables = {"params": self.params}
-    return self.network.apply(variables, inputs, t, start, cache, self.visibility, method="extend")
+    return self.network.apply(
+      {"params": self.params},
+      inputs,
+      t,
+      start,
+      cache,
+      self.visibility,
+      self.labels,
+      method="extend",
+    )
 
   def cross_entropy(
     self,
@@ -116,6 +127,7 @@ class Denoiser:
       self.dropout_keys,
       visibility=self.visibility,
       clean=clean,
+      labels=self.labels,
       method="hidden",
     )
     return hidden, lambda h: self.network.apply(variables, h, method="head")

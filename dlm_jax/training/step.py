@@ -33,8 +33,9 @@ def make_step(
   """Returns `step(state, batch) -> (state, metrics)`.
 
   The batch holds `tokens` int32 `[B, L]` and may hold `given` bool `[B, L]`: positions that are
-  neither noised nor scored. The loss is the mean of `process.loss` over all other positions of the
-  global batch, in nats a token, whatever the number of devices and of micro-batches.
+  neither noised nor scored, and `label` int32 `[B]`. The loss is the mean of `process.loss` over
+  all other positions of the global batch, in nats a token, whatever the number of devices and of
+  micro-batches.
 
   Args:
     process, network, optimizer, times: what is trained, and how.
@@ -45,7 +46,14 @@ def make_step(
   """
 
   def objective(params: Any, rows: dict[str, Array], scored: Array) -> tuple[Array, Array]:
-    denoise = Denoiser(network, params, head, rows["dropout_keys"], base.visibility(process))
+    denoise = Denoiser(
+      network,
+      params,
+      head,
+      rows["dropout_keys"],
+      visibility=base.visibility(process),
+      labels=rows.get("label"),
+    )
     given = rows.get("given")
     loss = process.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], given)
     loss *= rows["weight"][:, None]

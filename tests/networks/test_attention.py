@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend import core
 
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.errors import UserError
 from dlm_jax.networks import attention
+from dlm_jax.visibility import Blocks, Causal
 
 QKV = jax.random.normal(jax.random.key(0), (3, 4, 128, 2, 64))
 
@@ -40,6 +42,51 @@ def test_splash_equals_xla(mesh):
     with jax.set_mesh(make_mesh(mesh)):
       out = splash(*QKV)
   np.testing.assert_allclose(out, expected, atol=2e-5)
+
+
+def dense(query, key, value, allowed):
+  """Every pair by itself, in float64."""
+  q, k, v = (np.asarray(a, np.float64) for a in (query, key, value))
+  scores = np.einsum("bqhk,bshk->bhqs", q, k) / np.sqrt(q.shape[-1])
+  weights = np.where(allowed, np.exp(scores), 0)
+  return np.einsum("bhqs,bshk->bqhk", weights / weights.sum(-1, keepdims=True), v)
+
+
+PATTERNS = {
+  "causal": (Causal(begin=0), np.tri(128, dtype=bool)),
+  "blocks": (Blocks(4), Blocks(4).allowed(np.arange(128)[:, None], np.arange(128), 64)),
+  "tokens": (Blocks(1), Blocks(1).allowed(np.arange(128)[:, None], np.arange(128), 64)),
+  "uneven": (Blocks(12), Blocks(12).allowed(np.arange(128)[:, None], np.arange(128), 64)),
+  "single": (Blocks(99), Blocks(99).allowed(np.arange(128)[:, None], np.arange(128), 64)),
+}
+
+
+@pytest.mark.parametrize("implementation", ["xla", "splash"])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_only_visible_pairs_count(pattern, implementation):
+  visibility, allowed = PATTERNS[pattern]
+  qkv = QKV[:, :1]
+  attend = jax.jit(lambda q, k, v: attention.attend(q, k, v, implementation, visibility))
+  np.testing.assert_allclose(attend(*qkv), dense(*qkv, allowed), atol=2e-5)
+
+
+def test_no_array_of_all_pairs_of_the_two_streams_is_held():
+  """Neither in the forward nor in the backward pass."""
+  length = 256
+  shape = jax.ShapeDtypeStruct((1, 2 * length, 1, 8), jnp.float32)
+
+  def total(q, k, v):
+    return jnp.sum(attention.attend(q, k, v, "xla", Blocks(4)))
+
+  jaxpr = jax.make_jaxpr(jax.grad(total, argnums=(0, 1, 2)))(shape, shape, shape)
+  assert max(_sizes(jaxpr.jaxpr)) < (2 * length) ** 2 / 4
+
+
+def _sizes(jaxpr):
+  for equation in jaxpr.eqns:
+    yield from (variable.aval.size for variable in equation.outvars)
+    for inner in core.jaxprs_in_params(equation.params):
+      yield from _sizes(inner)
 
 
 def test_splash_refuses_lengths_it_cannot_tile():

@@ -9,6 +9,7 @@ from dlm_jax.distributed import sharding
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.errors import UserError
 from dlm_jax.networks import layers, transformer
+from dlm_jax.visibility import FULL, Blocks, Causal
 
 B, L, V = 3, 16, 11
 SMALL = {
@@ -230,6 +231,15 @@ def test_flops_count_the_matrix_products():
   counted = compiled.cost_analysis()["flops"]
   ours = transformer.matmul_flops(net.config, 64) * z.size
   assert 0.85 * counted < ours <= counted
+
+
+@pytest.mark.parametrize("length, size", [(12, 1), (12, 4), (13, 5), (6, 8)])
+def test_visible_pairs_are_those_of_the_mask(length, size):
+  index = np.arange(2 * length)
+  pairs = Blocks(size).allowed(index[:, None], index, length).sum()
+  assert transformer.visible_pairs(Blocks(size), length) * length == pytest.approx(pairs)
+  assert transformer.visible_pairs(Causal(0), length) * length == np.tri(length).sum()
+  assert transformer.visible_pairs(FULL, length) == length
 
 
 @pytest.mark.parametrize("preset", transformer.PRESETS)

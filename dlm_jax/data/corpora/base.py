@@ -23,6 +23,9 @@ class Corpus(Protocol):
   def documents(self, split: str) -> Iterator[str]:
     """Streams the documents of `split`, in the same order each time.
 
+    A corpus whose documents have labels gives these, 0..num_labels-1, in the same order by a method
+    `labels(split)`.
+
     Raises:
       UserError: there is no such split, or its text cannot be read.
     """

@@ -1,0 +1,160 @@
+"""Guided sampling against distributions computed by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from dlm_jax.errors import UserError
+from dlm_jax.processes import absorbing, hybrid, score_entropy, uniform
+from dlm_jax.samplers import ancestral, base, euler, guidance, psi
+from tests import toy
+
+V, ROWS = 3, 40_000
+WITH_LABEL = np.array([0.6, 0.3, 0.1])
+WITHOUT = np.array([0.3, 0.3, 0.4])
+PROCESSES = {
+  "absorbing": absorbing.make(vocab_size=V),
+  "uniform": uniform.make(vocab_size=V),
+  "hybrid": hybrid.make(vocab_size=V, p_u=0.3),
+  "score_entropy": score_entropy.make(vocab_size=V),
+  "score_entropy_uniform": score_entropy.make(vocab_size=V, noise="uniform"),
+}
+
+
+def denoiser(process, p):
+  """Predicts `p` at each position, whatever the rest."""
+
+  def denoise(z, t):
+    log_p = jnp.broadcast_to(jnp.log(jnp.asarray(p, jnp.float32)), (*z.shape, V))
+    return base.filtering.output_of(process, log_p, z, t)
+
+  return denoise
+
+
+def guided(process, scale):
+  return guidance.guide(process, denoiser(process, WITH_LABEL), denoiser(process, WITHOUT), scale)
+
+
+def powers(scale):
+  weights = WITH_LABEL**scale * WITHOUT ** (1 - scale)
+  return weights / weights.sum()
+
+
+def p_value(tokens, expected):
+  counts = np.bincount(np.asarray(tokens).ravel(), minlength=V)
+  return stats.chisquare(counts, counts.sum() * expected).pvalue
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("name", ["absorbing", "uniform", "hybrid", "score_entropy"])
+def test_one_step_draws_from_the_product_of_powers(name, scale):
+  process, denoise = guided(PROCESSES[name], scale)
+  run = lambda key: ancestral.sample(key, process, denoise, (ROWS, 1), steps=1)  # noqa: E731
+  assert p_value(jax.jit(run)(jax.random.key(0)).tokens, powers(scale)) > 1e-4
+
+
+def test_guiding_predictions_leaves_the_times_alone():
+  """Under absorbing noise tokens are revealed when they always were, and follow the powers."""
+  process, denoise = guided(PROCESSES["absorbing"], 2.0)
+  run = lambda key: ancestral.sample(  # noqa: E731
+    key, process, denoise, (ROWS, 1), steps=4, trajectory=True
+  )
+  result = jax.jit(run)(jax.random.key(0))
+  masked = np.mean(np.asarray(result.trajectory) == V, axis=(1, 2))
+  np.testing.assert_allclose(masked, [1, 0.75, 0.5, 0.25, 0], atol=0.01)
+  assert p_value(result.tokens, powers(2.0)) > 1e-4
+
+
+@pytest.mark.parametrize("name", ["uniform", "hybrid", "score_entropy_uniform"])
+def test_guiding_posteriors(name):
+  """p(z_s | z_t, label)^g p(z_s | z_t)^(1 - g) from the forward matrices, in mid-time."""
+  scale, t, s, z = 1.7, 0.7, 0.5, 1
+  plain = PROCESSES[name]
+  process, denoise = guided(plain, scale)
+  states = plain.num_embeddings
+  pi = np.asarray(plain.prior_prob(jnp.arange(states)), np.float64)
+  a_t, a_s = (float(plain.alpha(jnp.float32(time))) for time in (t, s))
+  step = a_t / a_s * np.eye(states) + (1 - a_t / a_s) * pi
+  weights = np.ones(states)
+  for p, power in ((WITH_LABEL, scale), (WITHOUT, 1 - scale)):
+    at_s = a_s * np.pad(p, (0, states - V)) + (1 - a_s) * pi
+    weights *= (at_s * step[:, z] / (at_s @ step[:, z])) ** power
+  state, times = jnp.full((ROWS, 1), z), (jnp.full(ROWS, t), jnp.full(ROWS, s))
+  drawn = process.reverse(jax.random.key(0), denoise(state, times[0]), state, *times)
+  counts = np.bincount(np.asarray(drawn).ravel(), minlength=states)
+  assert stats.chisquare(counts, ROWS * weights / weights.sum()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", ["uniform", "hybrid"])
+def test_the_posterior_is_what_reverse_draws_from(name):
+  process, z, rows = PROCESSES[name], 2, 40_000
+  t, s = jnp.full(rows, 0.8), jnp.full(rows, 0.3)
+  state = jnp.full((rows, 1), z)
+  output = denoiser(process, WITH_LABEL)(state, t)
+  drawn = process.reverse(jax.random.key(0), output, state, t, s)
+  counts = np.bincount(np.asarray(drawn).ravel(), minlength=process.num_embeddings)
+  log_p = process.log_posterior(output[:1], state[:1], t[:1], s[:1])
+  expected = np.exp(np.asarray(log_p, np.float64))[0, 0]
+  assert stats.chisquare(counts, rows * expected / expected.sum()).pvalue > 1e-4
+
+
+def test_scale_1_costs_nothing():
+  process, conditional = PROCESSES["uniform"], denoiser(PROCESSES["uniform"], WITH_LABEL)
+  assert guidance.guide(process, conditional, None, 1.0) == (process, conditional)
+  assert (guidance.evaluations(1.0), guidance.evaluations(2.0)) == (1, 2)
+
+
+@pytest.mark.parametrize("sampler", [psi, euler])
+@pytest.mark.parametrize("name", ["absorbing", "uniform"])
+def test_other_samplers_take_guidance_and_filters(name, sampler):
+  process, denoise = guided(PROCESSES[name], 3.0)
+  given = np.broadcast_to([True, False, False, False], (2000, 4))
+  run = lambda key: sampler.sample(  # noqa: E731
+    key,
+    process,
+    denoise,
+    given.shape,
+    steps=16,
+    tokens=np.full(given.shape, 2),
+    given=given,
+    temperature=0.8,
+    top_p=0.95,
+  )
+  tokens = np.asarray(jax.jit(run)(jax.random.key(0)).tokens)
+  assert np.all(tokens[:, 0] == 2) and np.all(tokens < V)
+  assert np.mean(tokens[:, 1:] == 0) > 0.75  # WITH_LABEL alone: 0.6
+
+
+def test_a_certain_token_stays_certain():
+  process = PROCESSES["absorbing"]
+  _, denoise = guided(process, 4.0)
+  z, t = jnp.array([[2, V]]), jnp.ones(1)
+  log_p = process.log_probs(denoise(z, t), z, t)
+  np.testing.assert_allclose(np.exp(log_p[0, 0]), [0, 0, 1])
+  np.testing.assert_allclose(np.exp(log_p[0, 1]), powers(4.0), rtol=1e-5)
+
+
+def test_only_where_it_is_defined():
+  class Other:
+    pass
+
+  with pytest.raises(UserError, match=r"guidance.*not defined.*Other.*hybrid.*uniform"):
+    guidance.guide(Other(), None, None, 2.0)
+
+
+def test_a_guided_joint_is_more_like_its_label():
+  """Two joints told apart by a label: guidance raises the probability of the label's own."""
+  one, other = toy.joint(seed=0), toy.joint(seed=1)
+  process = PROCESSES["absorbing"]
+  exact = toy.absorbing_denoiser(one)
+  mixed = toy.Joint(3, 3, one.sequences, (one.probs + other.probs) / 2)
+  shape = (4000, 3)
+  of_label = []
+  for scale in (0.0, 1.0, 3.0):
+    _, denoise = guidance.guide(process, exact, toy.absorbing_denoiser(mixed), scale)
+    run = lambda key: ancestral.sample(key, process, denoise, shape, steps=48)  # noqa: B023, E731
+    found = one.index(np.asarray(jax.jit(run)(jax.random.key(0)).tokens))
+    of_label.append(np.mean(one.probs[found] / (one.probs + other.probs)[found]))
+  assert of_label[0] + 0.03 < of_label[1] < of_label[2] - 0.03

@@ -1,0 +1,96 @@
+"""Labels: a model of labelled text is trained, judged, sampled and guided by them."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlm_jax import experiment as experiments
+from dlm_jax import sample, train
+from dlm_jax.data.corpora import synthetic_labelled
+from dlm_jax.errors import UserError
+from dlm_jax.evaluation import likelihood
+from tests import tiny
+
+CORPUS = {
+  "name": "synthetic_labelled",
+  "num_labels": 2,
+  "letters": 3,
+  "concentration": 0.1,
+  "characters": 16,
+  "train_documents": 256,
+  "validation_documents": 64,
+  "test_documents": 64,
+}
+LABELLED = {
+  "data.corpus": CORPUS,
+  "data.packing": "padded",
+  "training.steps": 60,
+  "training.evaluate_every": 60,
+  "optimizer.warmup_steps": 5,
+}
+
+
+@pytest.fixture(scope="module", params=["absorbing", "uniform"])
+def labelled(request, tmp_path_factory):
+  directory = tmp_path_factory.mktemp(request.param)
+  fields = dict(LABELLED)
+  if request.param == "uniform":
+    fields |= {"process": {"name": "uniform"}, "network.time_conditioned": True}
+  assert train.train(tiny.config(directory / "data", **fields), str(directory / "run")) == 0
+  return experiments.restore(str(directory / "run"), weights="raw")
+
+
+def draw_labelled(restored, **fields):
+  """The tokens of 64 sequences, `[64, L]`."""
+  settings = sample.Settings("unused", num=64, steps=16, **fields)
+  known = sample.conditioning(restored.experiment.store, restored.experiment.length, None, None)
+  return sample.draw(settings, restored, *known)
+
+
+def test_the_bound_is_lower_where_the_label_is_known(labelled):
+  experiment = labelled.experiment
+  rows = experiment.store.rows("test")[:]
+  evaluator = likelihood.evaluator(
+    experiment.process, experiment.denoiser, batch_size=64, samples=8, mesh=experiment.mesh
+  )
+  with jax.set_mesh(experiment.mesh):
+    right, wrong, none = (
+      evaluator(labelled.params, rows["tokens"], rows["given"], labels).nats_per_token
+      for labels in (rows["label"], 1 - rows["label"], None)
+    )
+  assert right < none < wrong
+
+
+def test_samples_follow_their_label_and_the_more_so_guided(labelled):
+  corpus = synthetic_labelled.make(**{k: v for k, v in CORPUS.items() if k != "name"})
+  chains = [np.log(corpus.chain(label).transitions + 0.01) for label in (0, 1)]
+
+  def evidence(drawn):
+    """Mean log-ratio of the chains' transitions, positive for label 1."""
+    letters = np.clip(drawn.tokens - 1, 0, 2)
+    pairs = letters[:, :-1], letters[:, 1:]
+    return np.mean(chains[1][pairs] - chains[0][pairs])
+
+  found = [
+    evidence(draw_labelled(labelled, **fields))
+    for fields in ({"label": 0}, {}, {"label": 1}, {"label": 1, "guidance": 2.0})
+  ]
+  assert found[0] < found[1] < found[2] < found[3]
+
+
+def test_guidance_evaluates_twice(labelled):
+  plain, guided = (draw_labelled(labelled, label=1, guidance=g) for g in (1.0, 1.5))
+  if labelled.experiment.network.config.time_conditioned:
+    assert (plain.nfe, guided.nfe) == ([16], [32])
+  else:
+    assert guided.nfe[0] % 2 == 0
+
+
+def test_mistaken_labels(labelled):
+  known = labelled.experiment.store.num_labels
+  with pytest.raises(UserError, match=r"--label must lie in 0\.\.1, got 2"):
+    sample.check_label(2, known)
+  with pytest.raises(UserError, match="trained on text without labels"):
+    sample.check_label(0, 0)
+  with pytest.raises(UserError, match="--guidance needs a --label"):
+    sample.Settings("unused", guidance=2.0)
