@@ -28,7 +28,18 @@ ALLOWED = {
     "visibility",
   },
 }
-ENTRY_POINTS = {"train", "evaluate", "sample", "prepare", "experiment", "commands", "clip"}
+ENTRY_POINTS = {
+  "train",
+  "evaluate",
+  "sample",
+  "prepare",
+  "experiment",
+  "commands",
+  "clip",
+  "judge",
+  "report",
+  "harness",
+}
 # Libraries that one place alone may know.
 FENCED = {"flax": ["networks"], "orbax": ["training/checkpoint.py"], "grain": ["data"]}
 
