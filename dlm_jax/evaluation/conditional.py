@@ -105,41 +105,46 @@ def scorer(
   for name, value in {"samples": samples, "batch_size": batch_size}.items():
     if value < 1:
       raise UserError(f"{name} must be at least 1, got {value}.")
-  process = _counted(process)
+  counted = _counted(process)
   exact = base.exact(process)
   causal = isinstance(base.visibility(process), Causal)
   if mesh is not None:
     batch_size = -(-batch_size // batch_shards(mesh)) * batch_shards(mesh)
   settings = {"identity": identity, "samples": samples, "seed": seed}
 
-  def nats(params: Any, draw: Array, ids: Array, x: Array, given: Array, t: Array) -> Array:
-    key = jax.random.key(seed)
+  def nats(
+    params: Any, draw: Array, ids: Array, x: Array, given: Array, t: Array, scale: Array
+  ) -> Array:
     fold = jax.vmap(jax.random.fold_in)
-    keys = fold(fold(jnp.broadcast_to(key, ids.shape), ids), draw + 1)
-    bound = process.nelbo(keys, denoiser(params), x, t, given)
-    return -jnp.sum(bound + process.constants(), axis=-1, where=~given)
+    keys = fold(fold(jnp.broadcast_to(jax.random.key(seed), ids.shape), ids), draw + 1)
+    terms = process.nelbo if counted is None else counted.loss
+    found = terms(keys, denoiser(params), x, t, given)
+    return -scale * jnp.sum(found + process.constants(), axis=-1, where=~given)
 
   jitted = jax.jit(nats, out_shardings=None if mesh is None else replicated(mesh))
 
   def draws_of(request: Request) -> int:
-    single = len(request.answer) == 1 and getattr(process, "masking", None) == "counted"
+    single = len(request.answer) == 1 and counted is not None
     return 1 if exact or single else samples
 
   def padded(length: int) -> int:
     return -(-length // _ROUND) * _ROUND if causal else length
 
-  def rows_of(requests: Sequence[Request], length: int) -> Iterator[tuple[Request, int, dict]]:
+  def rows_of(requests: Sequence[Request], length: int) -> Iterator[tuple[Request, dict[str, Any]]]:
     for request in requests:
       times = _stratified(request, draws_of(request), seed)
+      scales = np.ones_like(times)
+      if counted is not None:
+        times, scales = _counts(counted, times, len(request.answer))
       tokens = np.zeros(length, np.int32)
       tokens[: request.length] = request.prompt + request.answer
       position = np.arange(length)
       given = (position < len(request.prompt)) | (position >= request.length)
-      for draw, t in enumerate(times):
+      for draw, (t, scale) in enumerate(zip(times, scales, strict=True)):
         arrays = {"draw": np.int32(draw), "ids": _digest(request), "x": tokens}
-        yield request, draw, arrays | {"given": given, "t": t}
+        yield request, arrays | {"given": given, "t": t, "scale": scale}
 
-  def batches(requests: Sequence[Request]) -> Iterator[list[tuple[Request, int, dict]]]:
+  def batches(requests: Sequence[Request]) -> Iterator[list[tuple[Request, dict[str, Any]]]]:
     buckets = defaultdict(list)
     for request in requests:
       buckets[padded(request.length)].append(request)
@@ -155,11 +160,11 @@ def scorer(
     drawn: dict[Request, list[float]] = defaultdict(list)
     for batch in watch(list(batches(missing))):
       arrays = [
-        _place(np.stack([row[name] for *_, row in batch]), batch_size, mesh)
-        for name in ("draw", "ids", "x", "given", "t")
+        _place(np.stack([row[name] for _, row in batch]), batch_size, mesh)
+        for name in ("draw", "ids", "x", "given", "t", "scale")
       ]
       found = np.asarray(jitted(params, *arrays), np.float64)[: len(batch)]
-      for (request, _, _), value in zip(batch, found, strict=True):
+      for (request, _), value in zip(batch, found, strict=True):
         drawn[request].append(float(value))
         if len(drawn[request]) == draws_of(request):
           done[request] = _summarize(drawn.pop(request), exact)
@@ -169,11 +174,18 @@ def scorer(
   return score
 
 
-def _counted(process: Process) -> Process:
-  """The process with counted masking, where there is such a thing."""
-  if getattr(process, "timesteps", None) is None and hasattr(process, "masking"):
-    return dataclasses.replace(process, masking="counted")
-  return process
+def _counted(process: Process) -> Process | None:
+  """Absorbing noise that masks an exact number of tokens, its loss their plain cross-entropy."""
+  if not hasattr(process, "masking") or process.timesteps is not None:
+    return None
+  return dataclasses.replace(process, masking="counted", weighting="uniform")
+
+
+def _counts(counted: Any, times: np.ndarray, free: int) -> tuple[np.ndarray, np.ndarray]:
+  """Times at which n = ceil(free t) of `free` tokens are masked, and the weight free / n."""
+  masked = np.ceil(free * times.astype(np.float64))
+  middle = jnp.asarray((masked - 0.5) / free, jnp.float32)
+  return np.asarray(counted.time_of_masked(middle)), (free / masked).astype(np.float32)
 
 
 def _stratified(request: Request, draws: int, seed: int) -> np.ndarray:

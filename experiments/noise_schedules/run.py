@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,11 +59,11 @@ class Settings:
     drawn: samples of each run.
   """
 
-  steps: int = 250
+  steps: int = 200
   seeds: int = 2
   width: int = 64
   depth: int = 2
-  length: int = 64
+  length: int = 32
   rows: int = 1024
   draws: int = 8
   batches: int = 32
@@ -255,15 +255,15 @@ class Lab:
     }
 
 
-def sweep(settings: Settings) -> dict[str, Any]:
-  """Trains and measures everything."""
+def sweep(settings: Settings) -> Iterator[dict[str, Any]]:
+  """Trains and measures everything; the record so far after each run."""
   control = Lab(settings, experiments.build(config(settings, "autoregressive")))
   weights = control.train(NAMES.index(REFERENCE), 0)
   judge = judges.trained_here(experiments.Restored(control.experiment, weights, settings.steps, {}))
+  labs = {p: Lab(settings, experiments.build(config(settings, p))) for p in PROCESSES}
   measured = []
-  for process in PROCESSES:
-    lab = Lab(settings, experiments.build(config(settings, process)))
-    for seed in range(settings.seeds):
+  for seed in range(settings.seeds):
+    for process, lab in labs.items():
       reference = lab.train(NAMES.index(REFERENCE), seed)
       for index, schedule in enumerate(NAMES):
         own = reference if schedule == REFERENCE else lab.train(index, seed)
@@ -272,7 +272,11 @@ def sweep(settings: Settings) -> dict[str, Any]:
         row |= lab.gradient(index, reference) | lab.quality(index, own, judge)
         measured.append(row)
         print(process, schedule, seed, f"{row['own_bound']:.4f} nats a token", flush=True)
-  return {"kind": "noise_schedules", "rows": measured, "protocol": protocol(settings, lab)}
+        yield {
+          "kind": "noise_schedules",
+          "results": {"rows": measured},
+          "protocol": protocol(settings, lab),
+        }
 
 
 def protocol(settings: Settings, lab: Lab) -> dict[str, Any]:
@@ -313,7 +317,7 @@ def tables(record: Mapping[str, Any]) -> str:
       f"| {' | '.join(COLUMNS)} |",
       "|---" * len(COLUMNS) + "|",
     ]
-    rows = [row for row in record["rows"] if row["process"] == process]
+    rows = [row for row in record["results"]["rows"] if row["process"] == process]
     linear = {row["seed"]: row for row in rows if row["schedule"] == REFERENCE}
     for schedule in dict.fromkeys(row["schedule"] for row in rows):
       parts.append(_line(schedule, [r for r in rows if r["schedule"] == schedule], linear))
@@ -360,7 +364,7 @@ def figure(record: Mapping[str, Any], path: Path) -> None:
   drawn = Figure(figsize=(11, 4), layout="constrained")
   panels = drawn.subplots(1, len(PROCESSES), sharey=False)
   for axes, process in zip(panels, PROCESSES, strict=True):
-    for row in record["rows"]:
+    for row in record["results"]["rows"]:
       if row["process"] == process and row["seed"] == 0:
         values = row["reference_loss_over_time"]
         times = (np.arange(len(values)) + 0.5) / len(values)
@@ -384,8 +388,9 @@ def main() -> None:
     print(tables(record))
     return
   fields = [field.name for field in dataclasses.fields(Settings)]
-  record = sweep(Settings(**{name: flags.FLAGS[name].value for name in fields}))
-  workdirs.write_json(RESULTS, record)
+  settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
+  for record in sweep(settings):
+    workdirs.write_json(RESULTS, record)
 
 
 if __name__ == "__main__":
