@@ -184,7 +184,7 @@ _LAYOUTS: dict[str, Callable[[Group], tuple[tuple[str, ...], list[tuple[str, ...
 
 
 def _said(fields: Mapping[str, str], names: Mapping[str, str]) -> str:
-  said = {names[f]: json.loads(v) for f, v in fields.items() if f in names}
+  said = {name: json.loads(fields[field]) for field, name in names.items() if field in fields}
   return ", ".join(
     f"{name} {str(value)[:12] if name == 'data' else value}"
     for name, value in said.items()

@@ -17,7 +17,15 @@ ALLOWED = {
   "networks": {"errors", "resolve", "distributed", "visibility"},
   "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
   "data": {"errors", "resolve", "distributed"},
-  "evaluation": {"errors", "resolve", "processes", "samplers", "distributed", "schedules"},
+  "evaluation": {
+    "errors",
+    "resolve",
+    "processes",
+    "samplers",
+    "distributed",
+    "schedules",
+    "visibility",
+  },
   "training": {
     "errors",
     "resolve",
