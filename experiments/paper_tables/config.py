@@ -114,7 +114,7 @@ METHODS: dict[str, tuple[Field, ...]] = {
   ),
   "udlm": (
     *SHARED,
-    *_process({"name": "uniform", "schedule": {"name": "log_linear"}}, UDLM),
+    *_process({"name": "uniform", "schedule": {"name": "linear"}}, UDLM),
     Field("network.time_conditioned", True, UDLM),
   ),
 } | {

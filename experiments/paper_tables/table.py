@@ -106,7 +106,7 @@ def _line(row: Mapping[str, Any], runs: Sequence[Ours]) -> str:
     values.append(f"{sign}{value['value']:.4g} ± {value['standard_error']:.1g}")
     paper = config.get_config(f"{run.recipe},{run.corpus}").training.steps
     trained.append(f"{run.step:,} of {paper:,} steps")
-  cells = (row["method"], f"{bound}{row['value']:g}", "; ".join(values), "; ".join(trained))
+  cells = (row["method"], f"{bound}{row['value']}", "; ".join(values), "; ".join(trained))
   return "| " + " | ".join(cells) + " |"
 
 
