@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
   config.network = {
     "name": "transformer",
     "preset": "small",
-    "width": placeholder(int),  # of the preset unless set, and so the next two
+    "width": placeholder(int),  # of the preset unless set, and so the next two, unroll and remat
     "heads": placeholder(int),
     "depth": placeholder(int),
     "feedforward": "gelu",
@@ -37,8 +37,8 @@ def get_config() -> ConfigDict:
     "dropout": 0.1,
     "dtype": "auto",
     "attention": "auto",
-    "unroll": 1,
-    "remat": "none",
+    "unroll": placeholder(int),
+    "remat": placeholder(str),
   }
   config.optimizer = {
     "name": "adamw",

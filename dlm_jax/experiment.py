@@ -1,9 +1,8 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,9 +19,10 @@ from dlm_jax.networks import transformer
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
-from dlm_jax.training import checkpoint, optimizer, state, workdir
-from dlm_jax.training.denoiser import Denoiser, Head
+from dlm_jax.training import checkpoint, denoiser, loop, optimizer, state, workdir
+from dlm_jax.training.denoiser import PROCESS, Denoiser, Head
 from dlm_jax.training.optimizer import OptimizerConfig
+from dlm_jax.training.step import make_step
 
 # Parameters are drawn as if at a step that no run reaches.
 INIT_STEP = 2**32 - 1
@@ -110,10 +110,13 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Experiment:
-  """A config and what it describes. Building it compiles nothing and draws nothing."""
+  """A config and what it describes. Building it compiles nothing and draws nothing.
+
+  The store is None where it was built for a vocabulary alone.
+  """
 
   config: ml_collections.ConfigDict
-  store: stores.Store
+  store: stores.Store | None
   process: Process
   evaluation_process: Process
   network: transformer.Transformer
@@ -143,25 +146,66 @@ class Experiment:
       labels=labels,
     )
 
+  def check_unlabelled(self, wish: str) -> None:
+    """Raises `UserError`, naming the `wish`, where the model cannot do without labels."""
+    if not self.store.num_labels:
+      raise UserError(f"{wish} needs a model of labelled text, but this text has no labels.")
+    if not self.network.config.label_dropout:
+      raise UserError(
+        f"{wish} needs a model that has learned to do without labels, but network.label_dropout "
+        "was 0: train one with 0.1."
+      )
+
+  def compile_step(self) -> loop.Step:
+    """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""
+    step = make_step(
+      self.process,
+      self.network,
+      self.optimizer,
+      self.times,
+      seed=self.config.seed,
+      head=self.head,
+      accumulate=self.training.accumulate,
+      ema_decay=self.training.ema_decay,
+    )
+    return loop.compile_step(step, self.abstract_state, self.mesh)
+
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
     key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STEP)
-    z, t = jnp.zeros((1, self.length), jnp.int32), jnp.zeros(1)
-    return state.init(self.network.init(key, z, t)["params"], self.optimizer)
+    rows = batch_shards(self.mesh)  # at least: splash attention cuts them over the mesh
+    z = self.process.prior(key, (rows, self.length))
+    params = self.network.init(key, z, jnp.zeros(rows))["params"]
+    learned = base.init(self.process, jax.random.fold_in(key, 1))
+    return state.init(params | {PROCESS: learned} if learned else params, self.optimizer)
 
   @cached_property
   def abstract_state(self) -> state.TrainState:
     """Shapes, dtypes and shardings of the train state."""
     shapes = jax.eval_shape(self.init_state)
-    rules = (*transformer.SHARDING_RULES, *optimizer.SHARDING_RULES)
+    rules = (
+      *transformer.SHARDING_RULES,
+      *denoiser.SHARDING_RULES,
+      *optimizer.SHARDING_RULES,
+    )
     layout = shardings(shapes, rules, self.mesh)
     return jax.tree.map(
       lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
     )
 
 
-def build(config: ml_collections.ConfigDict) -> Experiment:
+def build(
+  config: ml_collections.ConfigDict,
+  *,
+  devices: Sequence[jax.Device] | None = None,
+  vocab_size: int | None = None,
+) -> Experiment:
   """Builds what `config` describes; prepares the data unless it is there.
+
+  Args:
+    config: as its file in configs/ returns it.
+    devices: other devices than those here, to compile for them ahead of time.
+    vocab_size: build it for a vocabulary of this size, and touch no data.
 
   Raises:
     UserError: anything in the config is unknown, missing or does not fit the rest.
@@ -177,12 +221,14 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   times = resolve.build(Times, config.times)
   evaluation = resolve.build(EvaluationConfig, config.evaluation)
   checkpoints = resolve.build(CheckpointConfig, config.checkpoint)
-  mesh = make_mesh(config.mesh)
+  mesh = make_mesh(config.mesh, devices)
   _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
-  store = stores.prepare(config.data)
-  process, evaluation_process, network = _model(
-    config, store.tokenizer.vocab_size, store.num_labels
-  )
+  store, num_labels = None, 0
+  if vocab_size is None:
+    store = stores.prepare(config.data)
+    vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
+  process, evaluation_process, network = _model(config, vocab_size, num_labels)
+  learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
@@ -193,7 +239,12 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     training=training,
     evaluation=evaluation,
     checkpoint=checkpoints,
-    optimizer=optimizer.make(optimizer_config, training.steps, transformer.MATRIX_AXES),
+    optimizer=optimizer.make(
+      optimizer_config,
+      training.steps,
+      transformer.MATRIX_AXES,
+      learned_schedule="schedule" in learned,
+    ),
     mesh=mesh,
   )
 
@@ -208,11 +259,7 @@ def _model(
     for fields in (config.process, scored)
   )
   network = resolve.make(
-    "dlm_jax.networks",
-    config.network,
-    vocab_size=vocab_size,
-    num_embeddings=process.num_embeddings,
-    num_labels=num_labels,
+    "dlm_jax.networks", config.network, num_labels=num_labels, **base.network_fields(process)
   )
   return process, evaluation_process, network
 
@@ -264,7 +311,7 @@ def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Rest
   experiment = build(config)
   field = {"ema": "ema", "raw": "params"}[weights]
   wanted = {field: getattr(experiment.abstract_state, field)}
-  directory = str(Path(path) / "checkpoints")
+  directory = workdir.checkpoints(path)
   found, metadata = checkpoint.restore(directory, wanted, step=step, partial=True)
   if metadata["dataset_hash"] != experiment.store.hash:
     raise UserError(

@@ -16,31 +16,37 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from dlm_jax import commands, resolve
+from dlm_jax import commands, remote, resolve
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation import likelihood, plots
 from dlm_jax.experiment import Experiment
 from dlm_jax.networks import transformer
 from dlm_jax.processes import base
-from dlm_jax.training import loop, optimizer
+from dlm_jax.training import loop, optimizer, profiling
 from dlm_jax.training.checkpoint import Checkpointer
 from dlm_jax.training.metrics import MetricsLog, read_rows
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.preemption import RESUMABLE
+from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress import ProgressLine
 from dlm_jax.training.state import TrainState
-from dlm_jax.training.step import make_step
 from dlm_jax.training.throughput import Meter, peak_flops
 from dlm_jax.training.workdir import Workdir, git_revision, open_workdir
 
 
-def train(config: ml_collections.ConfigDict, directory: str) -> int:
+def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") -> int:
   """Runs the experiment `config` in `directory` and returns the exit code.
+
+  Args:
+    config: as its file in configs/ returns it.
+    directory: of the run.
+    profile: steps to trace, as `10:15`; none if empty.
 
   Raises:
     UserError: the config is wrong, or the directory belongs to another run.
   """
+  profiler = profiling.parse(profile, remote.local(directory) / "profile")
   experiment = experiments.build(config)
   experiments.check_batches(experiment)
   store = experiment.store
@@ -48,14 +54,14 @@ def train(config: ml_collections.ConfigDict, directory: str) -> int:
   with (
     open_workdir(directory, config.to_dict(), dataset_hash=store.hash) as workdir,
     Checkpointer(
-      str(workdir.checkpoints),
+      workdir.checkpoints,
       save_every=checkpoint.save_every,
       keep_latest=checkpoint.keep_latest,
       keep_every=checkpoint.keep_every,
     ) as checkpointer,
   ):
     state = _start(experiment, checkpointer)
-    complete = _run(experiment, workdir, state, checkpointer)
+    complete = _run(experiment, workdir, state, checkpointer, profiler)
   if not complete:
     print(f"stopped and saved; start the same command again to resume (exit code {RESUMABLE})")
   return 0 if complete else RESUMABLE
@@ -74,7 +80,11 @@ def _start(experiment: Experiment, checkpointer: Checkpointer) -> TrainState:
 
 
 def _run(
-  experiment: Experiment, workdir: Workdir, state: TrainState, checkpointer: Checkpointer
+  experiment: Experiment,
+  workdir: Workdir,
+  state: TrainState,
+  checkpointer: Checkpointer,
+  profiler: Profiler,
 ) -> bool:
   """Trains to the end, unless the run is stopped or has already been there."""
   config, training, start = experiment.config, experiment.training, int(state.step)
@@ -83,19 +93,9 @@ def _run(
     return True
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   print(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
-  step = make_step(
-    experiment.process,
-    experiment.network,
-    experiment.optimizer,
-    experiment.times,
-    seed=config.seed,
-    head=experiment.head,
-    accumulate=training.accumulate,
-    ema_decay=training.ema_decay,
-  )
   rates = resolve.build(OptimizerConfig, config.optimizer)
   run = loop.Run(
-    step=loop.compile_step(step, experiment.abstract_state, experiment.mesh),
+    step=experiment.compile_step(),
     batches=_batches(experiment).iterate(start),
     validate=_validation(experiment),
     learning_rate=optimizer.learning_rate(rates, rates.learning_rate, training.steps),
@@ -104,7 +104,9 @@ def _run(
       "git_revision": git_revision(),
       "dataset_hash": experiment.store.hash,
     },
+    publish=workdir.publish,
     meter=_meter(experiment),
+    profiler=profiler,
     mesh=experiment.mesh,
     steps=training.steps,
     log_every=training.log_every,
@@ -120,6 +122,7 @@ def _run(
     log.close()
     if jax.process_index() == 0:
       plots.loss_curve(read_rows(workdir.path), workdir.path / "loss_curve.png")
+    workdir.publish()
 
 
 def _batches(experiment: Experiment) -> Batches:
@@ -180,10 +183,13 @@ def define_flags() -> None:
     "Directory of the run: checkpoints, metrics, config. Resumed if it is there.",
     required=True,
   )
+  flags.DEFINE_string(
+    "profile", "", "Steps to trace into <workdir>/profile for xprof, first and last: 10:15."
+  )
 
 
 def main() -> int:
-  return train(commands.config(), flags.FLAGS.workdir)
+  return train(commands.config(), flags.FLAGS.workdir, flags.FLAGS.profile)
 
 
 if __name__ == "__main__":

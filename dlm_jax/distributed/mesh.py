@@ -1,7 +1,7 @@
 """The device mesh: axes `data` (batch), `fsdp` (batch and parameters), `tensor` (heads, hidden)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 from jax.sharding import AxisType, Mesh
@@ -13,11 +13,12 @@ AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")
 
 
-def make_mesh(sizes: Mapping[str, int]) -> Mesh:
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
   """Builds the mesh over all devices of all processes.
 
   Args:
     sizes: the size of each of `AXES`; one may be -1 for "all that is left".
+    devices: other devices than those here, to compile for them ahead of time.
 
   Raises:
     UserError: an axis is unknown, or the sizes do not multiply to the number of devices.
@@ -26,16 +27,16 @@ def make_mesh(sizes: Mapping[str, int]) -> Mesh:
   if unknown:
     raise UserError(f"the mesh has no axis {unknown.pop()!r}: its axes are {', '.join(AXES)}.")
   shape = [sizes.get(axis, 1) for axis in AXES]
-  devices = jax.device_count()
+  count = jax.device_count() if devices is None else len(devices)
   if shape.count(-1) == 1:
     rest = math.prod(size for size in shape if size != -1)
-    shape[shape.index(-1)] = devices // rest if rest > 0 else 0
-  if min(shape) < 1 or math.prod(shape) != devices:
+    shape[shape.index(-1)] = count // rest if rest > 0 else 0
+  if min(shape) < 1 or math.prod(shape) != count:
     raise UserError(
-      f"the mesh {dict(sizes)} does not fit the {devices} devices here: "
+      f"the mesh {dict(sizes)} does not fit the {count} devices here: "
       "the sizes must multiply to that number, and one of them may be -1."
     )
-  return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def batch_shards(mesh: Mesh) -> int:

@@ -117,8 +117,9 @@ def scorer(
   ) -> Array:
     fold = jax.vmap(jax.random.fold_in)
     keys = fold(fold(jnp.broadcast_to(jax.random.key(seed), ids.shape), ids), draw + 1)
-    terms = process.nelbo if counted is None else counted.loss
-    found = terms(keys, denoiser(params), x, t, given)
+    bound, denoise = base.bind(counted or process, denoiser(params))
+    terms = bound.nelbo if counted is None else bound.loss
+    found = terms(keys, denoise, x, t, given)
     return -scale * jnp.sum(found + process.constants(), axis=-1, where=~given)
 
   jitted = jax.jit(nats, out_shardings=None if mesh is None else replicated(mesh))

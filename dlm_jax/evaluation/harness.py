@@ -12,6 +12,7 @@ from lm_eval.api.model import LM
 from dlm_jax import resolve
 from dlm_jax.evaluation import conditional
 from dlm_jax.evaluation.conditional import Request
+from dlm_jax.processes import base
 from dlm_jax.samplers import sequential
 
 
@@ -125,7 +126,8 @@ class HarnessModel(LM):
       given = np.broadcast_to(np.arange(known + new) < known, shape)
 
       def sample(params: Any, tokens: jax.Array, key: jax.Array) -> jax.Array:
-        process, denoise = self._experiment.process, self._experiment.denoiser(params)
+        denoise = self._experiment.denoiser(params)
+        process, denoise = base.bind(self._experiment.process, denoise)
         settings = {"tokens": tokens, "given": given, "steps": new, "temperature": temperature}
         return sampler.sample(key, process, denoise, shape, **settings).tokens
 

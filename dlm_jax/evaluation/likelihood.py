@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.errors import UserError
+from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.processes.times import Times
 
@@ -72,7 +73,7 @@ class Bound:
       few samples a sequence the true error is somewhat smaller.
     sequences: rows evaluated.
     tokens: positions scored: all that are not given.
-    samples: times and noises drawn a sequence, each one network evaluation.
+    samples: times and noises drawn a sequence.
   """
 
   nats_per_token: float
@@ -236,7 +237,8 @@ def drawer(
     key = jax.random.fold_in(jax.random.key(seed), sample)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     denoise = denoiser(params) if labels is None else denoiser(params, labels)
-    return weight[:, None] * process.nelbo(keys, denoise, x, t, given)
+    bound, denoise = base.bind(process, denoise)
+    return weight[:, None] * bound.nelbo(keys, denoise, x, t, given)
 
   jitted = jax.jit(position_nats, out_shardings=None if mesh is None else replicated(mesh))
 
@@ -263,7 +265,8 @@ def drawer(
       drawn = np.stack(drawn).astype(np.float64)[:, : len(rows)]  # [K, rows, L]
       nats[:, part] = drawn.sum(axis=-1)
       mean = drawn.mean(axis=0)
-      positions += [mean.sum(axis=0), (mean**2).sum(axis=0), (~known).sum(axis=0)]
+      if mean.shape == x.shape:  # a bound on whole rows has no positions
+        positions += [mean.sum(axis=0), (mean**2).sum(axis=0), (~known).sum(axis=0)]
     return Draws(t, weight, nats, scored, process.constants(), *positions)
 
   return draw

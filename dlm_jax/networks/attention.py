@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.platform import platform
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.visibility import FULL, Blocks, Causal, Full, Visibility
 
@@ -46,9 +47,9 @@ def choose(implementation: str, dtype: jnp.dtype) -> str:
   """
   if implementation != "auto":
     return implementation
-  if jax.default_backend() == "gpu" and jnp.dtype(dtype).itemsize == 2:
+  if platform() == "gpu" and jnp.dtype(dtype).itemsize == 2:
     return "cudnn"
-  return "splash" if jax.default_backend() == "tpu" else "xla"
+  return "splash" if platform() == "tpu" else "xla"
 
 
 def attend(
@@ -155,7 +156,7 @@ def _splash(query: Array, key: Array, value: Array, visibility: Visibility) -> A
     mask = TwoStreams() if two_streams else masks[type(visibility)]((length, length))
     kernel = splash_attention.make_splash_mha_single_device(
       splash_attention.MultiHeadMask([mask] * q.shape[2]),
-      interpret=jax.default_backend() != "tpu",
+      interpret=platform() != "tpu",
     )
     heads_first = (jnp.swapaxes(a, 1, 2) for a in (q * head_width**-0.5, k, v))
     return jnp.swapaxes(jax.vmap(kernel)(*heads_first), 1, 2)

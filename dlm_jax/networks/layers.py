@@ -1,10 +1,13 @@
 """The parts of a transformer block. Parameters are float32 and are used in the compute dtype."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from dlm_jax.distributed.sharding import constrain
 
 Array = jax.Array
 
@@ -73,6 +76,41 @@ class Feedforward(nn.Module):
     down_bias = self.param("down_bias", nn.initializers.zeros, (width,), jnp.float32)
     h = nn.gelu(jnp.einsum("bld,df->blf", x, up) + up_bias.astype(x.dtype), approximate=True)
     return jnp.einsum("blf,fd->bld", h, down) + down_bias.astype(x.dtype)
+
+
+def embed(table: Array, z: Array, dtype: jnp.dtype) -> Array:
+  """Rows `z` int32 `[B, L]` of a table `[V, D]` float32, in `dtype`; its gradient is float32.
+
+  The plain gradient would add up rows in `dtype`: half of all positions hold the mask, and a sum of
+  thousands in bfloat16 loses what is added last.
+  """
+  return _rows(table, z, dtype, table.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _rows(table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]) -> Array:
+  del shape
+  # A gather from a sharded table can rematerialise it on every device: lay it out whole first, when
+  # it is small already.
+  return constrain(table.astype(dtype), None, None)[z]
+
+
+def _rows_forward(
+  table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]
+) -> tuple[Array, Array]:
+  return _rows(table, z, dtype, shape), z
+
+
+def _rows_backward(
+  dtype: jnp.dtype, shape: tuple[int, int], z: Array, gradient: Array
+) -> tuple[Array, None]:
+  del dtype
+  # Whole on each device, which adds up its own rows: spread over columns, it would add up all rows.
+  summed = jnp.zeros(shape, jnp.float32).at[z].add(gradient.astype(jnp.float32))
+  return constrain(summed, None, None), None
+
+
+_rows.defvjp(_rows_forward, _rows_backward)
 
 
 class TimeEmbedding(nn.Module):

@@ -14,6 +14,7 @@ from dlm_jax.errors import UserError
 from dlm_jax.training.checkpoint import Checkpointer
 from dlm_jax.training.metrics import MetricsLog
 from dlm_jax.training.preemption import StopRequest
+from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress import ProgressLine
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter
@@ -32,6 +33,7 @@ class Run:
       decides which checkpoint is best.
     learning_rate: by step.
     metadata: what every checkpoint remembers.
+    publish: copies the record of the run to where it is kept, before each save.
     steps, log_every, evaluate_every, max_skipped: see `experiment.TrainingConfig`.
   """
 
@@ -40,7 +42,9 @@ class Run:
   validate: Callable[[Any], dict[str, float]]
   learning_rate: Callable[[int], Any]
   metadata: dict[str, Any]
+  publish: Callable[[], None]
   meter: Meter
+  profiler: Profiler
   mesh: jax.sharding.Mesh
   steps: int
   log_every: int
@@ -75,20 +79,25 @@ def train(
   """
   start = int(state.step)
   monitor = _Monitor(run, log, line)
-  with StopRequest() as stop, jax.set_mesh(run.mesh):
+  with StopRequest() as stop, jax.set_mesh(run.mesh), run.profiler:
     for number in range(start + 1, run.steps + 1):
-      batch = to_global(next(run.batches), run.mesh)
-      state, metrics = run.step(state, batch)
+      run.profiler.before(number)
+      with jax.profiler.StepTraceAnnotation("train", step_num=number):
+        batch = to_global(next(run.batches), run.mesh)
+        state, metrics = run.step(state, batch)
+      run.profiler.after(number, metrics)
       monitor.fetch_previous()
       monitor.pending = (number, metrics)
       last = number == run.steps or stop.requested
       bound = None
       if number % run.evaluate_every == 0 or number == run.steps:
         bound = monitor.validated(number, state)
-      if last:
+      if last or checkpointer.should_save(number):
+        # First the record: who resumes from this step elsewhere must find its rows.
         monitor.fetch_previous()
-      with monitor.paused():
-        checkpointer.save(number, state, run.metadata, bound=bound, force=last)
+        with monitor.paused():
+          run.publish()
+          checkpointer.save(number, state, run.metadata, bound=bound, force=last)
       if last:
         break
     checkpointer.wait()

@@ -9,14 +9,16 @@ ROOT = Path(__file__).parent.parent.parent
 # For each part of the project the parts it may import, beside itself. Entry points may import all.
 ALLOWED = {
   "errors": set(),
+  "remote": {"errors"},
   "resolve": {"errors"},
   "schedules": {"errors", "resolve"},
+  "gamma_schedules": {"errors", "resolve", "schedules"},
   "visibility": set(),
   "distributed": {"errors"},
-  "processes": {"errors", "resolve", "schedules", "visibility"},
+  "processes": {"errors", "resolve", "schedules", "gamma_schedules", "visibility"},
   "networks": {"errors", "resolve", "distributed", "visibility"},
   "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
-  "data": {"errors", "resolve", "distributed"},
+  "data": {"errors", "remote", "resolve", "distributed"},
   "evaluation": {
     "errors",
     "resolve",
@@ -28,6 +30,7 @@ ALLOWED = {
   },
   "training": {
     "errors",
+    "remote",
     "resolve",
     "processes",
     "networks",
@@ -47,6 +50,7 @@ ENTRY_POINTS = {
   "judge",
   "report",
   "harness",
+  "compile_check",
 }
 # Libraries that one place alone may know.
 FENCED = {"flax": ["networks"], "orbax": ["training/checkpoint.py"], "grain": ["data"]}

@@ -11,7 +11,7 @@ import pytest
 
 from dlm_jax.errors import UserError
 from dlm_jax.processes import absorbing, hybrid, score_entropy, uniform
-from dlm_jax.samplers import ancestral, euler, psi, remdm
+from dlm_jax.samplers import ancestral, euler, first_hitting, psi, remdm
 from tests import toy
 
 ALPHA = 1e-3
@@ -58,10 +58,13 @@ def draw(sampler, case, steps=STEPS, given=None, **settings):
   return np.asarray(sample(jax.random.key(1)))
 
 
+# Reveal each token once: the only ones that `first_hitting` and `remdm` are defined for.
 MASKED = {"absorbing", "score_entropy"}
 SAMPLERS = {
   "ancestral": ancestral.sample,
+  "ancestral_cosine": partial(ancestral.sample, grid="cosine"),
   "euler": euler.sample,
+  "first_hitting": first_hitting.sample,
   "psi": partial(psi.sample, kappa=0.95),
   "remdm_cap": partial(remdm.sample, eta=0.01),
   "remdm_rescale": partial(remdm.sample, strategy="rescale", eta=0.01),
@@ -69,16 +72,18 @@ SAMPLERS = {
 }
 
 
+@pytest.mark.proves("law", process="{case}", sampler="{sampler}")
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("case", CASES)
 def test_follows_the_joint(sampler, case):
-  if sampler.startswith("remdm") and case not in MASKED:
-    with pytest.raises(UserError, match=r"remdm.*not defined.*absorbing"):
+  if sampler.startswith(("first_hitting", "remdm")) and case not in MASKED:
+    with pytest.raises(UserError, match=r"not defined for the process.*: absorbing"):
       draw(SAMPLERS[sampler], case)
     return
   assert JOINT.p_value(draw(SAMPLERS[sampler], case)) > ALPHA
 
 
+@pytest.mark.proves("prompt", process="{case}", sampler="{sampler}")
 @pytest.mark.parametrize("sampler", ["ancestral", "euler", "psi"])
 @pytest.mark.parametrize("case", CASES)
 def test_with_a_prompt_follows_the_conditional(sampler, case):

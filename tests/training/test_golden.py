@@ -63,6 +63,7 @@ def steps(process):
   return np.asarray(out)
 
 
+@pytest.mark.proves("golden", process="{name}")
 @pytest.mark.parametrize("name", CASES)
 def test_golden_loss_and_gradient_norm(name):
   values = steps(CASES[name])
