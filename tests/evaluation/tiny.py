@@ -32,6 +32,9 @@ class _Rows:
   def __init__(self, arrays):
     self._arrays = arrays
 
+  def __len__(self):
+    return len(self._arrays["tokens"])
+
   def __getitem__(self, index):
     return {name: array[index] for name, array in self._arrays.items()}
 
@@ -54,6 +57,7 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
   store = SimpleNamespace(
     tokenizer=tokenizer,
     hash="of the data",
+    num_labels=0,
     manifest={"packing": packing},
     rows=rows,
     characters_per_token=lambda split: 2.0,
