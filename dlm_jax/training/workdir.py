@@ -155,7 +155,7 @@ def environment(dataset_hash: str) -> dict[str, Any]:
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "git_revision": git_revision(),
     "git_dirty": None if changes is None else bool(changes),
-    "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
+    "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
     "device_kind": jax.devices()[0].device_kind,
     "device_count": jax.device_count(),
     "process_count": jax.process_count(),
@@ -255,7 +255,7 @@ def _with_tuples(value: Any) -> Any:
   return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
   try:
     return importlib.metadata.version(package)
   except importlib.metadata.PackageNotFoundError:
