@@ -20,6 +20,7 @@ CASES = {
   "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
   "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
   "generalized_absorbing": {"name": "generalized_absorbing"},
+  "duo": {"name": "duo", "curriculum_steps": 8},
   "gaussian_plaid": {
     "name": "gaussian",
     "schedule": {"name": "monotone"},

@@ -14,9 +14,10 @@ ALLOWED = {
   "schedules": {"errors", "resolve"},
   "gamma_schedules": {"errors", "resolve", "schedules"},
   "visibility": set(),
+  "soft_tokens": set(),
   "distributed": {"errors"},
-  "processes": {"errors", "resolve", "schedules", "gamma_schedules", "visibility"},
-  "networks": {"errors", "resolve", "distributed", "visibility"},
+  "processes": {"errors", "resolve", "schedules", "gamma_schedules", "soft_tokens", "visibility"},
+  "networks": {"errors", "resolve", "distributed", "soft_tokens", "visibility"},
   "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
   "data": {"errors", "remote", "resolve", "distributed"},
   "evaluation": {
