@@ -41,6 +41,9 @@ from dlm_jax.visibility import Blocks
 
 Array = jax.Array
 
+# States of a trajectory that are written, at most.
+_FRAMES = 128
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -281,9 +284,23 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
     "network_evaluations": drawn.nfe,
     "tokens_per_second": drawn.tokens_per_second,
     "seconds_without_compilation": drawn.seconds,
+    "trajectory": _frames(restored, drawn),
     **reports.protocol(restored, settings.weights, environment),
   }
   workdirs.write_json(path.with_suffix(".protocol.json"), record)
+
+
+def _frames(restored: experiments.Restored, drawn: Drawn) -> list[list[str]] | None:
+  """How the first sequence was refined, if that was asked for: the text of each token by frame."""
+  if drawn.trajectory is None:
+    return None
+  decode = restored.experiment.store.tokenizer.decode
+  mask_id = getattr(restored.experiment.process, "mask_id", None)
+  steps = rendering.chosen_frames(drawn.trajectory, _FRAMES)
+  return [
+    [rendering.MASK if token == mask_id else decode(np.array([token])) for token in state]
+    for state in drawn.trajectory[steps]
+  ]
 
 
 def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None:
@@ -303,6 +320,7 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None
 
 
 def define_flags() -> None:
+  commands.define_cluster()
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("num", 8, "Sequences to draw.")
   flags.DEFINE_integer(

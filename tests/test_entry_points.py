@@ -19,6 +19,7 @@ CASES = {
   "block_of_uniform": {"name": "block", "inner": "uniform", "block_size": 8, "schedule": LINEAR},
   "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
   "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
+  "generalized_absorbing": {"name": "generalized_absorbing"},
   "gaussian_plaid": {
     "name": "gaussian",
     "schedule": {"name": "monotone"},

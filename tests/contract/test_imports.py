@@ -19,7 +19,15 @@ ALLOWED = {
   "networks": {"errors", "resolve", "distributed", "visibility"},
   "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
   "data": {"errors", "remote", "resolve", "distributed"},
-  "evaluation": {"errors", "resolve", "processes", "samplers", "distributed", "schedules"},
+  "evaluation": {
+    "errors",
+    "resolve",
+    "processes",
+    "samplers",
+    "distributed",
+    "schedules",
+    "visibility",
+  },
   "training": {
     "errors",
     "remote",
@@ -39,6 +47,9 @@ ENTRY_POINTS = {
   "experiment",
   "commands",
   "clip",
+  "judge",
+  "report",
+  "harness",
   "compile_check",
 }
 # Libraries that one place alone may know.
