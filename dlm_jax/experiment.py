@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import optax
 
 from dlm_jax import resolve
 from dlm_jax.data import store as stores
+from dlm_jax.distributed import processes
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.distributed.sharding import shardings
 from dlm_jax.errors import UserError, nearest
@@ -147,6 +147,16 @@ class Experiment:
       labels=labels,
     )
 
+  def check_unlabelled(self, wish: str) -> None:
+    """Raises `UserError`, naming the `wish`, where the model cannot do without labels."""
+    if not self.store.num_labels:
+      raise UserError(f"{wish} needs a model of labelled text, but this text has no labels.")
+    if not self.network.config.label_dropout:
+      raise UserError(
+        f"{wish} needs a model that has learned to do without labels, but network.label_dropout "
+        "was 0: train one with 0.1."
+      )
+
   def compile_step(self) -> loop.Step:
     """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""
     step = make_step(
@@ -216,7 +226,9 @@ def build(
   _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
   store, num_labels = None, 0
   if vocab_size is None:
-    store = stores.prepare(config.data)
+    # One process works where the others see the same disk; each of the others where they do not.
+    prepare = partial(stores.prepare, config.data)
+    store = processes.on_first(prepare, "preparing the data", processes.LONG) or prepare()
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   process, evaluation_process, network = _model(config, vocab_size, num_labels)
   learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))
@@ -302,7 +314,7 @@ def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Rest
   experiment = build(config)
   field = {"ema": "ema", "raw": "params"}[weights]
   wanted = {field: getattr(experiment.abstract_state, field)}
-  directory = str(Path(path) / "checkpoints")
+  directory = workdir.checkpoints(path)
   found, metadata = checkpoint.restore(directory, wanted, step=step, partial=True)
   if metadata["dataset_hash"] != experiment.store.hash:
     raise UserError(

@@ -41,6 +41,9 @@ from dlm_jax.visibility import Blocks
 
 Array = jax.Array
 
+# States of a trajectory that are written, at most.
+_FRAMES = 128
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -144,13 +147,15 @@ def checked_length(asked: int | None, experiment: experiments.Experiment) -> int
   return asked
 
 
-def check_label(asked: int | None, known: int) -> None:
-  """Raises `UserError` unless the model knows the label."""
-  if asked is None or 0 <= asked < known:
-    return
-  if known == 0:
+def check_label(settings: Settings, experiment: experiments.Experiment) -> None:
+  """Raises `UserError` unless the model can draw with the label and the guidance asked for."""
+  asked, known = settings.label, experiment.store.num_labels
+  if asked is not None and known == 0:
     raise UserError(f"--label is {asked}, but the model was trained on text without labels.")
-  raise UserError(f"--label must lie in 0..{known - 1}, got {asked}.")
+  if asked is not None and not 0 <= asked < known:
+    raise UserError(f"--label must lie in 0..{known - 1}, got {asked}.")
+  if known and (asked is None or settings.guidance != 1.0):
+    experiment.check_unlabelled("sampling without --label" if asked is None else "--guidance")
 
 
 def conditioning(
@@ -279,9 +284,23 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
     "network_evaluations": drawn.nfe,
     "tokens_per_second": drawn.tokens_per_second,
     "seconds_without_compilation": drawn.seconds,
+    "trajectory": _frames(restored, drawn),
     **reports.protocol(restored, settings.weights, environment),
   }
   workdirs.write_json(path.with_suffix(".protocol.json"), record)
+
+
+def _frames(restored: experiments.Restored, drawn: Drawn) -> list[list[str]] | None:
+  """How the first sequence was refined, if that was asked for: the text of each token by frame."""
+  if drawn.trajectory is None:
+    return None
+  decode = restored.experiment.store.tokenizer.decode
+  mask_id = getattr(restored.experiment.process, "mask_id", None)
+  steps = rendering.chosen_frames(drawn.trajectory, _FRAMES)
+  return [
+    [rendering.MASK if token == mask_id else decode(np.array([token])) for token in state]
+    for state in drawn.trajectory[steps]
+  ]
 
 
 def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None:
@@ -301,6 +320,7 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None
 
 
 def define_flags() -> None:
+  commands.define_cluster()
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("num", 8, "Sequences to draw.")
   flags.DEFINE_integer(
@@ -339,7 +359,7 @@ def main() -> None:
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
-  check_label(settings.label, experiment.store.num_labels)
+  check_label(settings, experiment)
   length = checked_length(settings.length, experiment)
   tokens, given = conditioning(experiment.store, length, settings.prompt, settings.infill)
   drawn = draw(settings, restored, tokens, given)

@@ -24,6 +24,7 @@ from dlm_jax.samplers import filtering
 Array = jax.Array
 
 PACKAGE = "dlm_jax.samplers"
+PROCESSES = "dlm_jax.processes"
 
 # A process that has this can say when the masked fraction is what, so each token is revealed once.
 REVEALS_ONCE = "time_of_masked"
@@ -68,18 +69,22 @@ def require_reveals_once(process: Process, sampler: str) -> None:
 
 def require(process: Process, sampler: str, method: str, need: str) -> None:
   """Raises `UserError` for a process without `method`, naming those that have it."""
-  if hasattr(process, method):
-    return
-  package = "dlm_jax.processes"
-  defined = [
-    name
-    for name in resolve.names(package)
-    if any(hasattr(c, method) for _, c in inspect.getmembers(resolve.module(package, name)))
-  ]
-  raise UserError(
-    f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
-    f"it needs {need}: {', '.join(defined)}."
-  )
+  if not hasattr(process, method):
+    raise UserError(
+      f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
+      f"it needs {need}: {', '.join(processes_with(method))}."
+    )
+
+
+def processes_with(*methods: str) -> list[str]:
+  """The names of the processes that have one of the `methods`."""
+  found = []
+  for name in resolve.names(PROCESSES):
+    module = resolve.module(PROCESSES, name)
+    own = [c for c in vars(module).values() if getattr(c, "__module__", None) == module.__name__]
+    if any(hasattr(cls, method) for cls in own for method in methods):
+      found.append(name)
+  return found
 
 
 def require_continuous(process: Process, sampler: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlm_jax.distributed import processes
 from dlm_jax.distributed.sharding import batch_sharding, replicated, to_global
 from dlm_jax.errors import UserError
 from dlm_jax.training.checkpoint import Checkpointer
@@ -33,6 +34,7 @@ class Run:
       decides which checkpoint is best.
     learning_rate: by step.
     metadata: what every checkpoint remembers.
+    publish: copies the record of the run to where it is kept, before each save.
     steps, log_every, evaluate_every, max_skipped: see `experiment.TrainingConfig`.
   """
 
@@ -41,6 +43,7 @@ class Run:
   validate: Callable[[Any], dict[str, float]]
   learning_rate: Callable[[int], Any]
   metadata: dict[str, Any]
+  publish: Callable[[], None]
   meter: Meter
   profiler: Profiler
   mesh: jax.sharding.Mesh
@@ -77,23 +80,27 @@ def train(
   """
   start = int(state.step)
   monitor = _Monitor(run, log, line)
+  step = None
   with StopRequest() as stop, jax.set_mesh(run.mesh), run.profiler:
     for number in range(start + 1, run.steps + 1):
       run.profiler.before(number)
       with jax.profiler.StepTraceAnnotation("train", step_num=number):
         batch = to_global(next(run.batches), run.mesh)
-        state, metrics = run.step(state, batch)
+        step = step or processes.compile_together(run.step, state, batch)
+        state, metrics = step(state, batch)
       run.profiler.after(number, metrics)
       monitor.fetch_previous()
       monitor.pending = (number, metrics)
-      last = number == run.steps or stop.requested
+      last = number == run.steps or stop.at(number)
       bound = None
       if number % run.evaluate_every == 0 or number == run.steps:
         bound = monitor.validated(number, state)
-      if last:
+      if last or checkpointer.should_save(number):
+        # First the record: who resumes from this step elsewhere must find its rows.
         monitor.fetch_previous()
-      with monitor.paused():
-        checkpointer.save(number, state, run.metadata, bound=bound, force=last)
+        with monitor.paused():
+          run.publish()
+          checkpointer.save(number, state, run.metadata, bound=bound, force=last)
       if last:
         break
     checkpointer.wait()

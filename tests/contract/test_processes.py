@@ -23,6 +23,7 @@ ORACLES = {
   "autoregressive": toy.autoregressive_denoiser,
   "block": partial(toy.block_denoiser, size=4),
   "gaussian": toy.gaussian_denoiser,
+  "generalized_absorbing": toy.generalized_denoiser,
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
   "score_entropy": toy.score_denoiser,
   "uniform": toy.mixture_denoiser,
@@ -90,6 +91,7 @@ def test_every_process_has_an_oracle():
   assert sorted(ORACLES) == resolve.names(PACKAGE)
 
 
+@pytest.mark.proves("bound", process="{name}")
 def test_bound_of_the_exact_denoiser_is_the_entropy(name):
   process = make(name)
   nats = bound_draws(process, oracle(name))

@@ -34,6 +34,7 @@ def draw(size, rows=ROWS, **settings):
   return jax.device_get(sample(jax.random.key(1)))
 
 
+@pytest.mark.proves("law", process="block", sampler="block_by_block")
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_follows_the_joint(size):
   """One step a token, or so many that hardly two tokens of a block share one."""
@@ -45,6 +46,7 @@ def test_too_few_steps_are_told_apart():
   assert JOINT.p_value(draw(4, steps=1).tokens) < 1e-6
 
 
+@pytest.mark.proves("prompt", process="block", sampler="block_by_block")
 @pytest.mark.parametrize("given", [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]], ids=str)
 def test_with_known_tokens_follows_the_conditional(given):
   given = np.array(given, bool)

@@ -39,10 +39,12 @@ def prompt(tokens, length, rows):
   }
 
 
+@pytest.mark.proves("law", process="autoregressive", sampler="left_to_right")
 def test_follows_the_joint():
   assert JOINT.p_value(draw().tokens) > ALPHA
 
 
+@pytest.mark.proves("prompt", process="autoregressive", sampler="left_to_right")
 def test_with_a_prompt_follows_the_conditional():
   tokens = draw(**prompt(PROMPT, 1, ROWS)).tokens
   assert JOINT.p_value(tokens, JOINT.conditional(PROMPT, np.arange(3) < 1)) > ALPHA
