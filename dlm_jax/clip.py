@@ -9,7 +9,6 @@ at the weights of the run W, names that with the smallest and writes all to W/cl
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -87,12 +86,12 @@ def search(settings: Settings) -> dict[str, Any]:
     **reports.protocol(restored, settings.weights, workdirs.environment(experiment.store.hash)),
   }
   if jax.process_index() == 0:
-    workdirs.write_json(record_path(settings, restored.step), record)
+    workdirs.write_record(settings.workdir, record_name(settings, restored.step), record)
   return record
 
 
-def record_path(settings: Settings, step: int) -> Path:
-  return Path(settings.workdir) / f"clip-step{step}-{settings.weights}-seed{settings.seed}.json"
+def record_name(settings: Settings, step: int) -> str:
+  return f"clip-step{step}-{settings.weights}-seed{settings.seed}.json"
 
 
 def _progress(batches: range) -> Any:

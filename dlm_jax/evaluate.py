@@ -1,6 +1,7 @@
 """Scores a trained model: the bound on -log p of a held-out split.
 
-  python -m dlm_jax.evaluate --workdir=W [--split=test] [--samples=16]
+  python -m dlm_jax.evaluate --workdir=W [--split=test] [--samples=16] [--bound=flow]
+  python -m dlm_jax.evaluate --workdir=W --corpus=other.txt     zero-shot, see data.zero_shot
 
 prints nats a token, bits a character and perplexity a token, each an upper bound (exact for an
 autoregressive model) with its standard error, and writes them with everything they depend on to
@@ -9,12 +10,15 @@ W/evaluations/.
 
 import dataclasses
 import math
+import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 from rich.console import Console
 from rich.progress import track
@@ -22,8 +26,12 @@ from rich.table import Table
 
 from dlm_jax import commands
 from dlm_jax import experiment as experiments
+from dlm_jax.data import zero_shot
+from dlm_jax.errors import UserError, nearest
 from dlm_jax.evaluation import likelihood, reports
+from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.processes import base
+from dlm_jax.processes.base import Process
 from dlm_jax.training import workdir as workdirs
 
 BOUND = "upper bound on the negative log-likelihood"
@@ -37,12 +45,21 @@ class Settings:
   Attributes:
     workdir: of the run.
     split: of its data.
-    samples: times and noises a sequence, each one network evaluation. Where the likelihood is exact
-      there is one, whatever is asked for.
+    samples: times and noises a sequence. Where the likelihood is exact there is one, whatever is
+      asked for.
     weights: `ema` or `raw`.
     step: which checkpoint; None is the newest.
     batch_size: sequences at once; None is the run's `evaluation.batch_size`. Changes no number.
     seed: of times and noise.
+    bound: `variational`, the process's own; `flow`, through the probability flow of a continuous
+      process (see `evaluation.probability_flow`).
+    flow_steps: of the flow, two network evaluations each.
+    rows: at most so many sequences, spread evenly over the split; None is all.
+    labels: tell the model the labels of labelled text: the bound is then on -log p(x | label). If
+      not it is on -log p(x), for which the model must have learned to do without.
+    times: how they are chosen, a name of `likelihood.TIMINGS`.
+    corpus: another one than that of training, in place of `split`: a name of
+      `data.zero_shot.PROTOCOLS`, or UTF-8 files.
   """
 
   workdir: str
@@ -52,6 +69,20 @@ class Settings:
   step: int | None = None
   batch_size: int | None = None
   seed: int = 0
+  bound: str = "variational"
+  flow_steps: int = 64
+  rows: int | None = None
+  labels: bool = True
+  times: str = "stratified"
+  corpus: str | None = None
+
+  def __post_init__(self) -> None:
+    if self.times not in likelihood.TIMINGS:
+      known = likelihood.TIMINGS
+      raise UserError(
+        f"--times is {self.times!r}: {nearest(self.times, known)}"
+        f"The known ones are {', '.join(known)}."
+      )
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -68,28 +99,70 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   batch_size = settings.batch_size
   if batch_size is None:
     batch_size = experiment.evaluation.batch_size
-  score = likelihood.evaluator(
-    experiment.evaluation_process,
+  process, evaluations = _scored(settings, experiment.evaluation_process)
+  draw = likelihood.drawer(
+    process,
     experiment.denoiser,
     batch_size=batch_size,
     samples=settings.samples,
     seed=settings.seed,
+    times=likelihood.TIMINGS[settings.times],
     mesh=experiment.mesh,
     watch=_progress,
   )
-  rows = store.rows(settings.split)[:]
+  if not settings.labels:
+    experiment.check_unlabelled("--nolabels")
+  foreign = _foreign(settings, restored)
+  if foreign is None:
+    held, per_token = store.rows(settings.split), store.characters_per_token(settings.split)
+  else:
+    held, per_token = foreign.rows, foreign.characters_per_token
+  rows = held[_chosen(settings.rows, len(held))]
+  labels = rows.get("label") if settings.labels else None
   with jax.set_mesh(experiment.mesh):
-    bound = score(restored.params, rows["tokens"], rows.get("given"), rows.get("label"))
+    draws = draw(restored.params, rows["tokens"], rows.get("given"), labels)
+  # What is no integral over the times of the process has no integrand.
+  integrated = settings.bound == "variational" and not base.exact(process)
   record = {
-    "results": results(bound, store.characters_per_token(settings.split)),
-    "bound": dataclasses.asdict(bound),
-    "protocol": protocol(settings, restored),
+    "results": results(draws.bound, per_token),
+    "bound": dataclasses.asdict(draws.bound),
+    "by_time": draws.by_time() if integrated else [],
+    "by_position": draws.by_position(),
+    "protocol": protocol(settings, restored, evaluations, foreign),
   }
   if jax.process_index() == 0:
-    path = record_path(settings, restored.step)
-    path.parent.mkdir(exist_ok=True)
-    workdirs.write_json(path, record)
+    workdirs.write_record(settings.workdir, record_name(settings, restored.step), record)
   return record
+
+
+def _foreign(settings: Settings, restored: experiments.Restored) -> zero_shot.Foreign | None:
+  """The corpus asked for in place of the model's own, as its tokenizer reads it."""
+  if settings.corpus is None:
+    return None
+  store = restored.experiment.store
+  return zero_shot.prepare(
+    zero_shot.protocol(settings.corpus),
+    store.tokenizer,
+    length=restored.experiment.length,
+    trained_packing=store.manifest["packing"],
+  )
+
+
+def _scored(settings: Settings, process: Process) -> tuple[Any, int]:
+  """What gives the bound, and its network evaluations a sequence."""
+  if settings.bound == "flow":
+    flow = ProbabilityFlow(process, settings.flow_steps)
+    return flow, settings.samples * flow.evaluations
+  return process, settings.samples * base.evaluations(process)
+
+
+def _chosen(rows: int | None, total: int) -> np.ndarray | slice:
+  """The rows that are scored."""
+  if rows is None or rows >= total:
+    return slice(None)
+  if rows < 1:
+    raise UserError(f"--rows must be at least 1, got {rows}.")
+  return np.linspace(0, total - 1, rows).astype(int)
 
 
 def _progress(batches: Iterable[int]) -> Iterable[int]:
@@ -110,32 +183,59 @@ def results(bound: likelihood.Bound, characters_per_token: float) -> dict[str, d
   return {unit: dataclasses.asdict(estimate) for unit, estimate in estimates.items()}
 
 
-def protocol(settings: Settings, restored: experiments.Restored) -> dict[str, Any]:
+def protocol(
+  settings: Settings,
+  restored: experiments.Restored,
+  evaluations: int,
+  foreign: zero_shot.Foreign | None,
+) -> dict[str, Any]:
   """What the numbers depend on."""
   environment = workdirs.environment(restored.experiment.store.hash)
+  followed = {"flow_steps": settings.flow_steps} if settings.bound == "flow" else {}
   return {
     "kind": EXACT if base.exact(restored.experiment.evaluation_process) else BOUND,
-    "split": settings.split,
-    "times": dataclasses.asdict(likelihood.TIMES),
-    "network_evaluations_per_sequence": settings.samples,
+    "bound": settings.bound,
+    **followed,
+    "split": settings.split if foreign is None else None,
+    "zero_shot": None if foreign is None else foreign.protocol,
+    "rows": settings.rows,
+    "times": {
+      "name": settings.times,
+      **dataclasses.asdict(likelihood.TIMINGS[settings.times]),
+    },
+    "network_evaluations_per_sequence": evaluations,
     "seed": settings.seed,
+    "given_labels": settings.labels and restored.experiment.store.num_labels > 0,
     **reports.protocol(restored, settings.weights, environment),
   }
 
 
-def record_path(settings: Settings, step: int) -> Path:
-  """Where the record goes; its name holds every setting that changes the numbers."""
-  name = f"step{step}-{settings.split}-{settings.weights}"
-  name += f"-samples{settings.samples}-seed{settings.seed}.json"
-  return Path(settings.workdir) / "evaluations" / name
+def record_name(settings: Settings, step: int) -> str:
+  """Where in the workdir the record goes; it holds every setting that changes the numbers."""
+  scored = settings.split if settings.corpus is None else f"zero_shot_{_slug(settings.corpus)}"
+  name = f"step{step}-{scored}-{settings.weights}"
+  name += f"-samples{settings.samples}-seed{settings.seed}"
+  if settings.bound == "flow":
+    name += f"-flow{settings.flow_steps}"
+  if settings.rows is not None:
+    name += f"-rows{settings.rows}"
+  name += "" if settings.labels else "-nolabels"
+  name += "" if settings.times == "stratified" else f"-{settings.times}"
+  return f"evaluations/{name}.json"
+
+
+def _slug(corpus: str) -> str:
+  """A name that a file may have, and that other paths do not share."""
+  readable = re.sub(r"\W+", "_", Path(corpus).stem)
+  known = corpus in zero_shot.PROTOCOLS
+  return readable if known else f"{readable}_{zlib.crc32(corpus.encode()):08x}"
 
 
 def table(record: dict[str, Any]) -> Table:
   """The results for a person to read."""
   protocol = record["protocol"]
-  shown = Table(
-    title=f"{protocol['split']} split, step {protocol['step']}, {protocol['weights']} weights"
-  )
+  scored = "zero-shot" if protocol.get("zero_shot") else f"{protocol['split']} split"
+  shown = Table(title=f"{scored}, step {protocol['step']}, {protocol['weights']} weights")
   value = "exact" if protocol.get("kind") == EXACT else "upper bound"
   for column in ("", value, "standard error"):
     shown.add_column(column, justify="left" if not column else "right")
@@ -157,6 +257,27 @@ def define_flags() -> None:
   flags.DEFINE_integer("step", None, "Checkpoint to evaluate; the newest by default.")
   flags.DEFINE_integer("batch_size", None, "Sequences at once; as in training by default.")
   flags.DEFINE_integer("seed", 0, "Seed of times and noise.")
+  flags.DEFINE_enum(
+    "bound",
+    "variational",
+    ["variational", "flow"],
+    "The process's own, or that of a continuous process through its probability flow.",
+  )
+  flags.DEFINE_integer("flow_steps", 64, "Heun steps of the probability flow.")
+  flags.DEFINE_integer("rows", None, "At most so many sequences of the split; all by default.")
+  flags.DEFINE_enum(
+    "times",
+    "stratified",
+    list(likelihood.TIMINGS),
+    "Stratified over all draws, independent, or at the nodes of a quadrature of --samples times.",
+  )
+  flags.DEFINE_string(
+    "corpus",
+    None,
+    "Zero-shot: score this in place of --split: UTF-8 files, or one of "
+    f"{', '.join(zero_shot.PROTOCOLS)}.",
+  )
+  flags.DEFINE_bool("labels", True, "Tell the model the labels, where the text has some.")
 
 
 def main() -> None:
@@ -167,12 +288,13 @@ def main() -> None:
     console = Console()
     console.print(table(record))
     samples = record["bound"]["samples"]
-    path = record_path(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
+    name = record_name(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
     console.print(
-      "{sequences:,} sequences, {tokens:,} tokens, {samples} network evaluations a sequence".format(
-        **record["bound"]
+      "{sequences:,} sequences, {tokens:,} tokens, {evaluations} network evaluations a "
+      "sequence".format(
+        **record["bound"], evaluations=record["protocol"]["network_evaluations_per_sequence"]
       ),
-      f"written to {path}",
+      f"written to {settings.workdir}/{name}",
       sep="\n",
       soft_wrap=True,
       highlight=False,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,8 +20,8 @@ from dlm_jax.networks import transformer
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
-from dlm_jax.training import checkpoint, loop, optimizer, state, workdir
-from dlm_jax.training.denoiser import Denoiser, Head
+from dlm_jax.training import checkpoint, denoiser, loop, optimizer, state, workdir
+from dlm_jax.training.denoiser import PROCESS, Denoiser, Head
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
 
@@ -148,6 +147,16 @@ class Experiment:
       labels=labels,
     )
 
+  def check_unlabelled(self, wish: str) -> None:
+    """Raises `UserError`, naming the `wish`, where the model cannot do without labels."""
+    if not self.store.num_labels:
+      raise UserError(f"{wish} needs a model of labelled text, but this text has no labels.")
+    if not self.network.config.label_dropout:
+      raise UserError(
+        f"{wish} needs a model that has learned to do without labels, but network.label_dropout "
+        "was 0: train one with 0.1."
+      )
+
   def compile_step(self) -> loop.Step:
     """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""
     step = make_step(
@@ -166,14 +175,20 @@ class Experiment:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
     key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STEP)
     rows = batch_shards(self.mesh)  # at least: splash attention cuts them over the mesh
-    z, t = jnp.zeros((rows, self.length), jnp.int32), jnp.zeros(rows)
-    return state.init(self.network.init(key, z, t)["params"], self.optimizer)
+    z = self.process.prior(key, (rows, self.length))
+    params = self.network.init(key, z, jnp.zeros(rows))["params"]
+    learned = base.init(self.process, jax.random.fold_in(key, 1))
+    return state.init(params | {PROCESS: learned} if learned else params, self.optimizer)
 
   @cached_property
   def abstract_state(self) -> state.TrainState:
     """Shapes, dtypes and shardings of the train state."""
     shapes = jax.eval_shape(self.init_state)
-    rules = (*transformer.SHARDING_RULES, *optimizer.SHARDING_RULES)
+    rules = (
+      *transformer.SHARDING_RULES,
+      *denoiser.SHARDING_RULES,
+      *optimizer.SHARDING_RULES,
+    )
     layout = shardings(shapes, rules, self.mesh)
     return jax.tree.map(
       lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
@@ -216,6 +231,7 @@ def build(
     store = processes.on_first(prepare, "preparing the data", processes.LONG) or prepare()
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   process, evaluation_process, network = _model(config, vocab_size, num_labels)
+  learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
@@ -226,7 +242,12 @@ def build(
     training=training,
     evaluation=evaluation,
     checkpoint=checkpoints,
-    optimizer=optimizer.make(optimizer_config, training.steps, transformer.MATRIX_AXES),
+    optimizer=optimizer.make(
+      optimizer_config,
+      training.steps,
+      transformer.MATRIX_AXES,
+      learned_schedule="schedule" in learned,
+    ),
     mesh=mesh,
   )
 
@@ -241,11 +262,7 @@ def _model(
     for fields in (config.process, scored)
   )
   network = resolve.make(
-    "dlm_jax.networks",
-    config.network,
-    vocab_size=vocab_size,
-    num_embeddings=process.num_embeddings,
-    num_labels=num_labels,
+    "dlm_jax.networks", config.network, num_labels=num_labels, **base.network_fields(process)
   )
   return process, evaluation_process, network
 
@@ -297,7 +314,7 @@ def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Rest
   experiment = build(config)
   field = {"ema": "ema", "raw": "params"}[weights]
   wanted = {field: getattr(experiment.abstract_state, field)}
-  directory = str(Path(path) / "checkpoints")
+  directory = workdir.checkpoints(path)
   found, metadata = checkpoint.restore(directory, wanted, step=step, partial=True)
   if metadata["dataset_hash"] != experiment.store.hash:
     raise UserError(

@@ -41,6 +41,9 @@ from dlm_jax.visibility import Blocks
 
 Array = jax.Array
 
+# States of a trajectory that are written, at most.
+_FRAMES = 128
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -129,26 +132,30 @@ class Drawn:
     return float(len(self.tokens) * np.sum(~self.given) / self.seconds)
 
 
-def checked_length(asked: int | None, trained: int, unlimited: bool = False) -> int:
+def checked_length(asked: int | None, experiment: experiments.Experiment) -> int:
   """The length to draw: `asked`, or as trained. Raises `UserError` beyond what was trained.
 
-  Blocks go on for as long as they are asked to: the length of block diffusion is `unlimited`.
+  But blocks go on for as long as they are asked to.
   """
+  trained = experiment.length
   if asked is None:
     return trained
+  unlimited = isinstance(base.visibility(experiment.process), Blocks)
   if asked < 1 or (asked > trained and not unlimited):
     limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
     raise UserError(f"--length must {limit}, got {asked}.")
   return asked
 
 
-def check_label(asked: int | None, known: int) -> None:
-  """Raises `UserError` unless the model knows the label."""
-  if asked is None or 0 <= asked < known:
-    return
-  if known == 0:
+def check_label(settings: Settings, experiment: experiments.Experiment) -> None:
+  """Raises `UserError` unless the model can draw with the label and the guidance asked for."""
+  asked, known = settings.label, experiment.store.num_labels
+  if asked is not None and known == 0:
     raise UserError(f"--label is {asked}, but the model was trained on text without labels.")
-  raise UserError(f"--label must lie in 0..{known - 1}, got {asked}.")
+  if asked is not None and not 0 <= asked < known:
+    raise UserError(f"--label must lie in 0..{known - 1}, got {asked}.")
+  if known and (asked is None or settings.guidance != 1.0):
+    experiment.check_unlabelled("sampling without --label" if asked is None else "--guidance")
 
 
 def conditioning(
@@ -230,7 +237,7 @@ def _loop(
       grid=settings.grid,
       temperature=settings.temperature,
       top_p=settings.top_p,
-      cache=not experiment.network.config.time_conditioned,
+      cache=not (experiment.network.config.time_conditioned or base.is_continuous(process)),
       trajectory=settings.trajectory,
       **own,
     )
@@ -244,10 +251,11 @@ def _guided(
 ) -> tuple[Process, Denoise]:
   """The process and the denoiser under the label and the guidance that are asked for."""
   if settings.label is None:
-    return experiment.process, experiment.denoiser(params)
-  labelled = experiment.denoiser(params, jnp.full(rows, settings.label))
-  unlabelled = experiment.denoiser(params)
-  return guidance.guide(experiment.process, labelled, unlabelled, settings.guidance)
+    return base.bind(experiment.process, experiment.denoiser(params))
+  labels = jnp.full(rows, settings.label)
+  process, labelled = base.bind(experiment.process, experiment.denoiser(params, labels))
+  _, unlabelled = base.bind(experiment.process, experiment.denoiser(params))
+  return guidance.guide(process, labelled, unlabelled, settings.guidance)
 
 
 def _settings_of(
@@ -276,9 +284,23 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
     "network_evaluations": drawn.nfe,
     "tokens_per_second": drawn.tokens_per_second,
     "seconds_without_compilation": drawn.seconds,
+    "trajectory": _frames(restored, drawn),
     **reports.protocol(restored, settings.weights, environment),
   }
   workdirs.write_json(path.with_suffix(".protocol.json"), record)
+
+
+def _frames(restored: experiments.Restored, drawn: Drawn) -> list[list[str]] | None:
+  """How the first sequence was refined, if that was asked for: the text of each token by frame."""
+  if drawn.trajectory is None:
+    return None
+  decode = restored.experiment.store.tokenizer.decode
+  mask_id = getattr(restored.experiment.process, "mask_id", None)
+  steps = rendering.chosen_frames(drawn.trajectory, _FRAMES)
+  return [
+    [rendering.MASK if token == mask_id else decode(np.array([token])) for token in state]
+    for state in drawn.trajectory[steps]
+  ]
 
 
 def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None:
@@ -337,9 +359,8 @@ def main() -> None:
   settings = Settings(**{name: flags.FLAGS[name].value for name in fields})
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
-  check_label(settings.label, experiment.store.num_labels)
-  unlimited = isinstance(base.visibility(experiment.process), Blocks)
-  length = checked_length(settings.length, experiment.length, unlimited)
+  check_label(settings, experiment)
+  length = checked_length(settings.length, experiment)
   tokens, given = conditioning(experiment.store, length, settings.prompt, settings.infill)
   drawn = draw(settings, restored, tokens, given)
   if jax.process_index() == 0:

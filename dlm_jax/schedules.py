@@ -207,12 +207,31 @@ class LogLinear(Schedule):
     return (1.0 - self.epsilon) * t
 
 
+def by_name(
+  namespace: Mapping[str, Any], interface: type, hidden: tuple[type, ...] = ()
+) -> dict[str, type]:
+  """The classes in a module's `namespace` that implement `interface`, by name in snake case."""
+  found = [c for c in namespace.values() if isinstance(c, type) and issubclass(c, interface)]
+  return {
+    re.sub(r"(?<!^)(?=[A-Z])", "_", c.__name__).lower(): c
+    for c in found
+    if c not in (interface, *hidden)
+  }
+
+
+def pick(kind: str, name: Any, known: Mapping[str, type]) -> type:
+  """The class of that name. Raises `UserError` with the known names when there is none."""
+  if name not in known:
+    raise UserError(
+      f"there is no {kind} {name!r}: {nearest(str(name), known)}"
+      f"The known ones are {', '.join(sorted(known))}."
+    )
+  return known[name]
+
+
 def classes() -> dict[str, type[Schedule]]:
   """The schedules of this file by name: `CosineSquared` is `cosine_squared`."""
-  found = [c for c in globals().values() if isinstance(c, type) and issubclass(c, Schedule)]
-  return {
-    re.sub(r"(?<!^)(?=[A-Z])", "_", c.__name__).lower(): c for c in found if c is not Schedule
-  }
+  return by_name(globals(), Schedule)
 
 
 def make(config: Mapping[str, Any]) -> Schedule:
@@ -222,11 +241,4 @@ def make(config: Mapping[str, Any]) -> Schedule:
     UserError: the name or a field is unknown, or a value is out of range.
   """
   fields = dict(config)
-  name = fields.pop("name", None)
-  known = classes()
-  if name not in known:
-    raise UserError(
-      f"there is no schedule {name!r}: {nearest(str(name), known)}"
-      f"The known schedules are {', '.join(sorted(known))}."
-    )
-  return resolve.build(known[name], fields)
+  return resolve.build(pick("schedule", fields.pop("name", None), classes()), fields)

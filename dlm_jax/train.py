@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from dlm_jax import commands, resolve
+from dlm_jax import commands, remote, resolve
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import processes
@@ -48,7 +48,7 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
   Raises:
     UserError: the config is wrong, or the directory belongs to another run.
   """
-  profiler = profiling.parse(profile, directory)
+  profiler = profiling.parse(profile, remote.local(directory) / "profile")
   _require_same_run(config)
   experiment = experiments.build(config)
   experiments.check_batches(experiment)
@@ -58,7 +58,7 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
   with (
     open_workdir(directory, config.to_dict(), dataset_hash=store.hash) as workdir,
     Checkpointer(
-      str(workdir.checkpoints),
+      workdir.checkpoints,
       save_every=checkpoint.save_every,
       keep_latest=checkpoint.keep_latest,
       keep_every=checkpoint.keep_every,
@@ -120,6 +120,7 @@ def _run(
       "git_revision": git_revision(),
       "dataset_hash": experiment.store.hash,
     },
+    publish=workdir.publish,
     meter=_meter(experiment),
     profiler=profiler,
     mesh=experiment.mesh,
@@ -137,6 +138,7 @@ def _run(
     log.close()
     if jax.process_index() == 0:
       plots.loss_curve(read_rows(workdir.path), workdir.path / "loss_curve.png")
+    workdir.publish()
 
 
 def _batches(experiment: Experiment) -> Batches:

@@ -67,6 +67,7 @@ def test_samples_are_as_likely_under_the_chain_as_its_own_text(trained):
 
 
 @pytest.mark.slow
+@pytest.mark.proves("commands", process="absorbing")
 @pytest.mark.parametrize(
   ("arguments", "shown"),
   [

@@ -5,6 +5,7 @@ import pytest
 
 from dlm_jax import evaluate, sample, train
 from dlm_jax import experiment as experiments
+from dlm_jax.errors import UserError
 from dlm_jax.training.metrics import read_rows
 from tests import tiny
 
@@ -18,11 +19,36 @@ CASES = {
   "block_of_uniform": {"name": "block", "inner": "uniform", "block_size": 8, "schedule": LINEAR},
   "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
   "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
+  "generalized_absorbing": {"name": "generalized_absorbing"},
+  "gaussian_plaid": {
+    "name": "gaussian",
+    "schedule": {"name": "monotone"},
+    "self_conditioning": 0.5,
+  },
+  "gaussian_cdcd": {
+    "name": "gaussian",
+    "schedule": {"name": "warped"},
+    "objective": "cross_entropy",
+    "shared_head": True,
+  },
+  "gaussian_diffusion_lm": {
+    "name": "gaussian",
+    "schedule": {"name": "sqrt"},
+    "objective": "mse",
+    "parameterization": "epsilon",
+  },
 }
 INFILL = "ab____ba"
 # Where it is not one evaluation a step: one a token after that of the prompt, all on the left; or
-# three of each of two blocks, and one to remember each.
-EVALUATIONS = {"autoregressive": 1 + 14, "block": 3 + 1 + 3 + 1, "block_of_uniform": 3 + 1 + 3 + 1}
+# three of each of two blocks, and one to remember each; or one more that reads a continuous state.
+EVALUATIONS = {
+  "autoregressive": 1 + 14,
+  "block": 3 + 1 + 3 + 1,
+  "block_of_uniform": 3 + 1 + 3 + 1,
+  "gaussian_plaid": 6 + 1,
+  "gaussian_cdcd": 6 + 1,
+  "gaussian_diffusion_lm": 6 + 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +88,38 @@ def test_evaluates(run):
   assert 0.5 < nats < np.log(27) * 1.2
 
 
-def test_samples_and_infills(run):
-  workdir, fields = run
+def drawn_text(workdir, length=None, **known):
+  """Three sequences of `length` tokens from the run; what was drawn, and as text."""
   restored = experiments.restore(str(workdir))
-  store, length = restored.experiment.store, restored.experiment.length
-  name = next(case for case, process in CASES.items() if process == fields["process"])
-  prompted = name == "autoregressive"
-  known = {"prompt": INFILL[:2]} if prompted else {"infill": INFILL}
+  length = sample.checked_length(length, restored.experiment)
   settings = sample.Settings(str(workdir), num=3, steps=6, trajectory=True, **known)
+  store = restored.experiment.store
   tokens, given = sample.conditioning(store, length, settings.prompt, settings.infill)
   drawn = sample.draw(settings, restored, tokens, given)
+  return drawn, [store.tokenizer.decode(row) for row in drawn.tokens]
+
+
+@pytest.mark.proves("commands", process="{run}")
+def test_samples_and_infills(run):
+  workdir, fields = run
+  name = next(case for case, process in CASES.items() if process == fields["process"])
+  prompted = name == "autoregressive"
+  drawn, texts = drawn_text(workdir, **({"prompt": INFILL[:2]} if prompted else {"infill": INFILL}))
   assert drawn.nfe == [EVALUATIONS.get(name, 6)]
-  for row in drawn.tokens:
-    text = store.tokenizer.decode(row)
-    assert len(text) == length and text[:2] == "ab" and (prompted or text[6:8] == "ba")
+  for text in texts:
+    assert len(text) == 16 and text[:2] == "ab" and (prompted or text[6:8] == "ba")
   assert np.any(drawn.tokens[0] != drawn.tokens[1])
+  if prompted:
+    with pytest.raises(UserError, match="cannot see known tokens to the right"):
+      drawn_text(workdir, infill=INFILL)
+
+
+def test_only_blocks_go_on_beyond_the_trained_length(run):
+  workdir, fields = run
+  if fields["process"]["name"] == "block":
+    drawn, texts = drawn_text(workdir, length=30, infill=INFILL)
+    assert all(len(text) == 30 and text.startswith("ab") for text in texts)
+    assert drawn.nfe == [4 * (2 + 1)]  # steps, and one to remember, of each of four blocks
+  else:
+    with pytest.raises(UserError, match=r"--length must lie in 1\.\.16 .*got 30"):
+      drawn_text(workdir, length=30)

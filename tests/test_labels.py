@@ -1,14 +1,18 @@
 """Labels: a model of labelled text is trained, judged, sampled and guided by them."""
 
+import dataclasses
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 
+from dlm_jax import evaluate, sample, train
 from dlm_jax import experiment as experiments
-from dlm_jax import sample, train
 from dlm_jax.data.corpora import synthetic_labelled
 from dlm_jax.errors import UserError
 from dlm_jax.evaluation import likelihood
+from dlm_jax.networks import transformer
 from tests import tiny
 
 CORPUS = {
@@ -86,11 +90,45 @@ def test_guidance_evaluates_twice(labelled):
     assert guided.nfe[0] % 2 == 0
 
 
-def test_mistaken_labels(labelled):
-  known = labelled.experiment.store.num_labels
+def test_evaluates_with_and_without_labels(labelled):
+  workdir = labelled.experiment.store.directory.parent.parent / "run"
+  told, untold = (
+    evaluate.evaluate(evaluate.Settings(str(workdir), samples=4, weights="raw", labels=labels))
+    for labels in (True, False)
+  )
+  nats = [record["results"]["nats_per_token"]["value"] for record in (told, untold)]
+  assert nats[0] < nats[1]
+  assert [r["protocol"]["given_labels"] for r in (told, untold)] == [True, False]
+  assert len(list((workdir / "evaluations").iterdir())) == 2
+
+
+def without_label_dropout(experiment):
+  config = dataclasses.replace(experiment.network.config, label_dropout=0.0)
+  return dataclasses.replace(experiment, network=transformer.Transformer(config))
+
+
+def test_mistakes(labelled):
+  experiment = labelled.experiment
+  asked = partial(sample.Settings, "unused")
   with pytest.raises(UserError, match=r"--label must lie in 0\.\.1, got 2"):
-    sample.check_label(2, known)
-  with pytest.raises(UserError, match="trained on text without labels"):
-    sample.check_label(0, 0)
+    sample.check_label(asked(label=2), experiment)
   with pytest.raises(UserError, match="--guidance needs a --label"):
-    sample.Settings("unused", guidance=2.0)
+    asked(guidance=2.0)
+  strict = without_label_dropout(experiment)
+  sample.check_label(asked(label=1), strict)
+  for settings, wish in (
+    (asked(), "sampling without --label"),
+    (asked(label=1, guidance=2.0), "--guidance"),
+  ):
+    sample.check_label(settings, experiment)
+    with pytest.raises(UserError, match=f"{wish} needs .* network.label_dropout was 0"):
+      sample.check_label(settings, strict)
+
+
+def test_text_without_labels(tmp_path):
+  experiment = experiments.build(tiny.config(tmp_path))
+  sample.check_label(sample.Settings("unused"), experiment)
+  with pytest.raises(UserError, match=r"--label is 0, but .* text without labels"):
+    sample.check_label(sample.Settings("unused", label=0), experiment)
+  with pytest.raises(UserError, match="--nolabels needs a model of labelled text"):
+    experiment.check_unlabelled("--nolabels")

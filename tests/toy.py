@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
+from dlm_jax.processes import gaussian
+
 Array = jax.Array
 
 
@@ -84,6 +86,58 @@ def absorbing_denoiser(joint: Joint, mask_id: int | None = None) -> Callable[[Ar
     symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
     weights = agrees * jnp.asarray(joint.probs, jnp.float32)
     return jnp.log(jnp.einsum("bn,nlv->blv", weights, symbols))
+
+  return denoise
+
+
+def generalized_denoiser(
+  joint: Joint, exponents: np.ndarray | float = 1.0
+) -> Callable[[Array, Array], Array]:
+  """The exact denoiser where token v is masked with probability t^{w_v}: log p(x_i | z)."""
+  w = np.broadcast_to(exponents, joint.vocab_size)
+
+  def denoise(z: Array, t: Array) -> Array:
+    is_mask = z[:, None] == joint.vocab_size
+    log_masked = w[joint.sequences] * jnp.log(jnp.maximum(t, 1e-30))[:, None, None]
+    # Tokens that are seen have one factor, 1 - t^w, in all sequences that agree with them.
+    evidence = jnp.where(is_mask, log_masked, 0.0).sum(-1)
+    agrees = jnp.all((z[:, None] == joint.sequences) | is_mask, axis=-1)
+    log_joint = jnp.where(agrees, jnp.log(joint.probs) + evidence, -jnp.inf)
+    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
+    at_symbol = jnp.where(symbols > 0, log_joint[:, :, None, None], -jnp.inf)
+    return jax.nn.log_softmax(jax.nn.logsumexp(at_symbol, axis=1))
+
+  return denoise
+
+
+# Times where the toy joint is decided: its bound has a third of the noise that equal steps leave.
+GAUSSIAN = {"schedule": {"name": "logit_normal", "mean": -0.5}}
+
+
+def gaussian_process(vocab_size: int = 3, **fields) -> gaussian.Gaussian:
+  """The process with its first embeddings and schedule in place."""
+  process = gaussian.make(vocab_size=vocab_size, **GAUSSIAN | fields)
+  return process.bind(process.init(jax.random.key(0)))
+
+
+def gaussian_denoiser(
+  joint: Joint, process: gaussian.Gaussian | None = None
+) -> Callable[[Array, Array], Array]:
+  """The exact denoiser of Gaussian noise: log p(x_i | z), `[B, L, V]`, or the output that says it.
+
+  A position at t = 0 counts as known: its token is the one nearest to it.
+  """
+  process = process or gaussian_process(joint.vocab_size)
+
+  def denoise(z: Array, t: Array) -> Array:
+    alpha, sigma = process.signal_and_noise(jnp.broadcast_to(t.reshape(len(z), -1), z.shape[:2]))
+    # All embeddings have one size, which cancels.
+    evidence = alpha / sigma**2 * (z @ process.embeddings.T)
+    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
+    log_joint = jnp.log(joint.probs) + jnp.einsum("blv,nlv->bn", evidence, symbols)
+    at_symbol = jnp.where(symbols > 0, log_joint[:, :, None, None], -jnp.inf)
+    log_p = jax.nn.log_softmax(jax.nn.logsumexp(at_symbol, axis=1))
+    return process.output_of(log_p, z, t)
 
   return denoise
 

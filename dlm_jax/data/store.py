@@ -3,9 +3,8 @@
 A store is a directory. Its name ends in a hash of what it was made from, so another config is
 another directory. `<split>.tokens` is an array `[rows, length]` of the smallest unsigned dtype,
 `<split>.lengths` (padded rows only) and `<split>.labels` (labelled corpora only) arrays `[rows]`,
-`tokenizer.json` the tokenizer as fitted,
-and `manifest.json` says what is there. It is written beside its place and moved there at the end:
-a directory of that name is complete.
+`tokenizer.json` the tokenizer as fitted, and `manifest.json` says what is there. It is written
+beside its place and moved there at the end: a directory of that name is complete.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from dlm_jax import resolve
+from dlm_jax import remote, resolve
 from dlm_jax.data import packing, writing
 from dlm_jax.data.corpora.base import Corpus
 from dlm_jax.data.progress import Progress
@@ -44,7 +43,7 @@ class DataConfig:
     tokenizer: `name`, one of `dlm_jax.data.tokenizers`, and its fields.
     packing: `stream`, `wrapped` or `padded`, see `dlm_jax.data.packing`.
     length: tokens of a row.
-    directory: where stores are kept.
+    directory: where stores are kept; may be remote, see `dlm_jax.remote`.
     workers: processes that encode; None for as many as pay off. Changes no byte.
   """
 
@@ -167,17 +166,31 @@ def prepare(config: Mapping[str, Any]) -> Store:
   spec = resolve.build(DataConfig, config)
   corpus, tokenizer = _parts(spec)
   identity = _identity(spec, corpus, tokenizer)
-  target = Path(spec.directory) / _name(spec, identity)
+  mirror = remote.Mirror(f"{spec.directory}/{_name(spec, identity)}")
+  target = mirror.local
   if target.exists():
     processes.say(f"reusing the prepared data in {target}")
     return open_store(target)
+  shared = remote.is_remote(mirror.path) and remote.exists(f"{mirror.path}/{MANIFEST}")
   partial = _partial(target)
   try:
-    _write(partial, spec, corpus, tokenizer, identity)
+    if shared:
+      print(f"copying the prepared data of {mirror.path} to {target}")
+      _fetch(mirror, partial)
+    else:
+      _write(partial, spec, corpus, tokenizer, identity)
     _move(partial, target)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
+  if not shared:
+    mirror.push(last=[MANIFEST])
   return open_store(target)
+
+
+def _fetch(mirror: remote.Mirror, directory: Path) -> None:
+  """Copies a remote store to a local directory. Raises `UserError` if a byte is not as written."""
+  mirror.pull(directory)
+  open_store(directory).verify()
 
 
 def fitted_tokenizer(config: Mapping[str, Any]) -> Tokenizer:

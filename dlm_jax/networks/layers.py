@@ -105,7 +105,9 @@ def _rows_backward(
   dtype: jnp.dtype, shape: tuple[int, int], z: Array, gradient: Array
 ) -> tuple[Array, None]:
   del dtype
-  return jnp.zeros(shape, jnp.float32).at[z].add(gradient.astype(jnp.float32)), None
+  # Whole on each device, which adds up its own rows: spread over columns, it would add up all rows.
+  summed = jnp.zeros(shape, jnp.float32).at[z].add(gradient.astype(jnp.float32))
+  return constrain(summed, None, None), None
 
 
 _rows.defvjp(_rows_forward, _rows_backward)

@@ -38,6 +38,7 @@ LABEL_DRAW = 2**31
 SHARDING_RULES: Rules = (
   (r"(scale|bias)$", P()),
   (r"embedding$", P("tensor", "fsdp")),
+  (r"(state|self_condition)_kernel$", P(None, "fsdp")),
   (r"blocks/attention/qkv$", P(None, "fsdp", None, "tensor", None)),
   (r"blocks/attention/out$", P(None, "tensor", None, "fsdp")),
   (r"blocks/feedforward/(up|gate)$", P(None, "fsdp", "tensor")),
@@ -72,6 +73,8 @@ class TransformerConfig:
   Attributes:
     vocab_size: V, the columns of the output.
     num_embeddings: rows of the input embedding: V, and one more if the mask lies outside V.
+    state_width: W, the size of a continuous state, in place of the input embedding.
+    self_conditioned: takes an earlier prediction `[B, L, W]` of the clean state beside it.
     num_labels: labels a row may have, 0 where there are none. Their embedding is added to that of
       the time; one more row stands for no label.
     label_dropout: how often training takes a label away, so that the network can do without.
@@ -95,6 +98,8 @@ class TransformerConfig:
 
   vocab_size: int
   num_embeddings: int
+  state_width: int | None = None
+  self_conditioned: bool = False
   num_labels: int = 0
   label_dropout: float = 0.1
   width: int = 768
@@ -132,6 +137,11 @@ class TransformerConfig:
       raise UserError("a labelled corpus needs network.conditioning to be 'adaln'.")
     if not 0 <= self.label_dropout <= 1:
       raise UserError(f"network.label_dropout must lie in [0, 1], got {self.label_dropout}.")
+    if self.tied_head and self.state_width is not None:
+      raise UserError(
+        "network.tied_head needs a network that embeds tokens: a continuous process shares its own "
+        "embeddings with the head by process.shared_head."
+      )
     if not 0 <= self.dropout < 1:
       raise UserError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
 
@@ -239,7 +249,14 @@ class Transformer(nn.Module):
   def setup(self) -> None:
     c = self.config
     init = nn.initializers.normal(0.02)
-    self.embedding = self.param("embedding", init, (c.num_embeddings, c.width), jnp.float32)
+    if c.state_width is None:
+      self.embedding = self.param("embedding", init, (c.num_embeddings, c.width), jnp.float32)
+    else:
+      shape, init = (c.state_width, c.width), nn.initializers.lecun_normal()
+      self.state_kernel = self.param("state_kernel", init, shape, jnp.float32)
+      if c.self_conditioned:
+        zeros = nn.initializers.zeros
+        self.self_condition_kernel = self.param("self_condition_kernel", zeros, shape, jnp.float32)
     self.blocks = _stack(c)
     self.final_norm = layers.Norm(c.norm)
     if c.conditioning == "adaln":
@@ -260,15 +277,24 @@ class Transformer(nn.Module):
     t: Array,
     dropout_keys: Array | None = None,
     *,
+    self_condition: Array | None = None,
     visibility: Visibility = FULL,
     clean: Array | None = None,
     labels: Array | None = None,
   ) -> Array:
     """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`.
 
-    The other arguments are as in `hidden`.
+    With `state_width`, `z` is float `[B, L, W]`. The other arguments are as in `hidden`.
     """
-    hidden = self.hidden(z, t, dropout_keys, visibility=visibility, clean=clean, labels=labels)
+    hidden = self.hidden(
+      z,
+      t,
+      dropout_keys,
+      self_condition=self_condition,
+      visibility=visibility,
+      clean=clean,
+      labels=labels,
+    )
     return self.head(hidden)
 
   def hidden(
@@ -277,15 +303,17 @@ class Transformer(nn.Module):
     t: Array,
     dropout_keys: Array | None = None,
     *,
+    self_condition: Array | None = None,
     visibility: Visibility = FULL,
     clean: Array | None = None,
     labels: Array | None = None,
   ) -> Array:
     """The normed output of the last block `[B, L, D]` in the compute dtype.
 
-    `dropout_keys` `[B]` switches dropout on. `visibility` says which position sees which; with
-    `Blocks`, `clean` int32 `[B, L]` are the tokens that later blocks see, at time 0: `z` if None.
-    `labels` are int32 `[B]`, None for no label.
+    `dropout_keys` `[B]` switches dropout on; without `self_condition` `[B, L, W]` it is 0.
+    `visibility` says which position sees which; with `Blocks`, `clean` int32 `[B, L]` are the
+    tokens that later blocks see, at time 0: `z` if None. `labels` are int32 `[B]`, None for no
+    label.
     """
     length, positions = z.shape[1], jnp.arange(z.shape[1])
     if isinstance(visibility, Causal):
@@ -295,7 +323,8 @@ class Transformer(nn.Module):
       t = jnp.concatenate([t, jnp.zeros_like(t)], axis=1)
       z = jnp.concatenate([z, z if clean is None else clean], axis=1)
       positions = jnp.tile(positions, 2)
-    return self._run(z, t, positions, visibility, labels, dropout_keys)[0][:, :length]
+    x = self._input(z, self_condition)
+    return self._run(x, t, positions, visibility, labels, dropout_keys)[0][:, :length]
 
   def extend(
     self,
@@ -312,7 +341,8 @@ class Transformer(nn.Module):
     written into it. It takes the input as it is: under `Causal`, each position's token before it.
     """
     positions = start + jnp.arange(z.shape[1])
-    hidden, cache = self._run(z, t, positions, visibility, labels, None, start, cache)
+    x = self._input(z)
+    hidden, cache = self._run(x, t, positions, visibility, labels, None, start, cache)
     return self.head(hidden), cache
 
   def empty_cache(self, rows: int, length: int) -> Array:
@@ -323,7 +353,7 @@ class Transformer(nn.Module):
 
   def _run(
     self,
-    z: Array,
+    x: Array,
     t: Array,
     positions: Array,
     visibility: Visibility,
@@ -332,10 +362,9 @@ class Transformer(nn.Module):
     start: Array | None = None,
     cache: Array | None = None,
   ) -> tuple[Array, Array | None]:
-    """The normed output of the last block, and the cache if there is one."""
+    """The normed output of the last block on its input `x` `[B, L, D]`, and the cache if any."""
     c = self.config
-    x = constrain(layers.embed(self.embedding, z, c.compute_dtype), BATCH_AXES, None, None)
-    condition = self._condition(t, self._labels(z.shape[0], labels, dropout_keys))
+    condition = self._condition(t, self._labels(x.shape[0], labels, dropout_keys))
     angles = layers.rotary_angles(positions, c.head_width)
     keys = _layer_keys(dropout_keys, c.depth)
     x, cache = self.blocks(x, condition, angles, visibility, start, keys, cache)
@@ -344,6 +373,18 @@ class Transformer(nn.Module):
       shift, scale = jnp.split(self.final_modulation(condition), 2, axis=-1)
       x = x * (1 + scale) + shift
     return x, cache
+
+  def _input(self, z: Array, self_condition: Array | None = None) -> Array:
+    """What the first block receives, `[B, L, D]` in the compute dtype."""
+    dtype = self.config.compute_dtype
+    if self.config.state_width is None:
+      x = layers.embed(self.embedding, z, dtype)
+    else:
+      x = jnp.einsum("blw,wd->bld", z.astype(dtype), self.state_kernel.astype(dtype))
+    if self_condition is not None:
+      kernel = self.self_condition_kernel.astype(dtype)
+      x += jnp.einsum("blw,wd->bld", self_condition.astype(dtype), kernel)
+    return constrain(x, BATCH_AXES, None, None)
 
   def head(self, hidden: Array) -> Array:
     """Logits `[..., V]` float32 for `hidden` `[..., D]`."""

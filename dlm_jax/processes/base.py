@@ -6,10 +6,15 @@ already bound, so that a test can pass an exact posterior and a sampler a guided
   denoise(z, t) -> output                 what the output means is the process's business
   denoise.cross_entropy(z, t, targets, where, forbidden) -> [B, L]    optional, see `cross_entropy`
   denoise.score(z, t, score, operands, where) -> [B, L]               optional, see `score_outputs`
+  denoise.learned -> pytree               what is learned beside the network, see `bind`
 
 A process may bind more arguments, see `condition`. One whose network must not see every position at
 every position says so by an attribute `visibility`, and one whose `nelbo` is -log p(x) itself by a
 true attribute `exact`; see the functions of these names.
+
+What a process learns (embeddings, a schedule) is drawn by its method `init(key)`, lives with the
+parameters of the network under `process`, and is put in place by its method `bind(params)`. A
+process without these methods learns nothing.
 """
 
 from collections.abc import Callable
@@ -80,6 +85,40 @@ def exact(process: Process) -> bool:
   return getattr(process, "exact", False)
 
 
+def init(process: Process, key: Array) -> Any:
+  """The first values of what `process` learns, a pytree; empty for one that learns nothing."""
+  return process.init(key) if hasattr(process, "init") else {}
+
+
+def bind(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:
+  """The process with what it has learned in place, and the denoiser as the process reads it.
+
+  What is learned is read from `denoise.learned`. A process may wrap the network by its method
+  `precondition(denoise)`: scale its input, add to its output.
+  """
+  if getattr(denoise, "learned", None) is None:
+    return process, denoise
+  process = process.bind(denoise.learned)
+  return process, process.precondition(denoise) if hasattr(process, "precondition") else denoise
+
+
+def network_fields(process: Process) -> dict[str, Any]:
+  """The fields of the network's config that follow from the process: the form of its input."""
+  if hasattr(process, "network_fields"):
+    return process.network_fields
+  return {"vocab_size": process.vocab_size, "num_embeddings": process.num_embeddings}
+
+
+def is_continuous(process: Process) -> bool:
+  """Whether the state z is float `[B, L, W]`, read as tokens by `process.nearest_tokens(z)`."""
+  return hasattr(process, "nearest_tokens")
+
+
+def evaluations(process: Process) -> int:
+  """Network evaluations of one draw of the bound: self-conditioning takes two."""
+  return 2 if getattr(process, "self_conditioning", 0) else 1
+
+
 def row_keys(key: Array, rows: int) -> Array:
   """One key a row, `[rows]`: a single key is split, `[rows]` keys are taken as they are.
 
@@ -100,6 +139,12 @@ def row_uniform(key: Array, shape: tuple[int, ...]) -> Array:
   return draw(row_keys(key, shape[0]))
 
 
+def row_normal(key: Array, shape: tuple[int, ...]) -> Array:
+  """Standard normal draws of `shape`, float32, a key a row."""
+  draw = jax.vmap(lambda k: jax.random.normal(k, shape[1:]))
+  return draw(row_keys(key, shape[0]))
+
+
 def row_categorical(key: Array, logits: Array) -> Array:
   """Draws from softmax(`logits` [B, ..., V]) in float32 with high-precision Gumbel noise, int32.
 
@@ -108,6 +153,16 @@ def row_categorical(key: Array, logits: Array) -> Array:
   """
   draw = jax.vmap(lambda k, row: jax.random.categorical(k, row, mode="high"))
   return draw(row_keys(key, logits.shape[0]), logits.astype(jnp.float32))
+
+
+def substituted(logits: Array, z: Array, mask_id: int) -> Array:
+  """log p(x | z) `[B, L, V]` with the softmax at masked positions; a token is certain of itself.
+
+  The substitution parameterization (SUBS, MDLM).
+  """
+  certain = jnp.where(jax.nn.one_hot(z, logits.shape[-1], dtype=bool), 0.0, -jnp.inf)
+  predicted = jax.nn.log_softmax(logits.astype(jnp.float32))
+  return jnp.where((z == mask_id)[..., None], predicted, certain)
 
 
 def per_position(t: Array) -> Array:

@@ -23,7 +23,7 @@ from dlm_jax.errors import UserError, nearest
 from dlm_jax.processes import base
 from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.schedules import Schedule
-from dlm_jax.visibility import Blocks
+from dlm_jax.visibility import FULL, Blocks
 
 Array = jax.Array
 
@@ -33,7 +33,8 @@ class Block:
   """The process. Build it with `make`.
 
   Attributes:
-    inner: the process of each block; its time may differ from position to position.
+    inner: the process of each block, one whose network sees all of it; its time may differ from
+      position to position.
     block_size: tokens a block. The last block is shorter if it does not divide the length.
     clip: the interval of times that `loss` draws from, uniformly and with the bound's own weights
       (section 5.2): extreme times add variance to the gradient and teach little. `nelbo` uses all
@@ -51,6 +52,11 @@ class Block:
     if len(self.clip) != 2 or not 0 <= self.clip[0] <= self.clip[1] <= 1 or self.clip[1] == 0:
       raise UserError(
         f"process.clip must be two times (from, to) in [0, 1], in order, got {self.clip}."
+      )
+    if base.visibility(self.inner) != FULL:
+      raise UserError(
+        f"process.inner is {type(self.inner).__name__}, whose network does not see the whole of a "
+        "block: take a process such as absorbing."
       )
 
   @property
@@ -180,5 +186,7 @@ def make(
   for name in fields:
     if nearest(name, own):
       raise UserError(f"Block has no field {name!r}: {nearest(name, own)}")
-  process = resolve.module("dlm_jax.processes", inner)
-  return Block(process.make(vocab_size=vocab_size, **fields), block_size, clip)
+  process = resolve.module("dlm_jax.processes", inner).make(vocab_size=vocab_size, **fields)
+  if base.is_continuous(process):
+    raise UserError(f"process.inner must be a process on tokens, got {inner!r}.")
+  return Block(process, block_size, clip)

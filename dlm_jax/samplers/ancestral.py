@@ -4,10 +4,9 @@ Each step draws its positions independently, which is exact as the steps become 
 """
 
 import jax
-import jax.numpy as jnp
 
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filtering, grids, sequential
+from dlm_jax.samplers import base, grids, sequential, walking
 
 Array = jax.Array
 
@@ -31,7 +30,7 @@ def sample(
 
   Args:
     key: one key, or `[B]` keys; row i depends on its own key alone.
-    process: any process whose state is tokens.
+    process: any process. A continuous one is read by one more evaluation at the end.
     denoise: `denoise(z, t) -> output`.
     shape: (B, L).
     steps: steps of the grid, and network evaluations unless `cache` saves some.
@@ -43,33 +42,28 @@ def sample(
     cache: do not run the network again while no position has changed, nor when all are known: at
       most L evaluations of one sequence. Right for a network that takes no notice of time, and
       wrong for any other.
-    trajectory: keep the state after every step, `[steps + 1, B, L]`.
+    trajectory: keep the state after every step as tokens, `[steps + 1, B, L]`.
 
   Raises:
     UserError: an argument is out of range, or the grid is unknown.
   """
   base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
   sequential.require(process, "ancestral")
-  rows = shape[0]
-  times = grids.times(grid, steps)
-  first = base.start(key, process, shape, tokens, given)
 
-  def step(carry, inputs):
-    z, changed, last_output, nfe = carry
-    index, t, s = inputs
-    t, s = jnp.full(rows, t), jnp.full(rows, s)
-    if cache:
-      needed = changed & jnp.any(base.unknown(process, z, given))
-      output, ran = base.evaluate_if(needed, denoise, z, t, last_output)
-    else:
-      output, ran = denoise(z, t), 1
-    prediction = filtering.narrow(process, output, z, t, temperature, top_p)
-    z_s = process.reverse(base.step_keys(key, rows, index), prediction, z, t, s, given)
-    carry = (z_s, jnp.any(z_s != z), output if cache else None, nfe + ran)
-    return carry, z_s if trajectory else None
+  def transition(key, prediction, z, t, s, memory):
+    return process.reverse(key, prediction, z, t, s, given), memory
 
-  blank = base.blank_output(denoise, first, jnp.ones(rows)) if cache else None
-  carry = (first, jnp.array(True), blank, jnp.int32(0))
-  inputs = (jnp.arange(1, steps + 1), times[:-1], times[1:])
-  (z, _, _, nfe), rest = jax.lax.scan(step, carry, inputs)
-  return base.SampleResult(z, nfe, base.frames(first, rest))
+  return walking.walk(
+    key,
+    process,
+    denoise,
+    shape,
+    grids.times(grid, steps),
+    transition,
+    tokens=tokens,
+    given=given,
+    temperature=temperature,
+    top_p=top_p,
+    cache=cache,
+    trajectory=trajectory,
+  )

@@ -18,12 +18,13 @@ import jax.numpy as jnp
 
 from dlm_jax import resolve
 from dlm_jax.errors import UserError, nearest
-from dlm_jax.processes.base import Denoise, Process, row_keys
+from dlm_jax.processes.base import Denoise, Process, evaluations, is_continuous, row_keys
 from dlm_jax.samplers import filtering
 
 Array = jax.Array
 
 PACKAGE = "dlm_jax.samplers"
+PROCESSES = "dlm_jax.processes"
 
 # A process that has this can say when the masked fraction is what, so each token is revealed once.
 REVEALS_ONCE = "time_of_masked"
@@ -68,18 +69,27 @@ def require_reveals_once(process: Process, sampler: str) -> None:
 
 def require(process: Process, sampler: str, method: str, need: str) -> None:
   """Raises `UserError` for a process without `method`, naming those that have it."""
-  if hasattr(process, method):
-    return
-  package = "dlm_jax.processes"
-  defined = [
-    name
-    for name in resolve.names(package)
-    if any(hasattr(c, method) for _, c in inspect.getmembers(resolve.module(package, name)))
-  ]
-  raise UserError(
-    f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
-    f"it needs {need}: {', '.join(defined)}."
-  )
+  if not hasattr(process, method):
+    raise UserError(
+      f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
+      f"it needs {need}: {', '.join(processes_with(method))}."
+    )
+
+
+def processes_with(*methods: str) -> list[str]:
+  """The names of the processes that have one of the `methods`."""
+  found = []
+  for name in resolve.names(PROCESSES):
+    module = resolve.module(PROCESSES, name)
+    own = [c for c in vars(module).values() if getattr(c, "__module__", None) == module.__name__]
+    if any(hasattr(cls, method) for cls in own for method in methods):
+      found.append(name)
+  return found
+
+
+def require_continuous(process: Process, sampler: str) -> None:
+  """Raises `UserError` for a process whose state is tokens, naming those whose state is not."""
+  require(process, sampler, "nearest_tokens", "one with a continuous state")
 
 
 def own_settings(sampler: str, text: str) -> dict[str, Any]:
@@ -117,7 +127,60 @@ def start(
 ) -> Array:
   """The state at t = 1: the prior, with what is given in its place. The draw of step 0."""
   z = process.prior(step_keys(key, shape[0], 0), shape)
+  if is_continuous(process):
+    return process.hold(z, tokens, given)
   return z if given is None else jnp.where(given, tokens, z)
+
+
+def hold(moved: Array, z: Array, given: Array | None) -> Array:
+  """`moved`, but at given positions the state `z`, `[B, L]` or `[B, L, W]`."""
+  if given is None:
+    return moved
+  return jnp.where(jnp.expand_dims(given, range(2, z.ndim)), z, moved)
+
+
+def times(process: Process, t: Array, given: Array | None) -> Array:
+  """The times `t` `[B]` as the network is told them: 0 at clean positions of a continuous state."""
+  return process.times(t, given) if is_continuous(process) else t
+
+
+def first_condition(process: Process, z: Array) -> dict[str, Array]:
+  """What `denoise` is given beside state and time in the first step: see `next_condition`."""
+  return {"self_condition": jnp.zeros_like(z)} if _self_conditioned(process) else {}
+
+
+def next_condition(process: Process, output: Any, z: Array, t: Array) -> dict[str, Array]:
+  """Self-conditioning: the prediction of this step goes into the next (Chen et al. 2022)."""
+  return {"self_condition": process.mean(output, z, t)} if _self_conditioned(process) else {}
+
+
+def _self_conditioned(process: Process) -> bool:
+  return evaluations(process) > 1
+
+
+def visible(process: Process, z: Array) -> Array:
+  """The state as tokens int32 `[B, L]`: a continuous one is read at the nearest embeddings."""
+  return process.nearest_tokens(z) if is_continuous(process) else z
+
+
+def finish(
+  process: Process,
+  denoise: Denoise,
+  z: Array,
+  condition: dict[str, Array],
+  tokens: Array | None,
+  given: Array | None,
+) -> tuple[Array, int]:
+  """The tokens of the state at t = 0, and the network evaluations this takes.
+
+  A continuous state is read by the network, once more: its most likely tokens.
+  """
+  if not is_continuous(process):
+    return z, 0
+  t = times(process, jnp.zeros(z.shape[0]), given)
+  log_p = process.log_probs(denoise(z, t, **condition), z, t)
+  read = jnp.argmax(log_p, axis=-1).astype(jnp.int32)
+  return (read if given is None else jnp.where(given, tokens, read)), 1
 
 
 def unknown(process: Process, z: Array, given: Array | None) -> Array:
@@ -143,5 +206,5 @@ def evaluate_if(
 
 
 def frames(first: Array, rest: Array | None) -> Array | None:
-  """The trajectory from the first state `[B, L]` and those after each step, if these were kept."""
+  """The trajectory from the first tokens `[B, L]` and those after each step, if these were kept."""
   return None if rest is None else jnp.concatenate([first[None], rest])

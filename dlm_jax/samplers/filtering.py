@@ -39,7 +39,8 @@ def narrow(
   """The network's output, sharpened: what `process.reverse` draws from.
 
   Unchanged at temperature 1, top_p 1 and top_k 0; otherwise that of filtered log-probabilities
-  `[B, L, V]`.
+  `[B, L, V]`. In a continuous process temperature 0 clamps the prediction to the nearest embedding
+  (Diffusion-LM, section 4.2).
   """
   if temperature == 1.0 and top_p == 1.0 and top_k == 0:
     return output

@@ -13,12 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlm_jax.errors import UserError
 from dlm_jax.processes import base as noise
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base, filtering
 
 Array = jax.Array
 
+POSTERIOR = "log_posterior"
 # What a filter took out of one of two distributions alone counts as so improbable, not as 0.
 LEAST = -60.0
 
@@ -40,7 +42,12 @@ def guide(
     return process, conditional
   if base.reveals_once(process):
     return process, _GuidedPrediction(process, conditional, unconditional, scale)
-  base.require(process, "guidance", "log_posterior", "one with a posterior to guide")
+  if not hasattr(process, POSTERIOR):
+    raise UserError(
+      f"classifier-free guidance is not defined for the process {type(process).__name__}: it needs "
+      "one that reveals each token once, or has a posterior: "
+      f"{', '.join(base.processes_with(base.REVEALS_ONCE, POSTERIOR))}."
+    )
   both = lambda z, t: jnp.stack([conditional(z, t), unconditional(z, t)])  # noqa: E731
   return _GuidedPosterior(process, scale), both
 

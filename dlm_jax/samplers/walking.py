@@ -1,4 +1,4 @@
-"""The loop of samplers that walk along a grid of times and may change any token at any step."""
+"""The loop of samplers that walk along a grid of times, one network evaluation a step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -40,23 +40,26 @@ def walk(
   first = base.start(key, process, shape, tokens, given)
 
   def step(carry, inputs):
-    z, memory, changed, last_output, nfe = carry
+    z, memory, changed, last_output, condition, nfe = carry
     index, t, s = inputs
     t, s = jnp.full(rows, t), jnp.full(rows, s)
+    told = base.times(process, t, given)
     if cache:
       needed = changed & jnp.any(base.unknown(process, z, given))
-      output, ran = base.evaluate_if(needed, denoise, z, t, last_output)
+      output, ran = base.evaluate_if(needed, denoise, z, told, last_output)
     else:
-      output, ran = denoise(z, t), 1
-    prediction = filtering.narrow(process, output, z, t, temperature, top_p)
+      output, ran = denoise(z, told, **condition), 1
+    prediction = filtering.narrow(process, output, z, told, temperature, top_p)
     z_s, memory = transition(base.step_keys(key, rows, index), prediction, z, t, s, memory)
-    if given is not None:
-      z_s = jnp.where(given, z, z_s)
-    carry = (z_s, memory, jnp.any(z_s != z), output if cache else None, nfe + ran)
-    return carry, z_s if trajectory else None
+    z_s = base.hold(z_s, z, given)
+    condition = base.next_condition(process, output, z, told)
+    carry = (z_s, memory, jnp.any(z_s != z), output if cache else None, condition, nfe + ran)
+    return carry, base.visible(process, z_s) if trajectory else None
 
   blank = base.blank_output(denoise, first, jnp.ones(rows)) if cache else None
-  carry = (first, memory, jnp.array(True), blank, jnp.int32(0))
+  condition = base.first_condition(process, first)
+  carry = (first, memory, jnp.array(True), blank, condition, jnp.int32(0))
   inputs = (jnp.arange(1, len(times)), times[:-1], times[1:])
-  (z, _, _, _, nfe), rest = jax.lax.scan(step, carry, inputs)
-  return base.SampleResult(z, nfe, base.frames(first, rest))
+  (z, _, _, _, condition, nfe), rest = jax.lax.scan(step, carry, inputs)
+  read, ran = base.finish(process, denoise, z, condition, tokens, given)
+  return base.SampleResult(read, nfe + ran, base.frames(base.visible(process, first), rest))

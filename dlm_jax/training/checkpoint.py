@@ -72,7 +72,7 @@ class Checkpointer:
     for name, value in cadences.items():
       if value is not None and value < 1:
         raise UserError(f"checkpoint.{name} must be at least 1: got {value}.")
-    self._directory = epath.Path(directory).absolute()
+    self._directory = _absolute(directory)
     self._save_every = save_every
     self._saving: int | None = None
     self._bounds = _bounds(self._directory)
@@ -226,7 +226,7 @@ def restore(
   Raises:
     UserError: there is no (such) checkpoint, it is damaged, or it is of another model.
   """
-  path = epath.Path(directory).absolute()
+  path = _absolute(directory)
   if step is None:
     return _restore_newest(path, abstract_state, partial=partial)[:2]
   present = steps(directory)
@@ -293,6 +293,12 @@ def _mix(x: jax.Array) -> jax.Array:
   x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
   x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
   return x ^ (x >> 16)
+
+
+def _absolute(directory: str | os.PathLike) -> epath.Path:
+  """The path as Orbax wants it; what has a scheme has no place under the working directory."""
+  path = epath.Path(directory)
+  return path if "://" in str(path) else path.absolute()
 
 
 def _flatten(tree: PyTree) -> dict[str, Any]:

@@ -7,12 +7,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
+from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.networks.transformer import Transformer
 from dlm_jax.training import losses
 from dlm_jax.visibility import FULL, Causal, Visibility
 
 Array = jax.Array
+
+# Where the parameters hold what the process learns, beside those of the network.
+PROCESS = "process"
+
+SHARDING_RULES: Rules = (
+  (rf"{PROCESS}/embeddings$", PartitionSpec("tensor", "fsdp")),
+  (rf"{PROCESS}/", PartitionSpec()),
+)
 
 
 @dataclass(frozen=True)
@@ -36,10 +46,12 @@ class Denoiser:
   """`denoise(z, t) -> logits`, with `cross_entropy` and `score` for losses that save memory.
 
   Attributes:
+    params: those of the network, and under `process` what the process learns, if anything.
     visibility: which position sees which; the process says it, see `processes.base.visibility`.
     labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
 
-  With `visibility` `Blocks` each of the three takes `clean` `[B, L]`, see `Transformer.hidden`.
+  With `visibility` `Blocks` each of the three takes `clean` `[B, L]`, and with a network that is
+  self-conditioned `denoise` takes `self_condition` `[B, L, W]`, see `Transformer.hidden`.
   """
 
   network: Transformer
@@ -49,17 +61,32 @@ class Denoiser:
   visibility: Visibility = FULL
   labels: Array | None = None
 
-  def __call__(self, z: Array, t: Array, clean: Array | None = None) -> Array:
+  def __call__(
+    self, z: Array, t: Array, clean: Array | None = None, self_condition: Array | None = None
+  ) -> Array:
     """Logits `[B, L, V]` float32."""
     return self.network.apply(
-      {"params": self.params},
+      self._variables,
       z,
       t,
       self.dropout_keys,
+      self_condition=self_condition,
       visibility=self.visibility,
       clean=clean,
       labels=self.labels,
     )
+
+  @property
+  def learned(self) -> Any:
+    """What the process learns, see `processes.base.bind`, or None."""
+    if PROCESS not in self.params:
+      return None
+    # Whole on every device: rows of a table are gathered from it.
+    return jax.tree.map(lambda a: constrain(a, *[None] * a.ndim), self.params[PROCESS])
+
+  @property
+  def _variables(self) -> dict[str, Any]:
+    return {"params": {name: p for name, p in self.params.items() if name != PROCESS}}
 
   def empty_cache(self, rows: int, length: int) -> Array:
     """What `extend` starts from."""
@@ -77,7 +104,7 @@ class Denoiser:
       z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.visibility.begin)
     inputs = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
     return self.network.apply(
-      {"params": self.params},
+      self._variables,
       inputs,
       t,
       start,
@@ -119,7 +146,7 @@ class Denoiser:
 
   def _halves(self, z: Array, t: Array, clean: Array | None) -> tuple[Array, losses.Head]:
     """The hidden states `[B, L, D]` and the head, which maps some of them to logits."""
-    variables = {"params": self.params}
+    variables = self._variables
     hidden = self.network.apply(
       variables,
       z,

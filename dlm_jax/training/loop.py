@@ -34,6 +34,7 @@ class Run:
       decides which checkpoint is best.
     learning_rate: by step.
     metadata: what every checkpoint remembers.
+    publish: copies the record of the run to where it is kept, before each save.
     steps, log_every, evaluate_every, max_skipped: see `experiment.TrainingConfig`.
   """
 
@@ -42,6 +43,7 @@ class Run:
   validate: Callable[[Any], dict[str, float]]
   learning_rate: Callable[[int], Any]
   metadata: dict[str, Any]
+  publish: Callable[[], None]
   meter: Meter
   profiler: Profiler
   mesh: jax.sharding.Mesh
@@ -93,10 +95,12 @@ def train(
       bound = None
       if number % run.evaluate_every == 0 or number == run.steps:
         bound = monitor.validated(number, state)
-      if last:
+      if last or checkpointer.should_save(number):
+        # First the record: who resumes from this step elsewhere must find its rows.
         monitor.fetch_previous()
-      with monitor.paused():
-        checkpointer.save(number, state, run.metadata, bound=bound, force=last)
+        with monitor.paused():
+          run.publish()
+          checkpointer.save(number, state, run.metadata, bound=bound, force=last)
       if last:
         break
     checkpointer.wait()

@@ -18,6 +18,9 @@ MatrixAxes = Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]]
 # The optimizer's own arrays, which follow no parameter: Muon's Newton-Schulz coefficients.
 SHARDING_RULES: Rules = ((r"ns_coeffs$", PartitionSpec()),)
 
+# Where the parameters hold a learned noise schedule.
+SCHEDULE = "process/schedule/"
+
 CHOICES = {"name": ("adamw", "muon"), "decay": ("constant", "cosine", "linear")}
 
 
@@ -38,6 +41,7 @@ class OptimizerConfig:
     momentum: of Muon (Nesterov).
     weight_decay: decoupled, on matrices and embeddings; norms and biases have none.
     clip: largest global norm of the gradient; 0 does not clip.
+    schedule_learning_rate: peak for a learned noise schedule: Adam, outside the clipping.
   """
 
   name: str = "adamw"
@@ -52,6 +56,7 @@ class OptimizerConfig:
   momentum: float = 0.95
   weight_decay: float = 0.0
   clip: float = 1.0
+  schedule_learning_rate: float = 1e-2
 
   def __post_init__(self) -> None:
     for field, known in CHOICES.items():
@@ -98,14 +103,34 @@ def matrices(params: Any, axes: MatrixAxes) -> Any:
   return jax.tree_util.tree_map_with_path(of_leaf, params)
 
 
-def make(config: OptimizerConfig, steps: int, axes: MatrixAxes) -> optax.GradientTransformation:
+def make(
+  config: OptimizerConfig, steps: int, axes: MatrixAxes, *, learned_schedule: bool = False
+) -> optax.GradientTransformation:
   """Builds the optimizer.
 
   Args:
     config: its fields.
     steps: length of the run, where the decay ends.
     axes: the network's table of hidden matrices, for Muon.
+    learned_schedule: whether the parameters hold a noise schedule, under `process/schedule`.
   """
+  if not learned_schedule:
+    return _of_network(config, steps, axes)
+  # A loss of its own moves it, so its gradient must not weigh in the norm that is clipped.
+  rate = learning_rate(config, config.schedule_learning_rate, steps)
+  schedule = optax.adam(rate, b1=config.beta1, b2=config.beta2, eps=config.epsilon)
+
+  def kinds(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: "schedule" if SCHEDULE in path_name(path) else "network", params
+    )
+
+  return optax.partition({"schedule": schedule, "network": _of_network(config, steps, axes)}, kinds)
+
+
+def _of_network(
+  config: OptimizerConfig, steps: int, axes: MatrixAxes
+) -> optax.GradientTransformation:
   clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
   adam = optax.adamw(
     learning_rate(config, config.learning_rate, steps),

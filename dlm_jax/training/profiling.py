@@ -51,7 +51,7 @@ class Profiler:
     self.stop()
 
 
-def parse(steps: str, workdir: str) -> Profiler:
+def parse(steps: str, directory: Path) -> Profiler:
   """The profiler that `--profile=FIRST:LAST` asks for; none of the steps where it is empty.
 
   Raises:
@@ -61,4 +61,4 @@ def parse(steps: str, workdir: str) -> Profiler:
   first, last = map(int, match.groups(default=0)) if match else (1, 0)
   if steps and not 1 <= first <= last:
     raise UserError(f"--profile is {steps!r}: give the first and the last step, as in 10:15.")
-  return Profiler(first, last, Path(workdir) / "profile")
+  return Profiler(first, last, directory)

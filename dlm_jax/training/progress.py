@@ -34,8 +34,7 @@ class ProgressLine:
     if not self._active:
       return
     text = f"loss {values['loss'] / math.log(2):.3f} bits  {values['tokens_per_second']:,.0f} tok/s"
-    if "mfu" in values:
-      text += f"  MFU {values['mfu']:.0%}"
+    text += f"  MFU {values['mfu']:.0%}" if "mfu" in values else "  MFU unknown"
     if values["skipped"]:
       text += f"  {values['skipped']:.0f} skipped"
     if self._live is not None:

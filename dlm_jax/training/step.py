@@ -54,8 +54,9 @@ def make_step(
       visibility=base.visibility(process),
       labels=rows.get("label"),
     )
+    bound, denoise = base.bind(process, denoise)
     given = rows.get("given")
-    loss = process.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], given)
+    loss = bound.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], given)
     loss *= rows["weight"][:, None]
     return jnp.sum(loss) / scored, _head_overflow(loss, head)
 

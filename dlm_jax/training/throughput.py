@@ -7,16 +7,27 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-# Dense bf16 peaks in FLOPs/s of one device, from the vendors' data sheets, by `device_kind`.
+# Dense bf16 peaks in FLOPs/s of one device (summed in float32), from the vendors' data sheets, by
+# `device_kind`. What is not here has no MFU.
 PEAK_FLOPS = {
+  "TPU v2": 22.5e12,
+  "TPU v3": 61.5e12,
   "TPU v4": 275e12,
   "TPU v5 lite": 197e12,
   "TPU v5": 459e12,
   "TPU v6 lite": 918e12,
   "NVIDIA A100-SXM4-40GB": 312e12,
   "NVIDIA A100-SXM4-80GB": 312e12,
+  "NVIDIA A100-PCIE-40GB": 312e12,
+  "NVIDIA A100 80GB PCIe": 312e12,
+  "NVIDIA L4": 121e12,
+  "NVIDIA L40S": 362e12,
   "NVIDIA H100 80GB HBM3": 989e12,
+  "NVIDIA H100 PCIe": 756e12,
+  "NVIDIA H100 NVL": 835e12,
+  "NVIDIA GH200 480GB": 989e12,
   "NVIDIA H200": 989e12,
+  "NVIDIA B200": 2250e12,
 }
 
 

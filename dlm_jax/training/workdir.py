@@ -23,6 +23,7 @@ from typing import Any, Self, TextIO
 import jax
 import ml_collections
 
+from dlm_jax import remote
 from dlm_jax.distributed import processes
 from dlm_jax.errors import UserError
 
@@ -48,12 +49,18 @@ _ABSENT = "(absent)"
 class Workdir:
   """The opened directory of a run. A context manager: leaving it frees the lock."""
 
-  path: pathlib.Path
+  path: pathlib.Path  # in the local cache where the directory is remote
   lock: TextIO | None  # None on every process but the first
+  mirror: remote.Mirror
 
   @property
-  def checkpoints(self) -> pathlib.Path:
-    return self.path / "checkpoints"
+  def checkpoints(self) -> str:
+    return checkpoints(self.mirror.path)
+
+  def publish(self) -> None:
+    """Copies the record of the run to where the directory is, if that is remote."""
+    if self.lock is not None:
+      self.mirror.push()
 
   def close(self) -> None:
     if self.lock is not None:
@@ -71,6 +78,9 @@ def open_workdir(
 ) -> Workdir:
   """Locks the directory of a run, made if absent, and records how this run was started.
 
+  Of a remote directory (see `dlm_jax.remote`) it is the local cache that is locked: nothing keeps a
+  process of another machine out.
+
   Every process of the run calls it; the first one does the work. A start that is refused changes
   nothing of what is there.
 
@@ -83,9 +93,21 @@ def open_workdir(
     UserError: another process runs here; or what is here came from other data or from a config
       that differs in more than `CHANGEABLE`.
   """
-  path = pathlib.Path(path).absolute()
-  lock = processes.on_first(lambda: _open_first(path, plain(config), dataset_hash), "the workdir")
-  return Workdir(path, lock)
+  mirror = _mirror(path)
+  path = mirror.local.absolute()
+  lock = processes.on_first(
+    lambda: _open_first(path, mirror, plain(config), dataset_hash), "the workdir"
+  )
+  return Workdir(path, lock, mirror)
+
+
+def checkpoints(workdir: str | os.PathLike) -> str:
+  """Where the checkpoints of a run are: with it, wherever that is, and never in the cache."""
+  return f"{str(workdir).removeprefix('file://').rstrip('/')}/checkpoints"
+
+
+def _mirror(workdir: str | os.PathLike) -> remote.Mirror:
+  return remote.Mirror(str(workdir), left_out=("checkpoints", ".lock"))
 
 
 def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
@@ -94,7 +116,7 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
   Raises:
     UserError: there is no run.
   """
-  path = pathlib.Path(workdir) / "config.json"
+  path = _mirror(workdir).get("config.json")
   if not path.exists():
     raise UserError(f"there is no run in {workdir} (no config.json): train first, or see to it.")
   return ml_collections.ConfigDict(_with_tuples(json.loads(path.read_text())))
@@ -111,6 +133,16 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
   os.replace(temporary, path)
 
 
+def write_record(workdir: str | os.PathLike, name: str, record: Any) -> pathlib.Path:
+  """Writes a record about a run into its directory, as the file `name`, and returns where it is."""
+  mirror = _mirror(workdir)
+  path = mirror.local / name
+  path.parent.mkdir(exist_ok=True)
+  write_json(path, record)
+  mirror.put(path)
+  return path
+
+
 def git_revision() -> str:
   """The commit that this code comes from, or `unknown` when it is not in a git checkout."""
   return _git("rev-parse", "HEAD") or "unknown"
@@ -123,7 +155,7 @@ def environment(dataset_hash: str) -> dict[str, Any]:
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "git_revision": git_revision(),
     "git_dirty": None if changes is None else bool(changes),
-    "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
+    "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
     "device_kind": jax.devices()[0].device_kind,
     "device_count": jax.device_count(),
     "process_count": jax.process_count(),
@@ -131,19 +163,23 @@ def environment(dataset_hash: str) -> dict[str, Any]:
   }
 
 
-def _open_first(path: pathlib.Path, config: dict[str, Any], dataset_hash: str) -> TextIO:
+def _open_first(
+  path: pathlib.Path, mirror: remote.Mirror, config: dict[str, Any], dataset_hash: str
+) -> TextIO:
   try:
     path.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
   except OSError as error:
     raise UserError(f"cannot write to the workdir {path} ({error}): give another.") from error
   try:
+    mirror.pull()  # under the lock: the cache may be that of a run under way
     _require_same_run(path, config, dataset_hash)
     here = environment(dataset_hash)
     with (path / "history.jsonl").open("a") as file:
       file.write(json.dumps({"config": config, "environment": here}) + "\n")
     write_json(path / "environment.json", here)
     write_json(path / "config.json", config)
+    mirror.push()
   except BaseException:
     lock.close()
     raise
@@ -219,7 +255,7 @@ def _with_tuples(value: Any) -> Any:
   return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
   try:
     return importlib.metadata.version(package)
   except importlib.metadata.PackageNotFoundError:

@@ -3,9 +3,10 @@
   python -m experiments.benchmarks.train_step
 
 For each shape: tokens/s, model FLOPs/s (from shapes, three times the forward pass), the peak that
-square matrix products reach on this machine in the same run, and the ratio of the two. The ratio
-compares; the other columns depend on the machine and on what else it does. What an optimizer
-multiplies (Muon orthogonalises every matrix at every step) is not counted as the model's.
+square matrix products reach on this machine in the same run, the ratio of the two, MFU (the ratio
+to the data sheet's peak) and the most memory the device has held so far. The ratio compares; the
+other columns depend on the machine and on what else it does. What an optimizer multiplies (Muon
+orthogonalises every matrix at every step) is not counted as the model's.
 """
 
 import time
@@ -18,15 +19,19 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
+from dlm_jax import resolve
 from dlm_jax.networks import transformer
-from dlm_jax.processes import absorbing
+from dlm_jax.processes import base
 from dlm_jax.processes.times import Times
 from dlm_jax.training import optimizer, state
 from dlm_jax.training.denoiser import Head
 from dlm_jax.training.step import make_step
-from dlm_jax.training.throughput import measured_matmul_flops
+from dlm_jax.training.throughput import PEAK_FLOPS, measured_matmul_flops
 
 _OPTIMIZER = flags.DEFINE_enum("optimizer", "adamw", ["adamw", "muon"], "What updates.")
+_PROCESS = flags.DEFINE_enum(
+  "process", "absorbing", ["absorbing", "autoregressive"], "What trains."
+)
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "How long each shape is timed, at least.")
 
 
@@ -58,7 +63,8 @@ ON_ACCELERATOR = (
 def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
   """Seconds of a step and FLOPs of a token, the step as training runs it."""
   on_cpu = jax.default_backend() == "cpu"
-  process = absorbing.make(vocab_size=shape.vocab_size)
+  config = {"name": _PROCESS.value}
+  process = resolve.make("dlm_jax.processes", config, vocab_size=shape.vocab_size)
   network = transformer.make(
     width=shape.width,
     heads=shape.heads,
@@ -73,7 +79,9 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
   )
   config = optimizer.OptimizerConfig(name=_OPTIMIZER.value)
   update = optimizer.make(config, 1000, transformer.MATRIX_AXES)
-  head = Head() if shape.vocab_size < 1000 else Head(chunks=8, capacity=0.6)
+  # Half of all positions are scored where the rest is seen, and all of them under autoregression.
+  capacity = 0.6 if _PROCESS.value == "absorbing" else 0.0
+  head = Head() if shape.vocab_size < 1000 else Head(chunks=8, capacity=capacity)
   step = jax.jit(
     make_step(process, network, update, Times(), seed=0, head=head, accumulate=1, ema_decay=0.999),
     donate_argnums=0,
@@ -90,16 +98,25 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     carried, metrics = step(carried, batch)
     steps += 1
     jax.block_until_ready(metrics)
-  return elapsed / steps, 3 * transformer.matmul_flops(network.config, shape.length)
+  visibility = base.visibility(process)
+  return elapsed / steps, 3 * transformer.matmul_flops(network.config, shape.length, visibility)
+
+
+def peak_memory() -> str:
+  """GiB that the device has held at most, if it tells."""
+  stats = jax.devices()[0].memory_stats() or {}
+  held = stats.get("peak_bytes_in_use")
+  return "unknown" if held is None else f"{held / 2**30:.1f}"
 
 
 def main(_: list[str]) -> None:
   on_cpu = jax.default_backend() == "cpu"
   dtype = jnp.float32 if on_cpu else jnp.bfloat16
-  table = Table(title=f"one {jax.devices()[0].device_kind}, {dtype.__name__}, {_OPTIMIZER.value}")
+  kind = jax.devices()[0].device_kind
+  table = Table(title=f"one {kind}, {dtype.__name__}, {_PROCESS.value}, {_OPTIMIZER.value}")
   for column in ("width", "depth", "length", "batch", "V"):
     table.add_column(column, justify="right")
-  for column in ("tokens/s", "GFLOP/s", "peak", "ratio"):
+  for column in ("tokens/s", "GFLOP/s", "peak", "ratio", "MFU", "GiB"):
     table.add_column(column, justify="right")
   for shape in ON_CPU if on_cpu else ON_ACCELERATOR:
     seconds, flops_per_token = seconds_per_step(shape, _SECONDS.value)
@@ -112,6 +129,8 @@ def main(_: list[str]) -> None:
       f"{rate * flops_per_token / 1e9:,.1f}",
       f"{peak / 1e9:,.1f}",
       f"{rate * flops_per_token / peak:.2f}",
+      f"{rate * flops_per_token / PEAK_FLOPS[kind]:.2f}" if kind in PEAK_FLOPS else "unknown",
+      peak_memory(),
     )
   Console().print(table)
 

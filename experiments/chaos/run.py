@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
@@ -126,7 +126,10 @@ def sentence(done: subprocess.CompletedProcess) -> str:
   """How a run that failed ended, in short."""
   lines = done.stderr.strip().splitlines() or [""]
   mistakes = [line for line in lines if line.startswith("error: ")]
-  return f"exit {done.returncode}: {(mistakes or lines)[-1][:120]}"
+  text = re.sub(
+    r"(?<!\S)/\S*/", "", (mistakes or lines)[-1].removeprefix("error: ")
+  )  # no long paths
+  return f"exit {done.returncode}: {text[:120]}"
 
 
 def killed(lab: Lab) -> Outcome:
@@ -209,6 +212,7 @@ def faults() -> dict[str, Callable[[Lab], Outcome]]:
 
 
 def main(_: list[str]) -> int:
+  logging.set_verbosity(logging.WARNING)
   known = faults()
   chosen = _FAULTS.value or list(known)
   if unknown := set(chosen) - set(known):

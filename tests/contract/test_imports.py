@@ -9,17 +9,28 @@ ROOT = Path(__file__).parent.parent.parent
 # For each part of the project the parts it may import, beside itself. Entry points may import all.
 ALLOWED = {
   "errors": set(),
+  "remote": {"errors"},
   "resolve": {"errors"},
   "schedules": {"errors", "resolve"},
+  "gamma_schedules": {"errors", "resolve", "schedules"},
   "visibility": set(),
   "distributed": {"errors"},
-  "processes": {"errors", "resolve", "schedules", "visibility"},
+  "processes": {"errors", "resolve", "schedules", "gamma_schedules", "visibility"},
   "networks": {"errors", "resolve", "distributed", "visibility"},
   "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
-  "data": {"errors", "resolve", "distributed"},
-  "evaluation": {"errors", "resolve", "processes", "samplers", "distributed", "schedules"},
+  "data": {"errors", "remote", "resolve", "distributed"},
+  "evaluation": {
+    "errors",
+    "resolve",
+    "processes",
+    "samplers",
+    "distributed",
+    "schedules",
+    "visibility",
+  },
   "training": {
     "errors",
+    "remote",
     "resolve",
     "processes",
     "networks",
@@ -36,6 +47,9 @@ ENTRY_POINTS = {
   "experiment",
   "commands",
   "clip",
+  "judge",
+  "report",
+  "harness",
   "compile_check",
 }
 # Libraries that one place alone may know.

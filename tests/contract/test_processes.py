@@ -13,7 +13,7 @@ import pytest
 
 from dlm_jax import resolve
 from dlm_jax.errors import UserError
-from dlm_jax.processes import score_entropy
+from dlm_jax.processes import base, score_entropy
 from dlm_jax.processes.times import Times
 from tests import toy
 
@@ -22,10 +22,13 @@ ORACLES = {
   "absorbing": toy.absorbing_denoiser,
   "autoregressive": toy.autoregressive_denoiser,
   "block": partial(toy.block_denoiser, size=4),
+  "gaussian": toy.gaussian_denoiser,
+  "generalized_absorbing": toy.generalized_denoiser,
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
   "score_entropy": toy.score_denoiser,
   "uniform": toy.mixture_denoiser,
 }
+FIELDS = {"gaussian": toy.GAUSSIAN}
 GEOMETRIC_UNIFORM = score_entropy.make(vocab_size=3, noise="uniform")
 # By a name of their own: the process, its fields and its exact denoiser.
 VARIANTS = {
@@ -43,13 +46,27 @@ ROWS = 1 << 16
 
 
 def make(name, **fields):
-  module, own, _ = VARIANTS.get(name, (name, {}, None))
-  return resolve.module(PACKAGE, module).make(vocab_size=JOINT.vocab_size, **own, **fields)
+  """The process, with the first values of what it learns."""
+  module, own, _ = VARIANTS.get(name, (name, FIELDS.get(name, {}), None))
+  fields = {"vocab_size": JOINT.vocab_size, **own, **fields}
+  process = resolve.module(PACKAGE, module).make(**fields)
+  learned = base.init(process, jax.random.key(0))
+  return process.bind(learned) if learned else process
 
 
 def oracle(name):
   """The exact denoiser of the toy joint."""
   return VARIANTS[name][2](JOINT) if name in VARIANTS else ORACLES[name](JOINT)
+
+
+def tokens(process, z):
+  """The state as tokens."""
+  return np.asarray(process.nearest_tokens(z) if base.is_continuous(process) else z)
+
+
+def hold(process, z, x, given):
+  """The state `z` with `x` at given positions."""
+  return process.hold(z, x, given) if base.is_continuous(process) else jnp.where(given, x, z)
 
 
 def bound_draws(process, denoise, seed=0):
@@ -74,6 +91,7 @@ def test_every_process_has_an_oracle():
   assert sorted(ORACLES) == resolve.names(PACKAGE)
 
 
+@pytest.mark.proves("bound", process="{name}")
 def test_bound_of_the_exact_denoiser_is_the_entropy(name):
   process = make(name)
   nats = bound_draws(process, oracle(name))
@@ -94,16 +112,18 @@ def test_corrupt_is_the_identity_at_0_and_the_prior_at_1(name):
   process, rows = make(name), 4096
   x = JOINT.draw(0, rows)
   key = jax.random.key(0)
-  np.testing.assert_array_equal(process.corrupt(key, x, jnp.zeros(rows)), x)
-  end, prior = process.corrupt(key, x, jnp.ones(rows)), process.prior(key, x.shape)
-  for symbol in range(process.num_embeddings):
+  np.testing.assert_array_equal(tokens(process, process.corrupt(key, x, jnp.zeros(rows))), x)
+  end = tokens(process, process.corrupt(key, x, jnp.ones(rows)))
+  prior = tokens(process, process.prior(jax.random.key(1), x.shape))
+  for symbol in range(process.num_embeddings or process.vocab_size):
     assert abs(float((end == symbol).mean() - (prior == symbol).mean())) < 0.03
 
 
 def test_log_probs_are_normalised(name):
   process = make(name)
-  z = process.corrupt(jax.random.key(0), JOINT.draw(0, 64), jnp.full(64, 0.5))
-  output = 5 * jax.random.normal(jax.random.key(1), (*z.shape, JOINT.vocab_size))
+  x = JOINT.draw(0, 64)
+  z = process.corrupt(jax.random.key(0), x, jnp.full(64, 0.5))
+  output = 5 * jax.random.normal(jax.random.key(1), (*x.shape, JOINT.vocab_size))
   log_p = process.log_probs(output, z, jnp.full(64, 0.5))
   assert log_p.dtype == jnp.float32
   np.testing.assert_allclose(jnp.exp(log_p).sum(-1), 1.0, atol=1e-5)
@@ -115,12 +135,12 @@ def test_given_positions_are_never_noised_scored_or_changed(name):
   given = np.random.default_rng(0).random(x.shape) < 0.5
   key, t = jax.random.key(0), jnp.ones(rows)
   z = process.corrupt(key, x, t, given)
-  np.testing.assert_array_equal(np.asarray(z)[given], x[given])
+  np.testing.assert_array_equal(z, hold(process, z, x, given))
   for scored in (process.nelbo, process.loss):
     assert not np.asarray(scored(key, denoise, x, t, given))[given].any()
-  mask_like = jnp.where(given, z, process.prior(key, x.shape))
-  out = process.reverse(key, denoise(mask_like, t), mask_like, t, jnp.zeros(rows), given)
-  np.testing.assert_array_equal(np.asarray(out)[given], x[given])
+  noise = hold(process, process.prior(key, x.shape), x, given)
+  out = process.reverse(key, denoise(noise, t), noise, t, jnp.zeros(rows), given)
+  np.testing.assert_array_equal(out, hold(process, out, x, given))
 
 
 def test_gradients_are_finite_at_both_ends(name):

@@ -45,6 +45,32 @@ def test_parts_are_rows_of_one_global_batch(parts):
       np.testing.assert_array_equal(batches(step)["tokens"], whole(step)["tokens"][part])
 
 
+class Watched:
+  """An array that remembers which of its rows were read."""
+
+  def __init__(self, array):
+    self.array, self.read, self.shape = array, set(), array.shape
+
+  def __len__(self):
+    return len(self.array)
+
+  def __getitem__(self, index):
+    self.read |= set(np.atleast_1d(index).tolist())
+    return self.array[index]
+
+
+def test_a_process_reads_no_rows_but_its_own():
+  """The rows of a step that fall to it, and none that another host trains on."""
+  seen = []
+  for index in range(4):
+    rows = Rows(Watched(_rows(64).tokens), None)
+    share = Batches(rows, 16, 5, index, 4)(0)
+    assert rows.tokens.read == {int(row[0]) for row in share["tokens"]}
+    seen.append(rows.tokens.read)
+  assert [len(read) for read in seen] == [4] * 4
+  assert len(set.union(*seen)) == 16
+
+
 def test_iterating_is_the_same_from_any_step():
   batches = Batches(_rows(11), 4, seed=2)
   for start in (0, 5):

@@ -23,7 +23,7 @@ TIMES = Times(epsilon=0.0)
 
 
 def test_the_grid_is_that_of_the_paper():
-  widths = np.round(np.diff(clipping.INTERVALS)[:, 0], 3)
+  widths = np.round(np.diff(clipping.INTERVALS.astype(float))[:, 0], 3)
   assert set(widths.tolist()) == {0.5, 0.6, 0.7, 0.8, 0.9, 1.0}
   assert len(clipping.INTERVALS) == 6 + 5 + 4 + 3 + 2 + 1
   assert clipping.INTERVALS.min() == 0 and clipping.INTERVALS.max() == 1

@@ -76,3 +76,27 @@ def test_the_table_says_that_it_is_a_bound():
 def test_mistakes(settings):
   with pytest.raises(UserError, match="samples must be at least 1, got 0"):
     evaluate.evaluate(settings(samples=0))
+
+
+def test_the_record_shows_the_loss_against_time_and_position(settings):
+  record = evaluate.evaluate(settings(samples=8))
+  nats = record["bound"]["nats_per_token"]
+  assert sum(row["draws"] for row in record["by_time"]) == 8 * tiny.ROWS
+  profile = [row["nats"] for row in record["by_position"]]
+  assert len(profile) == tiny.LENGTH and sum(profile) / len(profile) == pytest.approx(nats)
+
+
+def test_zero_shot_names_its_protocol_and_does_not_overwrite_the_split(settings, tmp_path):
+  other = tmp_path / "other.txt"
+  other.write_text("some other words of no great meaning " * 4, encoding="utf-8")
+  evaluate.evaluate(settings())
+  record = evaluate.evaluate(settings(corpus=str(other)))
+  protocol = record["protocol"]
+  assert protocol["split"] is None and protocol["zero_shot"]["corpus"]["name"] == "text_files"
+  assert record["bound"]["tokens"] == protocol["zero_shot"]["counts"]["tokens"] == 144
+  bits = record["results"]["bits_per_character"]["value"]
+  assert bits == pytest.approx(record["bound"]["nats_per_token"] / math.log(2))
+  evaluate.evaluate(settings(times="quadrature"))
+  assert len(list((tmp_path / "evaluations").iterdir())) == 3
+  with pytest.raises(UserError, match="did you mean 'quadrature'"):
+    evaluate.Settings(str(tmp_path), times="quadratur")

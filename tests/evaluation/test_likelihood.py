@@ -142,6 +142,91 @@ def test_units_by_hand():
   assert bound.perplexity.standard_error == pytest.approx(0.4 * math.log(2))
 
 
+def drawer(**settings):
+  return likelihood.drawer(PROCESS, lambda _: EXACT, **({"batch_size": 4096} | settings))
+
+
+def test_the_loss_against_time_is_that_of_the_enumerated_joint():
+  """At time t the exact integrand is the sum over masks of p(mask) -log p(masked | rest) / t."""
+  draws = drawer(samples=64)(None, JOINT.draw(0, 16_000))
+  rows = draws.by_time(bins=5)
+  assert [row["from"] for row in rows] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+  for row in rows:
+    expected = np.mean([integrand(t) for t in np.linspace(row["from"], row["to"], 41)[1:-1]])
+    assert abs(row["nats_per_token"] - expected / 3) < 4 * row["standard_error"] + 2e-3
+    assert 0 < row["standard_error"] < 0.02
+    assert row["variance"] == pytest.approx(row["standard_error"] ** 2 * row["draws"])
+  mean = np.mean([row["nats_per_token"] for row in rows])
+  assert mean == pytest.approx(draws.bound.nats_per_token, rel=1e-2)
+  assert np.ptp([row["nats_per_token"] for row in rows]) > 0.05  # there is something to see
+
+
+def integrand(t):
+  """Nats a sequence, by enumeration: each masked position given what is not masked."""
+  total, p = 0.0, JOINT.probs.reshape((JOINT.vocab_size,) * 3)
+  for mask in np.ndindex(2, 2, 2):
+    hidden = tuple(i for i in range(3) if mask[i])
+    for i in hidden:
+      others = tuple(j for j in hidden if j != i)
+      marginal = p.sum(axis=others, keepdims=True)
+      conditional = marginal / marginal.sum(axis=i, keepdims=True)
+      cross = -np.sum(marginal * np.log(conditional))
+      total += t ** len(hidden) * (1 - t) ** (3 - len(hidden)) * cross / t
+  return total
+
+
+def test_times_weighted_by_importance_show_the_same_integrand():
+  weighted = likelihood.Times(epsilon=1e-3, importance=True)
+  rows = drawer(samples=64, times=weighted)(None, JOINT.draw(0, 8000)).by_time(bins=2)
+  expected = np.mean([integrand(t) for t in np.linspace(0.5, 1, 41)]) / 3
+  # Drawn in proportion to 1 / t, so that the mean of the bin leans to its left.
+  assert rows[1]["nats_per_token"] == pytest.approx(expected, rel=0.05)
+
+
+def test_the_profile_of_positions_adds_up_to_the_bound():
+  tokens = JOINT.draw(0, 4000)
+  given = np.zeros(tokens.shape, bool)
+  given[: len(tokens) // 2, 0] = True
+  draws = drawer(samples=4, batch_size=1500)(None, tokens, given)
+  rows = draws.by_position()
+  assert [row["sequences"] for row in rows] == [2000, 4000, 4000]
+  total = sum(row["nats"] * row["sequences"] for row in rows)
+  assert total / draws.bound.tokens == pytest.approx(draws.bound.nats_per_token, rel=1e-6)
+  given[:, 0] = True
+  assert [row["position"] for row in drawer()(None, tokens, given).by_position()] == [1, 2]
+
+
+def test_the_standard_error_of_a_position_is_that_of_the_spread_of_rows():
+  class Known:
+    """Scores position i of row r with r * i."""
+
+    def nelbo(self, key, denoise, x, t, given):
+      return x * jnp.arange(3.0)
+
+    def constants(self):
+      return 0.5
+
+  tokens = np.repeat(np.arange(10)[:, None], 3, axis=1)
+  draws = likelihood.drawer(Known(), lambda _: None, batch_size=4, samples=2)(None, tokens)
+  spread = np.std(np.arange(10), ddof=1) / math.sqrt(10)
+  for i, row in enumerate(draws.by_position()):
+    assert row["nats"] == pytest.approx(4.5 * i + 0.5)
+    assert row["standard_error"] == pytest.approx(spread * i)
+
+
+def test_quadrature_is_exact_for_polynomials_and_has_no_chance_in_its_times():
+  for degree in range(6):
+    t, weight = likelihood.Quadrature().nodes(3)
+    assert np.mean(weight * t**degree) == pytest.approx(1 / (degree + 1), rel=1e-5)
+  tokens = JOINT.draw(0, 16_000)
+  negative_log_p = -np.log(JOINT.probs[JOINT.index(tokens)]).mean() / 3
+  draws = drawer(samples=2, times=likelihood.Quadrature())(None, tokens)
+  assert len(np.unique(draws.t)) == 2
+  # Order 2 is exact here, where the integrand has degree 2: what is left are the masks.
+  assert abs(draws.bound.nats_per_token - negative_log_p) < 3 * draws.bound.standard_error
+  np.testing.assert_allclose(draws.weight, 1)
+
+
 def test_mistakes():
   with pytest.raises(UserError, match="samples must be at least 1, got 0"):
     evaluator(samples=0)

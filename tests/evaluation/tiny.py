@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from dlm_jax import resolve
 from dlm_jax.data.tokenizers import text8
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.experiment import Restored
 from dlm_jax.networks import transformer
-from dlm_jax.processes import absorbing
+from dlm_jax.processes import base
 from dlm_jax.training.denoiser import Denoiser
 
 LENGTH = 16
@@ -31,14 +32,19 @@ class _Rows:
   def __init__(self, arrays):
     self._arrays = arrays
 
+  def __len__(self):
+    return len(self._arrays["tokens"])
+
   def __getitem__(self, index):
     return {name: array[index] for name, array in self._arrays.items()}
 
 
-def restored(packing: str = "stream", tokenizer=None) -> Restored:
+def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") -> Restored:
   """What `experiment.restore` returns, as far as the commands look at it."""
   tokenizer = tokenizer or text8.make()
-  process = absorbing.make(vocab_size=tokenizer.vocab_size)
+  process = resolve.make(
+    "dlm_jax.processes", {"name": process_name}, vocab_size=tokenizer.vocab_size
+  )
   network = transformer.make(
     preset="tiny",
     width=16,
@@ -51,13 +57,14 @@ def restored(packing: str = "stream", tokenizer=None) -> Restored:
   store = SimpleNamespace(
     tokenizer=tokenizer,
     hash="of the data",
+    num_labels=0,
     manifest={"packing": packing},
     rows=rows,
     characters_per_token=lambda split: 2.0,
   )
   experiment = SimpleNamespace(
     config=ml_collections.ConfigDict(
-      {"process": {"name": "absorbing"}, "data": {"packing": packing}, "evaluation": {}}
+      {"process": {"name": process_name}, "data": {"packing": packing}, "evaluation": {}}
     ),
     store=store,
     process=process,
@@ -66,6 +73,8 @@ def restored(packing: str = "stream", tokenizer=None) -> Restored:
     mesh=make_mesh({"data": -1}),
     length=LENGTH,
     evaluation=SimpleNamespace(batch_size=4),
-    denoiser=lambda params: Denoiser(network, params),
+    denoiser=lambda params, labels=None: Denoiser(
+      network, params, visibility=base.visibility(process)
+    ),
   )
   return Restored(experiment, params["params"], 7, {"git_revision": "of the training"})

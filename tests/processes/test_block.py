@@ -153,6 +153,8 @@ def test_head_economies_change_nothing(trained):
     ({"clip": (0.0, 0.0)}, "process.clip"),
     ({"block_siz": 3}, "did you mean 'block_size'"),
     ({"inner": "absorbin"}, "did you mean 'absorbing'"),
+    ({"inner": "block"}, "process.inner is Block, whose network does not see the whole"),
+    ({"inner": "autoregressive"}, "process.inner is Autoregressive"),
     ({"timestep": 3}, "did you mean 'timesteps'"),
   ],
 )

@@ -95,6 +95,24 @@ def test_uniform_integrand_is_udlm_s(t):
 
 
 @pytest.mark.parametrize("t", [0.01, 0.5, 0.99])
+def test_uniform_integrand_is_duo_s(t):
+  """Duo's form of it, whose terms are sums and entries of the prediction alone, in float64."""
+  process = uniform.make(vocab_size=V)
+  x, z, logits, times = random_draws(process, t)
+  a = 1.0 - float(times[0])
+  model = V * a * softmax64(logits) + 1 - a
+  at_x, at_z = (np.take_along_axis(model, i[..., None], -1)[..., 0] for i in (x, np.asarray(z)))
+  zeta, same = (1 - a) / (V * a + 1 - a), np.asarray(z) == x
+  true_at_z = np.where(same, V * a + 1 - a, 1 - a)
+  sums = np.where(same, zeta, 1.0) * (V * np.log(at_z) - np.log(model).sum(-1))
+  sums += np.where(same, 0.0, V * a / (1 - a) * np.log(at_z / at_x))
+  sums += np.where(same, (V - 1) * zeta, -1 / zeta) * np.log(zeta)
+  expected = -1 / (V * a) * (V / true_at_z - V / at_z - sums)
+  found = nelbo_at(process, x, z, logits, times)
+  np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("t", [0.01, 0.5, 0.99])
 def test_hybrid_integrand_is_gidd_s(t):
   """GIDD, theorem 1, as it is written, in float64."""
   process = hybrid.make(vocab_size=V, p_u=0.3)

@@ -34,6 +34,7 @@ def draw(size, rows=ROWS, **settings):
   return jax.device_get(sample(jax.random.key(1)))
 
 
+@pytest.mark.proves("law", process="block", sampler="block_by_block")
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_follows_the_joint(size):
   """One step a token, or so many that hardly two tokens of a block share one."""
@@ -45,6 +46,7 @@ def test_too_few_steps_are_told_apart():
   assert JOINT.p_value(draw(4, steps=1).tokens) < 1e-6
 
 
+@pytest.mark.proves("prompt", process="block", sampler="block_by_block")
 @pytest.mark.parametrize("given", [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]], ids=str)
 def test_with_known_tokens_follows_the_conditional(given):
   given = np.array(given, bool)
@@ -54,14 +56,9 @@ def test_with_known_tokens_follows_the_conditional(given):
   assert JOINT.p_value(tokens, JOINT.conditional(PROMPT, given)) > ALPHA
 
 
-class Uncached:
-  """A denoiser without `extend`."""
-
-  def __init__(self, denoise):
-    self.denoise = denoise
-
-  def __call__(self, z, t):
-    return self.denoise(z, t)
+def uncached(denoise):
+  """The denoiser without `extend`."""
+  return lambda z, t: denoise(z, t)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +110,7 @@ def test_the_cache_changes_no_sample(weights, inner):
     )
     return jax.device_get(sample(jax.random.key(0)))
 
-  cached, plain = run(denoise), run(Uncached(denoise))
+  cached, plain = run(denoise), run(uncached(denoise))
   np.testing.assert_array_equal(cached.tokens, plain.tokens)
   # Four steps of each of the four blocks that are not whole in the prompt, and one to remember it.
   assert (plain.nfe, cached.nfe) == (4 * 4, 1 + 4 * 5)

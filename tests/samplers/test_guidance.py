@@ -1,5 +1,8 @@
 """Guided sampling against distributions computed by hand."""
 
+import itertools
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from scipy import stats
 
 from dlm_jax.errors import UserError
-from dlm_jax.processes import absorbing, hybrid, score_entropy, uniform
+from dlm_jax.processes import absorbing, autoregressive, block, hybrid, score_entropy, uniform
 from dlm_jax.samplers import ancestral, base, euler, guidance, psi
 from tests import toy
 
@@ -19,7 +22,10 @@ PROCESSES = {
   "uniform": uniform.make(vocab_size=V),
   "hybrid": hybrid.make(vocab_size=V, p_u=0.3),
   "score_entropy": score_entropy.make(vocab_size=V),
-  "score_entropy_uniform": score_entropy.make(vocab_size=V, noise="uniform"),
+  # At the end of its own schedule scores are 1 to all digits, so that one long step is a blind one.
+  "score_entropy_uniform": score_entropy.make(
+    vocab_size=V, noise="uniform", schedule={"name": "log_linear"}
+  ),
 }
 
 
@@ -136,12 +142,80 @@ def test_a_certain_token_stays_certain():
   np.testing.assert_allclose(np.exp(log_p[0, 1]), powers(4.0), rtol=1e-5)
 
 
-def test_only_where_it_is_defined():
-  class Other:
-    pass
+@pytest.mark.parametrize("module", [autoregressive, block])
+def test_only_where_it_is_defined(module):
+  defined = r"guidance is not defined .*: absorbing, .*hybrid, score_entropy, uniform\."
+  with pytest.raises(UserError, match=defined):
+    guidance.guide(module.make(vocab_size=V), None, None, 2.0)
 
-  with pytest.raises(UserError, match=r"guidance.*not defined.*Other.*hybrid.*uniform"):
-    guidance.guide(Other(), None, None, 2.0)
+
+# Processes that the toy joints of two labels are enumerated under: p_u and the exact denoiser.
+CHAINS = {
+  "absorbing": (0.0, toy.absorbing_denoiser, toy.absorbing_denoiser),
+  "score_entropy": (0.0, toy.score_denoiser, toy.absorbing_denoiser),
+  "uniform": (1.0, toy.mixture_denoiser, toy.mixture_denoiser),
+  "hybrid": (0.3, partial(toy.mixture_denoiser, uniform_fraction=0.3), None),
+  "score_entropy_uniform": (
+    1.0,
+    partial(toy.uniform_score_denoiser, noise=PROCESSES["score_entropy_uniform"].noised),
+    partial(toy.mixture_denoiser, noise=PROCESSES["score_entropy_uniform"].noised),
+  ),
+}
+ONE, OTHER = toy.joint(seed=0, length=2), toy.joint(seed=1, length=2)
+MIXED = toy.Joint(V, 2, ONE.sequences, (ONE.probs + OTHER.probs) / 2)
+
+
+def product_of_powers(one, other, scale):
+  """one^scale other^(1 - scale), normalised over the last axis; 0 where `one` is."""
+  weights = np.where(one > 0, one, 1.0) ** scale * np.where(one > 0, other, 1.0) ** (1 - scale)
+  weights *= one > 0
+  return weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)
+
+
+def enumerated(name, scale, steps):
+  """The law `[V^L]` of the guided chain, by matrices over all states of a row."""
+  p_u, _, predict = CHAINS[name]
+  predict = predict or CHAINS[name][1]
+  process = PROCESSES[name]
+  size = process.num_embeddings
+  pi = np.append(np.full(V, p_u / V), 1 - p_u)[:size]
+  states = toy.joint_states(size, 2)
+  law = pi[states].prod(-1)
+  for t, s in itertools.pairwise(np.linspace(1, 0, steps + 1)):
+    a_t, a_s = (1 - float(process.noised(jnp.float32(time))) for time in (t, s))
+    step = a_t / a_s * np.eye(size) + (1 - a_t / a_s) * pi  # q(z_t | z_s), a row a z_s
+
+    def posterior(p, step=step, a_s=a_s):
+      at_s = a_s * np.pad(p, ((0, 0), (0, 0), (0, size - V))) + (1 - a_s) * pi
+      weights = at_s * step.T[states]
+      return weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)  # 0 where z cannot be
+
+    times = jnp.full(len(states), t, jnp.float32)
+    p, q = (softmax64(predict(joint)(jnp.asarray(states), times)) for joint in (ONE, MIXED))
+    if p_u == 0:
+      moves = posterior(product_of_powers(p, q, scale))
+    else:
+      moves = product_of_powers(posterior(p), posterior(q), scale)
+    first, second = moves[:, 0, states[:, 0]], moves[:, 1, states[:, 1]]
+    law = law @ (first * second)
+  return law[(states < V).all(-1)]
+
+
+def softmax64(log_p):
+  p = np.exp(np.asarray(log_p, np.float64))
+  return p / p.sum(-1, keepdims=True)
+
+
+@pytest.mark.proves("law", process="{name}", sampler="guidance")
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+@pytest.mark.parametrize("name", CHAINS)
+def test_the_guided_chain_is_the_enumerated_one(name, scale):
+  denoiser = CHAINS[name][1]
+  process, denoise = guidance.guide(PROCESSES[name], denoiser(ONE), denoiser(MIXED), scale)
+  run = lambda key: ancestral.sample(key, process, denoise, (ROWS, 2), steps=3)  # noqa: E731
+  tokens = np.asarray(jax.jit(run)(jax.random.key(0)).tokens)
+  assert ONE.p_value(tokens, enumerated(name, scale, 3)) > 1e-3
+  assert ONE.p_value(tokens, enumerated(name, 1.0, 3)) < 1e-6
 
 
 def test_a_guided_joint_is_more_like_its_label():

@@ -30,6 +30,7 @@ def draw(sampler, schedule, **settings):
   return np.asarray(sample(jax.random.key(1)))
 
 
+@pytest.mark.proves("law", process="absorbing", sampler="ancestral")
 @pytest.mark.parametrize(
   "schedule, grid", [("linear", "uniform"), ("cosine", "uniform"), ("linear", "cosine")]
 )
@@ -38,17 +39,20 @@ def test_ancestral_follows_the_joint(schedule, grid):
   assert JOINT.p_value(tokens) > ALPHA
 
 
+@pytest.mark.proves("law", process="absorbing", sampler="first_hitting")
 @pytest.mark.parametrize("schedule", ["linear", "geometric"])
 def test_first_hitting_follows_the_joint(schedule):
   assert JOINT.p_value(draw(first_hitting, schedule, steps=LENGTH)) > ALPHA
 
 
-@pytest.mark.parametrize("sampler", [ancestral, first_hitting])
-def test_with_a_prompt_follows_the_conditional(sampler):
+@pytest.mark.proves("prompt", process="absorbing", sampler="{name}")
+@pytest.mark.parametrize("name", ["ancestral", "first_hitting"])
+def test_with_a_prompt_follows_the_conditional(name):
   known = {
     "tokens": np.broadcast_to(PROMPT, (ROWS, LENGTH)),
     "given": np.broadcast_to(PROMPTED, (ROWS, LENGTH)),
   }
+  sampler = {"ancestral": ancestral, "first_hitting": first_hitting}[name]
   tokens = draw(sampler, "linear", steps=STEPS, **known)
   assert JOINT.p_value(tokens, JOINT.conditional(PROMPT, PROMPTED)) > ALPHA
   # The prompt changes the law of the rest, so that ignoring it would show.

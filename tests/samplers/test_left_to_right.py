@@ -39,10 +39,12 @@ def prompt(tokens, length, rows):
   }
 
 
+@pytest.mark.proves("law", process="autoregressive", sampler="left_to_right")
 def test_follows_the_joint():
   assert JOINT.p_value(draw().tokens) > ALPHA
 
 
+@pytest.mark.proves("prompt", process="autoregressive", sampler="left_to_right")
 def test_with_a_prompt_follows_the_conditional():
   tokens = draw(**prompt(PROMPT, 1, ROWS)).tokens
   assert JOINT.p_value(tokens, JOINT.conditional(PROMPT, np.arange(3) < 1)) > ALPHA
@@ -68,14 +70,9 @@ def test_greedy_takes_the_most_likely_token_each_time():
   np.testing.assert_array_equal(one.tokens, greedy.tokens)
 
 
-class Uncached:
-  """A denoiser without `extend`."""
-
-  def __init__(self, denoise):
-    self.denoise = denoise
-
-  def __call__(self, z, t):
-    return self.denoise(z, t)
+def uncached(denoise):
+  """The denoiser without `extend`."""
+  return lambda z, t: denoise(z, t)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +108,7 @@ def test_the_cached_output_is_that_of_the_whole_row(trained):
 
 def test_the_cache_changes_no_sample(trained):
   settings = prompt(np.arange(L) % V, 4, B) | {"trajectory": True}
-  cached, plain = of_network(trained, **settings), of_network(Uncached(trained), **settings)
+  cached, plain = of_network(trained, **settings), of_network(uncached(trained), **settings)
   np.testing.assert_array_equal(cached.tokens, plain.tokens)
   np.testing.assert_array_equal(cached.trajectory, plain.trajectory)
   assert (cached.nfe, plain.nfe) == (1 + L - 4, L - 4)

@@ -6,7 +6,7 @@ from scipy import stats
 
 from dlm_jax.errors import UserError
 from dlm_jax.processes import absorbing, hybrid, uniform
-from dlm_jax.samplers import ancestral, psi
+from dlm_jax.samplers import ancestral, psi, remdm
 from tests import toy
 
 JOINT = toy.joint()
@@ -40,6 +40,26 @@ def test_one_step(monkeypatch, p_u, kappa):
     counts, possible = np.bincount(np.asarray(out)[:, 0], minlength=V + 1), expected > 1e-12
     assert counts[~possible].sum() == 0
     assert stats.chisquare(counts[possible], ROWS * expected[possible]).pvalue > 1e-4
+
+
+def test_under_absorbing_noise_it_is_remdm(monkeypatch):
+  """kappa = 1 - sigma / (1 - alpha_s): both chains are the same in law, for sigma of `rescale`."""
+  process, eta, t, s, rows = absorbing.make(vocab_size=V), 0.4, 0.7, 0.6, 200_000
+  sigma = eta * min(1.0, s / (1 - t))
+  transitions = []
+  monkeypatch.setattr(psi.walking, "walk", lambda *args, **_: transitions.append(args[5]))
+  psi.sample(None, process, None, (rows, 1), steps=1, kappa=1 - sigma / s)
+  remdm.sample(None, process, None, (rows, 1), steps=1, strategy="rescale", eta=eta)
+  logits, times = jnp.broadcast_to(jnp.log(P), (rows, 1, V)), (jnp.full(rows, t), jnp.full(rows, s))
+  confidence = jnp.zeros((rows, 1))
+  for z in (V, 0):
+    state, counts = jnp.full((rows, 1), z), []
+    for seed, transition in enumerate(transitions):
+      out, _ = transition(jax.random.key(seed), logits, state, *times, confidence)
+      counts.append(np.bincount(np.asarray(out)[:, 0], minlength=V + 1))
+    counts = np.array(counts)[:, np.sum(counts, axis=0) > 0]
+    assert counts.shape[1] > 1
+    assert stats.chi2_contingency(counts).pvalue > 1e-3
 
 
 def test_without_corrections_the_distribution_is_ancestral_s():

@@ -73,11 +73,14 @@ def test_texts_that_the_model_cannot_hold(prompt, infill, message):
     ({"num": 0}, "--num must be at least 1, got 0"),
     ({"steps": 0}, "--steps must be at least 1, got 0"),
     ({"prompt": "a", "infill": "b_"}, "--prompt and --infill exclude each other"),
-    ({"sampler": "first_hiting"}, "did you mean 'first_hitting'.*ancestral, euler, first_hitting"),
+    ({"sampler": "first_hiting"}, "did you mean 'first_hitting'.*ancestral, .*euler"),
     ({"grid": "cosin"}, "did you mean 'cosine'"),
     ({"sampler": "remdm", "sampler_settings": "etta=1"}, "'etta': did you mean 'eta'.*strategy"),
     ({"sampler": "remdm", "sampler_settings": "eta=big"}, "eta of 'remdm' is a float, got 'big'"),
-    ({"sampler_settings": "eta=1"}, "'ancestral' has no setting 'eta'.*none of its own"),
+    (
+      {"sampler": "ancestral", "sampler_settings": "eta=1"},
+      "'ancestral' has no setting 'eta'.*none of its own",
+    ),
     ({"top_p": 0.0}, r"top_p must lie in \(0, 1\]"),
     ({"temperature": -0.1}, "temperature must be at least 0"),
     ({"output": "/no/such/directory/x.jsonl"}, "does not exist"),
@@ -91,7 +94,7 @@ def test_mistakes_are_told_before_the_model_is_read(fields, message):
 @pytest.mark.parametrize("asked", [0, 17])
 def test_a_length_that_was_not_trained(asked):
   with pytest.raises(UserError, match=rf"--length must lie in 1..16 .*got {asked}"):
-    sample.checked_length(asked, 16)
+    sample.checked_length(asked, RESTORED.experiment)
 
 
 def test_draws_keep_the_prompt_and_do_not_depend_on_the_batch():
@@ -108,6 +111,11 @@ def test_draws_keep_the_prompt_and_do_not_depend_on_the_batch():
 def test_the_cache_is_on_for_a_network_that_takes_no_notice_of_time():
   (nfe,) = draw(num=1, steps=200).nfe
   assert nfe <= 8 * tiny.LENGTH  # eight rows: one a device of the tests
+
+
+def test_the_default_sampler_takes_its_own_settings_alone():
+  with pytest.raises(UserError, match="'ancestral' has no setting 'eta'"):
+    draw(sampler_settings="eta=1")
 
 
 def test_a_sampler_takes_its_own_settings():

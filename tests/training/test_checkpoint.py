@@ -9,12 +9,14 @@ import subprocess
 import sys
 from typing import Any
 
+import fsspec
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlm_jax.errors import UserError
@@ -544,6 +546,17 @@ def test_a_full_disk_names_the_step_and_spares_the_rest(tmp_path):
 
 
 # What a user can ask for that is not there.
+
+
+def test_a_bucket_is_not_a_directory_here(tmp_path, monkeypatch):
+  """`gs://bucket` must not become `<working directory>/gs:/bucket`."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(fsspec, "filesystem", lambda *_, **__: MemoryFileSystem())
+  with pytest.raises(UserError, match="no checkpoint in gs://bucket/run"):
+    checkpoint.restore("gs://bucket/run", {})
+  with pytest.raises(UserError, match="no checkpoint of step 3 in gs://bucket/run"):
+    checkpoint.restore("gs://bucket/run", {}, step=3)
+  assert not list(tmp_path.iterdir())
 
 
 def test_missing_directory_and_unknown_step(two_steps, tmp_path):

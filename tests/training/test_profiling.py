@@ -24,14 +24,14 @@ def test_traces_the_steps_and_changes_nothing_else(tmp_path):
 
 
 def test_a_restarted_run_traces_what_is_left(tmp_path):
-  with profiling.parse("2:9", str(tmp_path)) as profiler:
+  with profiling.parse("2:9", tmp_path / "profile") as profiler:
     for step in (7, 8):
       profiler.before(step)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
         pass
       profiler.after(step, None)
   assert traced_steps(tmp_path / "profile") == {7, 8}
-  with profiling.parse("2:9", str(tmp_path / "late")) as profiler:
+  with profiling.parse("2:9", tmp_path / "late") as profiler:
     profiler.before(10)
   assert not (tmp_path / "late").exists()
 
@@ -39,4 +39,4 @@ def test_a_restarted_run_traces_what_is_left(tmp_path):
 @pytest.mark.parametrize("steps", ["10", "0:3", "5:4", "a:b", "1:2:3", "-1:2"])
 def test_mistakes_are_named(steps, tmp_path):
   with pytest.raises(UserError, match="--profile is"):
-    profiling.parse(steps, str(tmp_path))
+    profiling.parse(steps, tmp_path)

@@ -197,6 +197,7 @@ def test_the_loss_falls():
   assert after < 0.7 * before
 
 
+@pytest.mark.proves("golden", process="absorbing")
 def test_golden_loss_and_gradient_norm():
   """Loss and gradient norm of three steps as they were when the code was held against its oracles.
 

@@ -38,7 +38,7 @@ def contents(path: pathlib.Path) -> dict[str, str]:
 def test_writes_what_the_run_depends_on(tmp_path):
   path = tmp_path / "a" / "run"
   with workdir.open_workdir(path, config(), dataset_hash="abc") as opened:
-    assert opened.path == path and opened.checkpoints == path / "checkpoints"
+    assert opened.path == path and opened.checkpoints == str(path / "checkpoints")
   environment = json.loads((path / "environment.json").read_text())
   assert environment["dataset_hash"] == "abc"
   assert environment["device_count"] >= 1 and environment["device_kind"]

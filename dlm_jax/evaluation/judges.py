@@ -1,0 +1,110 @@
+"""Who says how likely a text is: an autoregressive model trained here, or one of `transformers`.
+
+A judge maps texts to nats and scored tokens `[N]`, of its own tokens. Its first token is scored
+only where it has a begin symbol (or, trained here, always: the network has one of its own).
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlm_jax.errors import UserError
+from dlm_jax.evaluation import likelihood
+from dlm_jax.processes import base
+
+Judge = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+
+
+def trained_here(restored: Any, *, batch_size: int = 64) -> Judge:
+  """The judge that is an autoregressive run.
+
+  Args:
+    restored: an `experiment.Restored`.
+    batch_size: texts at once.
+
+  Raises:
+    UserError: the run's likelihood is only bounded, so that a better bound would look like worse
+      text.
+  """
+  experiment = restored.experiment
+  if not base.exact(experiment.evaluation_process):
+    raise UserError(
+      f"the judge is a run of {type(experiment.process).__name__}, which only bounds a likelihood: "
+      "name an autoregressive run."
+    )
+  draw = likelihood.drawer(
+    experiment.evaluation_process,
+    experiment.denoiser,
+    batch_size=batch_size,
+    mesh=experiment.mesh,
+  )
+  tokenizer = experiment.store.tokenizer
+  begin = tokenizer.bos_id if experiment.store.manifest["packing"] == "wrapped" else None
+
+  def judge(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    tokens, given = encoded(texts, tokenizer.encode, experiment.length, begin)
+    draws = draw(restored.params, tokens, given)
+    return draws.nats[0], draws.scored
+
+  return judge
+
+
+def encoded(
+  texts: Sequence[str], encode: Callable[[str], np.ndarray], length: int, begin: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Tokens int32 `[N, length]` and what of them is not scored, bool: `begin` and the padding.
+
+  Longer texts are cut off. The padding, to the right of all that a causal network reads, is seen by
+  nothing.
+  """
+  tokens = np.zeros((len(texts), length), np.int32)
+  given = np.ones(tokens.shape, bool)
+  first = 0 if begin is None else 1
+  tokens[:, :first] = begin or 0
+  for row, known, text in zip(tokens, given, texts, strict=True):
+    ids = encode(text)[: length - first]
+    row[first : first + len(ids)] = ids
+    known[first : first + len(ids)] = False
+  return tokens, given
+
+
+def of_transformers(name: str) -> Judge:
+  """The judge that is a causal model of the `transformers` library: a hub name or a directory.
+
+  One text at a time; its first token is not scored (the models have no begin symbol of their own),
+  and what exceeds the model's length is cut off.
+
+  Raises:
+    UserError: the library, PyTorch or the model is not there.
+  """
+  for library in ("transformers", "torch"):
+    if importlib.util.find_spec(library) is None:
+      raise UserError(
+        f"the judge {name!r} needs the package {library}, which is not installed: install it, or "
+        "name the workdir of an autoregressive run."
+      )
+  import torch  # noqa: PLC0415  optional, and large
+  import transformers  # noqa: PLC0415
+
+  try:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    model = transformers.AutoModelForCausalLM.from_pretrained(name).eval()
+  except OSError as error:
+    raise UserError(f"the judge {name!r} cannot be loaded: {error}.") from error
+  length = getattr(model.config, "max_position_embeddings", None)
+
+  @torch.no_grad()
+  def nats_of(text: str) -> tuple[float, int]:
+    ids = torch.tensor(tokenizer(text)["input_ids"][:length])
+    if len(ids) < 2:
+      return 0.0, 0
+    log_p = model(ids[None]).logits[0, :-1].float().log_softmax(-1)
+    return -float(log_p.gather(-1, ids[1:, None]).sum()), len(ids) - 1
+
+  def judge(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    pairs = np.array([nats_of(text) for text in texts], np.float64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+  return judge

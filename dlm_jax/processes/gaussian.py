@@ -1,0 +1,366 @@
+"""Gaussian diffusion of token embeddings: z = alpha e(x) + sigma n, alpha^2 + sigma^2 = 1.
+
+The noise is gamma(t) = log(sigma^2 / alpha^2). With the choice of schedule, objective and
+parameterization it is Diffusion-LM (Li et al. 2022), CDCD (Dieleman et al. 2022), Plaid (Gulrajani
+and Hashimoto 2023) or LangFlow (2026). Embeddings are learned; their rows have a fixed size, since
+a bound could otherwise be won by making them large. z and the embeddings have W numbers a token.
+
+The bound is that of variational diffusion models (Kingma et al. 2021, eq. 11 and 18), a token:
+
+  E[-log p(x | z_0)]  +  KL(q(z_1 | x) || N(0, 1))  +  1/2 E_t[gamma'(t) e^-gamma |e(x) - x_hat|^2]
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+
+from dlm_jax import gamma_schedules, resolve
+from dlm_jax.errors import UserError, nearest
+from dlm_jax.gamma_schedules import GammaSchedule, LearnedSchedule
+from dlm_jax.processes import base, parameterizations
+
+Array = jax.Array
+
+OBJECTIVES = ("vlb", "cross_entropy", "mse")
+NORMS = ("unit", "root")
+
+# The network sees gamma / GAMMA_SCALE in place of the time, so that a schedule can change under it.
+GAMMA_SCALE = 20.0
+
+
+@dataclass(frozen=True)
+class Gaussian:
+  """The process. Build it with `make`; it works once `bind` has put its embeddings in place.
+
+  Attributes:
+    vocab_size: V.
+    schedule: gamma(t).
+    width: W, the size of an embedding.
+    norm: size of every embedding: `unit`, 1, or `root`, sqrt(W).
+    parameterization: what the network's output means, see `parameterizations`.
+    objective: of `loss`: `vlb`, the bound; `cross_entropy` of x given z_t, unweighted (CDCD,
+      LangFlow); `mse`, |e(x) - x_hat|^2 with the first two terms of the bound (Diffusion-LM).
+    output_prior: add (alpha / sigma^2) z e^T to the logits: what z says of each token by itself
+      (Plaid, section 3).
+    shared_head: the network's output is multiplied by the embeddings to give the logits.
+    self_conditioning: how often a training row is given the network's own first prediction (Chen et
+      al. 2022); 0 builds the network without that input. Bound and samples always use it.
+    reconstruction_share: the part of the times that is spent on E[-log p(x | z_0)], which needs the
+      network at t = 0, when the output is logits.
+    embeddings: `[V, W]` float32, set by `bind`.
+  """
+
+  vocab_size: int
+  schedule: GammaSchedule
+  width: int = 16
+  norm: str = "unit"
+  parameterization: str = "categorical"
+  objective: str = "vlb"
+  output_prior: bool = True
+  shared_head: bool = False
+  self_conditioning: float = 0.0
+  reconstruction_share: float = 0.0625
+  embeddings: Array | None = None
+
+  def __post_init__(self) -> None:
+    parameterizations.check(self.parameterization)
+    for field, known in {"objective": OBJECTIVES, "norm": NORMS}.items():
+      value = getattr(self, field)
+      if value not in known:
+        raise UserError(
+          f"process.{field} is {value!r}: {nearest(value, known)}"
+          f"The known values are {', '.join(known)}."
+        )
+    if self.width < 1:
+      raise UserError(f"process.width must be at least 1, got {self.width}.")
+    for field, value in {
+      "self_conditioning": self.self_conditioning,
+      "reconstruction_share": self.reconstruction_share,
+    }.items():
+      if not 0 <= value <= 1:
+        raise UserError(f"process.{field} must lie in [0, 1], got {value}.")
+    if self._predicts_tokens and self.reconstruction_share in (0.0, 1.0):
+      raise UserError("process.reconstruction_share must lie between 0 and 1.")
+    needs_tokens = {
+      "objective 'cross_entropy'": self.objective == "cross_entropy",
+      "shared_head": self.shared_head,
+      "schedule 'gumbel'": isinstance(self.schedule, gamma_schedules.Gumbel),
+      "schedule 'warped'": isinstance(self.schedule, gamma_schedules.Warped),
+    }
+    for name, asked in needs_tokens.items():
+      if asked and not self._predicts_tokens:
+        raise UserError(
+          f"process.{name} needs logits: set process.parameterization to 'categorical' "
+          f"(it is {self.parameterization!r})."
+        )
+
+  @property
+  def _predicts_tokens(self) -> bool:
+    return self.parameterization == "categorical"
+
+  @property
+  def size(self) -> float:
+    """The root mean square of the numbers in an embedding."""
+    return 1.0 if self.norm == "root" else 1.0 / math.sqrt(self.width)
+
+  # What is learned, and the network around it.
+
+  num_embeddings = 0  # the network is given embeddings, not tokens
+
+  @property
+  def network_fields(self) -> dict[str, Any]:
+    predicts_logits = self._predicts_tokens and not self.shared_head
+    return {
+      "vocab_size": self.vocab_size if predicts_logits else self.width,
+      "num_embeddings": 0,
+      "state_width": self.width,
+      "self_conditioned": self.self_conditioning > 0,
+    }
+
+  def init(self, key: Array) -> dict[str, Any]:
+    """The first parameters: `embeddings` `[V, W]`, and `schedule` if it is learned."""
+    params = {"embeddings": jax.random.normal(key, (self.vocab_size, self.width))}
+    if isinstance(self.schedule, LearnedSchedule):
+      params["schedule"] = self.schedule.init()
+    return params
+
+  def bind(self, params: dict[str, Any]) -> Self:
+    """The process with `params` in place, the rows of the embeddings brought to their size."""
+    rows = params["embeddings"]
+    rows *= self.size * math.sqrt(self.width) / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+    schedule = self.schedule
+    if "schedule" in params:
+      schedule = schedule.bind(params["schedule"])
+    return dataclasses.replace(self, embeddings=rows, schedule=schedule)
+
+  def precondition(self, denoise: base.Denoise) -> base.Denoise:
+    """The network with its input brought to unit size, its noise level as time, and its logits."""
+
+    def conditioned(z: Array, t: Array, self_condition: Array | None = None) -> Array:
+      gamma = self.schedule.gamma(t)
+      alpha, sigma = self.signal_and_noise(t)
+      scale = jax.lax.rsqrt((alpha * self.size) ** 2 + sigma**2)
+      if self_condition is not None:
+        self_condition = self_condition / self.size
+      output = denoise(scale * z, gamma / GAMMA_SCALE, self_condition)
+      if self.shared_head:
+        output = output @ self.embeddings.T
+      if self._predicts_tokens and self.output_prior:
+        output += alpha / sigma**2 * (z @ self.embeddings.T)
+      return output
+
+    return conditioned
+
+  # The state.
+
+  def signal_and_noise(self, t: Array) -> tuple[Array, Array]:
+    """alpha and sigma at `t` `[B]` or `[B, L]`, to broadcast against `[B, L, W]`."""
+    gamma = base.per_position(self.schedule.gamma(t))[..., None]
+    return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
+
+  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+    return base.row_normal(key, (*shape, self.width))
+
+  def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
+    alpha, sigma = self.signal_and_noise(t)
+    z = alpha * self.embeddings[x] + sigma * base.row_normal(key, (*x.shape, self.width))
+    return self.hold(z, x, given)
+
+  def hold(self, z: Array, tokens: Array, given: Array | None) -> Array:
+    """`z` with the clean embeddings of `tokens` at given positions."""
+    if given is None:
+      return z
+    return jnp.where(given[..., None], self.embeddings[tokens], z)
+
+  def times(self, t: Array, given: Array | None) -> Array:
+    """The times of the positions: 0 where they are given, since they are clean."""
+    return t if given is None else jnp.where(given, 0.0, base.per_position(t))
+
+  def nearest_tokens(self, z: Array) -> Array:
+    """The token whose embedding is nearest to each position of the state, int32 `[B, L]`."""
+    return jnp.argmax(z @ self.embeddings.T, axis=-1).astype(jnp.int32)
+
+  # What the network's output says.
+
+  def log_probs(self, output: Array, z: Array, t: Array) -> Array:
+    """For outputs that are not logits: p(x | x_hat) as if x_hat was e(x) plus noise of e^gamma."""
+    if self._predicts_tokens:
+      return jax.nn.log_softmax(output.astype(jnp.float32))
+    return self._bayes(self.mean(output, z, t), t)
+
+  def mean(self, output: Array, z: Array, t: Array) -> Array:
+    """x_hat `[B, L, W]`, the expected clean embedding."""
+    if self._predicts_tokens:
+      return jax.nn.softmax(output.astype(jnp.float32)) @ self.embeddings
+    return parameterizations.to_x(self.parameterization, output, z, *self.signal_and_noise(t))
+
+  def output_of(self, log_probs: Array, z: Array, t: Array) -> Array:
+    """The output that says `log_probs` `[B, L, V]`: what a filtered output becomes."""
+    if self._predicts_tokens:
+      return log_probs
+    x = jnp.exp(log_probs) @ self.embeddings
+    return parameterizations.from_x(self.parameterization, x, z, *self.signal_and_noise(t))
+
+  def _bayes(self, x: Array, t: Array) -> Array:
+    """log p(token | x) `[B, L, V]`, x being its embedding plus noise of variance e^gamma(t)."""
+    precision = jnp.exp(-base.per_position(self.schedule.gamma(t)))[..., None]
+    return jax.nn.log_softmax(precision * (x @ self.embeddings.T))
+
+  def predict(
+    self, denoise: base.Denoise, z: Array, t: Array, chosen: Array | None = None
+  ) -> Array:
+    """The output, made with its own first prediction in hand where it is self-conditioned.
+
+    In training that happens in the rows `chosen` `[B]`, and no gradient flows through the first.
+    """
+    if not self.self_conditioning:
+      return denoise(z, t)
+    first = self.mean(denoise(z, t), z, t)
+    if chosen is not None:
+      first = jax.lax.stop_gradient(jnp.where(chosen[:, None, None], first, 0.0))
+    return denoise(z, t, self_condition=first)
+
+  # The bound and the losses.
+
+  def nelbo(
+    self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
+  ) -> Array:
+    """The bound above. Times below `reconstruction_share` are spent on its first term."""
+    decodes, t = self._divide(t)
+    terms = self._terms(key, denoise, x, t, given, 1.0)
+    return self._bound(terms, decodes)
+
+  def constants(self) -> float:
+    return 0.0
+
+  def loss(
+    self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
+  ) -> Array:
+    decodes = jnp.zeros(t.shape, bool)
+    if self.objective != "cross_entropy":
+      decodes, t = self._divide(t)
+    terms = self._terms(key, denoise, x, t, given, self.self_conditioning)
+    if self.objective == "cross_entropy":
+      loss = terms.cross_entropy
+    elif self.objective == "mse":
+      loss = self._bound(terms._replace(diffusion=terms.squared_error), decodes)
+    else:
+      loss = self._bound(terms, decodes)
+    if isinstance(self.schedule, LearnedSchedule):
+      loss += self._schedule_gradient(terms, t, decodes)
+    return loss
+
+  def reverse(
+    self, key: Array, output: Array, z: Array, t: Array, s: Array, given: Array | None = None
+  ) -> Array:
+    """q(z_s | z_t, x := x_hat) (VDM, eq. 32): one step of ancestral (DDPM) sampling."""
+    alpha_t, _ = self.signal_and_noise(t)
+    alpha_s, sigma_s = self.signal_and_noise(s)
+    c = -jnp.expm1(base.per_position(self.schedule.gamma(s) - self.schedule.gamma(t)))[..., None]
+    mean = (1 - c) * alpha_s / alpha_t * z + c * alpha_s * self.mean(output, z, t)
+    z_s = mean + jnp.sqrt(c) * sigma_s * base.row_normal(key, z.shape)
+    return z_s if given is None else jnp.where(given[..., None], z, z_s)
+
+  def _divide(self, t: Array) -> tuple[Array, Array]:
+    """Which of the times in [0, 1] stand for t = 0, and the times the others stand for."""
+    if not self._predicts_tokens:
+      return jnp.zeros(t.shape, bool), t
+    share = self.reconstruction_share
+    return t < share, jnp.maximum(t - share, 0.0) / (1.0 - share)
+
+  def _bound(self, terms: "_Terms", decodes: Array) -> Array:
+    """The terms weighted so that their mean over all times is the bound."""
+    if self._predicts_tokens:
+      share = self.reconstruction_share
+      drawn = jnp.where(
+        base.per_position(decodes),
+        terms.cross_entropy / share,
+        terms.diffusion / (1.0 - share),
+      )
+    else:
+      drawn = terms.diffusion + terms.cross_entropy
+    return drawn + terms.prior
+
+  def _terms(
+    self,
+    key: Array,
+    denoise: base.Denoise,
+    x: Array,
+    t: Array,
+    given: Array | None,
+    self_conditioning: float,
+  ) -> "_Terms":
+    """Each term at the positions that are not given, from one noise at the times `t`."""
+    noise_key, coin_key, decoder_key = base.split_rows(key, x.shape[0], 3)
+    chosen = base.row_uniform(coin_key, x.shape[:1]) < self_conditioning
+    times = self.times(t, given)
+    z = self.corrupt(noise_key, x, t, given)
+    output = self.predict(denoise, z, times, chosen)
+    clean = self.embeddings[x]
+    squared_error = jnp.sum((clean - self.mean(output, z, times)) ** 2, axis=-1)
+    weight = 0.5 * self.schedule.gamma_derivative(t) * jnp.exp(-self.schedule.gamma(t))
+    if self._predicts_tokens:
+      log_p = self.log_probs(output, z, times)
+    else:
+      log_p = self._decoder(decoder_key, x)
+    scored = jnp.ones(x.shape) if given is None else 1.0 - given
+    picked = jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0]
+    return _Terms(
+      scored=scored,
+      cross_entropy=-picked * scored,
+      prior=self._prior_divergence(clean) * scored,
+      squared_error=squared_error * scored,
+      diffusion=base.per_position(weight) * squared_error * scored,
+    )
+
+  def _decoder(self, key: Array, x: Array) -> Array:
+    """log p(x | z_0) by Bayes' rule from each position alone, when the output is not logits."""
+    start = jnp.zeros(x.shape[:1])
+    alpha, _ = self.signal_and_noise(start)
+    return self._bayes(self.corrupt(key, x, start) / alpha, start)
+
+  def _prior_divergence(self, clean: Array) -> Array:
+    """KL(N(alpha_1 e, sigma_1^2) || N(0, 1)) in nats `[B, L]`."""
+    gamma = self.schedule.gamma(jnp.ones(()))
+    signal = jax.nn.sigmoid(-gamma)
+    spread = jax.nn.softplus(-gamma) - signal  # sigma^2 - 1 - log sigma^2
+    return 0.5 * (signal * jnp.sum(clean**2, axis=-1) + self.width * spread)
+
+  def _schedule_gradient(self, terms: "_Terms", t: Array, decodes: Array) -> Array:
+    """0 `[B, L]`, with the gradient of the schedule's own loss."""
+    count = jnp.maximum(jnp.sum(terms.scored, axis=-1), 1.0)
+    nats, cross_entropy = (
+      jax.lax.stop_gradient(jnp.sum(term, axis=-1) / count)
+      for term in (terms.diffusion, terms.cross_entropy)
+    )
+    fit = jnp.where(decodes, 0.0, self.schedule.fit(t, nats, cross_entropy))
+    return (fit - jax.lax.stop_gradient(fit))[:, None] * terms.scored
+
+
+class _Terms(NamedTuple):
+  """The parts of bound and losses, each `[B, L]`, 0 at given positions."""
+
+  scored: Array  # 1 at all other positions
+  cross_entropy: Array  # -log p(x | z_t) if the output is logits, else -log p(x | z_0)
+  prior: Array
+  squared_error: Array  # |e(x) - x_hat|^2
+  diffusion: Array  # the squared error with the weight of the bound
+
+
+def make(*, vocab_size: int, **fields: Any) -> Gaussian:
+  """Builds the process from its config.
+
+  Args:
+    vocab_size: V.
+    **fields: `schedule`, a config such as `{"name": "linear"}` (the default), see
+      `gamma_schedules`; and the other attributes of `Gaussian` but `embeddings`.
+
+  Raises:
+    UserError: a field is unknown or a value out of range.
+  """
+  fields["schedule"] = gamma_schedules.make(fields.get("schedule") or {"name": "linear"})
+  return resolve.build(Gaussian, {"vocab_size": vocab_size, **fields})

@@ -1,0 +1,157 @@
+"""The recipes of the papers, method by method and corpus by corpus, each field with its source.
+
+  python -m dlm_jax.train --config=experiments/paper_tables/config.py:mdlm,text8 --workdir=runs/mdlm
+
+The argument is METHOD,CORPUS of `METHODS` and `CORPORA`. What a recipe does not name is as in
+`configs/defaults.py`; what is done otherwise than in the papers is listed in the README of this
+folder.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.lm1b import absorbing as lm1b
+from configs.openwebtext import absorbing as openwebtext
+from configs.text8 import absorbing as text8
+
+CORPORA: dict[str, Callable[[], ConfigDict]] = {
+  "text8": text8.get_config,
+  "lm1b": lm1b.get_config,
+  "owt": openwebtext.get_config,
+}
+MDLM = "MDLM, Sahoo et al. 2024"
+MD4 = "MD4, Shi et al. 2024"
+SEDD = "SEDD, Lou et al. 2024"
+UDLM = "UDLM, Schiff et al. 2024"
+BD3 = "BD3-LM, Arriola et al. 2025"
+
+
+@dataclass(frozen=True)
+class Field:
+  """A field of the config that a paper sets, by its dotted name."""
+
+  name: str
+  value: Any
+  source: str
+
+
+# The recipe that MDLM, SEDD, UDLM, Duo and BD3-LM share.
+SHARED = (
+  Field("network.width", 768, MDLM),
+  Field("network.heads", 12, MDLM),
+  Field("network.depth", 12, MDLM),
+  Field("network.condition_width", 128, MDLM),
+  Field("network.dropout", 0.1, MDLM),
+  Field("optimizer.name", "adamw", MDLM),
+  Field("optimizer.learning_rate", 3e-4, MDLM),
+  Field("optimizer.beta1", 0.9, MDLM),
+  Field("optimizer.beta2", 0.999, MDLM),
+  Field("optimizer.epsilon", 1e-8, MDLM),
+  Field("optimizer.weight_decay", 0.0, MDLM),
+  Field("optimizer.clip", 1.0, MDLM),
+  Field("optimizer.warmup_steps", 2500, MDLM),
+  Field("optimizer.decay", "constant", MDLM),
+  Field("training.batch_size", 512, MDLM),
+  Field("training.steps", 1_000_000, MDLM),
+  Field("training.ema_decay", 0.9999, MDLM),
+  Field("times.sampling", "antithetic", MDLM),
+  Field("times.epsilon", 1e-3, MDLM),
+)
+
+
+def _masked(source: str) -> tuple[Field, ...]:
+  return (
+    Field("process.name", "absorbing", source),
+    Field("process.schedule.name", "linear", source),
+    Field("process.masking", "independent", source),
+    Field("process.weighting", "nelbo", source),
+    Field("network.time_conditioned", False, source),
+  )
+
+
+def _process(fields: dict[str, Any], source: str) -> tuple[Field, ...]:
+  return (Field("process", fields, source), Field("evaluation.process", {}, source))
+
+
+# Later fields overrule earlier ones.
+METHODS: dict[str, tuple[Field, ...]] = {
+  "ar": (*SHARED, *_process({"name": "autoregressive"}, MDLM)),
+  "mdlm": (*SHARED, *_masked(MDLM)),
+  "md4": (
+    *SHARED,
+    *_masked(MD4),
+    Field("network.time_conditioned", True, MD4),
+    Field("network.dropout", 0.05, MD4),
+    Field("optimizer.learning_rate", 5e-4, MD4),
+    Field("optimizer.weight_decay", 0.03, MD4),
+    Field("optimizer.warmup_steps", 2000, MD4),
+    Field("optimizer.decay", "cosine", MD4),
+    Field("times.sampling", "shared_offset", MD4),
+  ),
+  "sedd": (
+    *SHARED,
+    *_process(
+      {"name": "score_entropy", "noise": "absorbing", "schedule": {"name": "log_linear"}}, SEDD
+    ),
+    Field("network.time_conditioned", True, SEDD),
+    Field("training.steps", 1_300_000, SEDD),
+  ),
+  "sedd_uniform": (
+    *SHARED,
+    *_process(
+      {
+        "name": "score_entropy",
+        "noise": "uniform",
+        "schedule": {"name": "geometric", "sigma_min": 1e-4, "sigma_max": 20.0},
+      },
+      SEDD,
+    ),
+    Field("network.time_conditioned", True, SEDD),
+    Field("training.steps", 1_300_000, SEDD),
+  ),
+  "udlm": (
+    *SHARED,
+    *_process({"name": "uniform", "schedule": {"name": "linear"}}, UDLM),
+    Field("network.time_conditioned", True, UDLM),
+  ),
+} | {
+  f"bd3lm_{size}": (
+    *SHARED,
+    *_process(
+      {
+        "name": "block",
+        "inner": "absorbing",
+        "block_size": size,
+        "clip": (0.0, 1.0),
+        "schedule": {"name": "linear"},
+      },
+      BD3,
+    ),
+  )
+  for size in (4, 8, 16)
+}
+# The papers whose recipe is known for one corpus alone.
+ONLY = {"md4": ("text8",)}
+
+
+def recipes() -> list[tuple[str, str]]:
+  """All (method, corpus) that there are."""
+  return [(m, c) for m in METHODS for c in ONLY.get(m, CORPORA)]
+
+
+def get_config(argument: str = "mdlm,text8") -> ConfigDict:
+  method, _, corpus = argument.partition(",")
+  if (method, corpus) not in recipes():
+    known = "; ".join(f"{m},{c}" for m, c in recipes())
+    raise ValueError(f"there is no recipe {argument!r}. The known ones are {known}.")
+  config = CORPORA[corpus]()
+  for field in METHODS[method]:
+    *parents, last = field.name.split(".")
+    section = config
+    for parent in parents:
+      section = section[parent]
+    section[last] = field.value
+  return config

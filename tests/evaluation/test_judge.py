@@ -1,0 +1,120 @@
+"""The command that judges samples, from the files of `sample` to its record."""
+
+import io
+import json
+import math
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from dlm_jax import experiment as experiments
+from dlm_jax import judge, sample, train
+from dlm_jax.data.tokenizers import text8
+from dlm_jax.errors import UserError
+from dlm_jax.evaluation import judges
+from tests import tiny
+from tests.evaluation import tiny as untrained
+
+
+def test_a_judge_gives_the_nats_of_its_own_chain_rule():
+  restored = untrained.restored(process_name="autoregressive")
+  nats, tokens = judges.trained_here(restored, batch_size=2)(["abc", "hello there", "x" * 40])
+  assert tokens.tolist() == [3, 11, 16]
+  ids = text8.make().encode("abc")[None]
+  denoise = restored.experiment.denoiser(restored.params)
+  log_p = jax.nn.log_softmax(denoise(ids, np.zeros(1, np.float32)))[0, np.arange(3), ids[0]]
+  assert nats[0] == pytest.approx(-float(log_p.sum()), rel=1e-5)
+
+
+def test_the_begin_symbol_stands_before_and_is_not_scored():
+  tokens, given = judges.encoded(["abcdef"], text8.make().encode, 4, begin=27)
+  assert tokens.tolist() == [[27, 1, 2, 3]] and given.tolist() == [[True, False, False, False]]
+
+
+def test_a_bound_is_no_judge():
+  with pytest.raises(UserError, match="Absorbing, which only bounds"):
+    judges.trained_here(untrained.restored())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  """Samples with a trajectory, and an autoregressive judge."""
+  directory = tmp_path_factory.mktemp("judge")
+  for name in ("absorbing", "autoregressive"):
+    process = {"name": name, "schedule": {"name": "linear"}}
+    config = tiny.config(directory / "data", process=process, **{"training.steps": 2})
+    assert train.train(config, str(directory / name)) == 0
+  restored = experiments.restore(str(directory / "absorbing"))
+  output = str(directory / "absorbing" / "samples.jsonl")
+  settings = sample.Settings(
+    str(directory / "absorbing"), num=6, steps=4, trajectory=True, output=output
+  )
+  store, length = restored.experiment.store, restored.experiment.length
+  drawn = sample.draw(settings, restored, *sample.conditioning(store, length, None, None))
+  sample.write(settings, restored, drawn)
+  return directory
+
+
+def test_the_record(runs):
+  settings = judge.Settings(
+    str(runs / "absorbing" / "samples.jsonl"), judge=str(runs / "autoregressive"), copied=(2,)
+  )
+  record = judge.assess(settings)
+  path = judge.record_path(settings)
+  assert path.name == "samples.judged.json" and json.loads(path.read_text()) == record
+  results, reference = record["results"], record["reference"]
+  assert 1 < results["judge_perplexity_over_tokens"]["value"] < 60
+  assert reference["copied_2"]["value"] > 0.95 > results["copied_2"]["value"]
+  assert results.keys() == reference.keys() >= {"spelled", "entropy", "self_bleu_4", "distinct_3"}
+  for value in filter(None, results.values()):
+    assert value["low"] <= value["value"] <= value["high"]
+  protocol = record["protocol"]
+  assert protocol["judge"]["name"] == "autoregressive" and protocol["judge"]["step"] == 2
+  assert protocol["network_evaluations"] == [4] and protocol["settings"]["steps"] == 4
+  assert len(record["texts"]) == 6 and len(record["texts"][0]) == 16
+  first, *_, last = record["trajectory"]
+  assert set(first) == {"·"} and "".join(last) == record["texts"][0]
+  console = Console(file=io.StringIO(), width=100)
+  console.print(judge.table(record))
+  assert "judge perplexity over tokens" in console.file.getvalue()
+
+
+def test_without_a_judge_the_rest_is_there(runs):
+  record = judge.assess(judge.Settings(str(runs / "absorbing" / "samples.jsonl"), copied=()))
+  assert record["protocol"]["judge"] is None
+  assert not any("perplexity" in name for name in record["results"])
+
+
+def test_texts_end_where_their_end_symbol_is():
+  store = SimpleNamespace(tokenizer=text8.make(special=("bos", "eos")))
+  found = judge.sequences([[27, 1, 2, 28, 3], [1, 2]], store)
+  assert found.texts == ["ab", "ab"] and found.tokens[0].tolist() == [1, 2]
+
+
+def test_mistakes(runs, tmp_path):
+  with pytest.raises(UserError, match="there is no file"):
+    judge.assess(judge.Settings(str(tmp_path / "none.jsonl")))
+  settings = judge.Settings(str(runs / "absorbing" / "samples.jsonl"), judge=str(tmp_path / "no"))
+  with pytest.raises(UserError, match=r"needs the package|cannot be loaded"):
+    judge.assess(settings)
+
+
+def test_the_judge_of_transformers_sums_over_all_tokens_but_the_first(tmp_path):
+  torch = pytest.importorskip("torch", reason="the optional dependency torch is not installed")
+  transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+  tokenizers = pytest.importorskip("tokenizers")
+  words = tokenizers.models.WordLevel({"a": 0, "b": 1, "c": 2}, unk_token="a")
+  tokenizer = tokenizers.Tokenizer(words)
+  tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path)
+  config = transformers.GPT2Config(vocab_size=3, n_embd=8, n_layer=1, n_head=1, n_positions=4)
+  model = transformers.GPT2LMHeadModel(config).eval()
+  model.save_pretrained(tmp_path)
+  nats, tokens = judges.of_transformers(str(tmp_path))(["a b c", "a", "c b a a b b"])
+  assert tokens.tolist() == [2, 0, 3]
+  ids = torch.tensor([[0, 1, 2]])
+  assert nats[0] == pytest.approx(2 * float(model(ids, labels=ids).loss), rel=1e-4)
+  assert math.isfinite(nats.sum())

@@ -1,0 +1,80 @@
+"""The sweep over noise schedules: one program for all of them, and honest tables."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlm_jax import schedules
+from experiments.noise_schedules import run
+
+
+@pytest.mark.parametrize("name", run.NAMES)
+def test_one_program_is_every_schedule(name):
+  chosen = run.AnySchedule(jnp.int32(run.NAMES.index(name)))
+  one = schedules.make({"name": name})
+  t = jnp.linspace(0.01, 0.99, 9)
+  for method in ("alpha", "alpha_derivative", "one_minus_alpha"):
+    np.testing.assert_allclose(getattr(chosen, method)(t), getattr(one, method)(t), rtol=1e-6)
+  np.testing.assert_allclose(chosen.inverse(one.alpha(t)), one.inverse(one.alpha(t)), rtol=1e-6)
+
+
+def row(process, schedule, seed, **fields):
+  made = {
+    "process": process,
+    "schedule": schedule,
+    "seed": seed,
+    "own_bound": 2.0,
+    "own_standard_error": 0.01,
+    "reference_bound": 2.0,
+    "reference_error_of_draws": 0.03,
+    "reference_loss_over_time": [1.0, 2.0],
+    "reference_variance_over_time": 0.5,
+    "gradient_variance": 4.0,
+    "judge_perplexity": 10.0,
+    "entropy": 2.0,
+  }
+  return made | fields
+
+
+RECORD = {
+  "results": {
+    "rows": [
+      row(process, schedule, seed, **(fields if schedule == "cosine" else {}))
+      for process in run.PROCESSES
+      for seed, fields in enumerate(
+        [{"own_bound": 2.0 + np.log(2), "reference_bound": 2.05, "gradient_variance": 2.0}, {}]
+      )
+      for schedule in ("linear", "cosine")
+    ]
+  }
+}
+
+
+def test_the_table_compares_within_a_seed():
+  text = run.tables(RECORD)
+  (line,) = {line for line in text.splitlines() if line.startswith("| cosine")}
+  cells = [cell.strip() for cell in line.strip("|").split("|")]
+  assert cells[2] == "+1.000 +0.000"  # bits, by seed
+  assert cells[4] == f"{0.05 / np.hypot(0.03, 0.03):+.1f} +0.0"
+  assert cells[5] == "0.75" and len(cells) == len(run.COLUMNS)
+
+
+def test_the_figure_is_drawn(tmp_path):
+  run.figure(RECORD, tmp_path / "figure.png")
+  assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_the_sweep_pairs_its_runs(monkeypatch, tmp_path):
+  """At the weights of one run all schedules give the same bound; their own weights differ."""
+  monkeypatch.setattr(run, "NAMES", ("linear", "cosine"))
+  monkeypatch.setattr(run, "PROCESSES", ("absorbing",))
+  sizes = {"width": 32, "depth": 1, "length": 16, "rows": 64, "batches": 3, "drawn": 4}
+  settings = run.Settings(steps=6, seeds=1, draws=32, **sizes)
+  *_, record = run.sweep(settings)
+  linear, cosine = record["results"]["rows"]
+  assert linear["own_bound"] == linear["reference_bound"] != cosine["own_bound"]
+  assert abs(run.deviation(cosine, linear)) < 4
+  assert linear["gradient_variance"] > 0 and linear["judge_perplexity"] > 1
+  protocol = record["protocol"]
+  assert protocol["settings"]["steps"] == 6 and protocol["environment"]["dataset_hash"]

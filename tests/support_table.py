@@ -1,0 +1,190 @@
+"""Process x sampler x proven property: the table of the README, made from the code and the tests.
+
+  python -m tests.support_table [--write]
+
+Which pairs are defined is asked of the samplers. What is proven is read from the tests that say so:
+
+  @pytest.mark.proves("law", process="uniform", sampler="{name}")
+
+`{name}` is the test's parameter of that name. These tests are collected here, not run: the table
+says what holds if they pass.
+"""
+
+import argparse
+import contextlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from dlm_jax import resolve
+from dlm_jax.errors import UserError
+from dlm_jax.samplers import guidance
+from tests.contract import test_processes as contract
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+BEGIN = "<!-- made by: python -m tests.support_table --write -->"
+END = "<!-- end of what was made -->"
+SAMPLERS = "dlm_jax.samplers"
+# Column of each property of a process alone; those of a pair stand in the column of the sampler.
+OF_A_PROCESS = ("bound", "golden", "commands")
+UNDEFINED, UNPROVEN = "–", "defined"
+
+
+@dataclass(frozen=True)
+class Proof:
+  """A test shows `property` of `process` and, where it is one of a pair, of `sampler`."""
+
+  property: str
+  process: str
+  sampler: str | None = None
+
+
+@dataclass
+class Collector:
+  """A pytest plugin that keeps the proofs of all collected tests, in order."""
+
+  proofs: list[Proof] = field(default_factory=list)
+
+  def pytest_collection_finish(self, session: pytest.Session) -> None:
+    for item in session.items:
+      for mark in item.iter_markers("proves"):
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        known = {key: label.format(**parameters) for key, label in mark.kwargs.items()}
+        self.proofs.append(Proof(*mark.args, **known))
+
+
+def collect() -> list[Proof]:
+  """The proofs of all tests. Raises `RuntimeError` if they cannot be collected."""
+  collector, said = Collector(), io.StringIO()
+  tests = sorted((ROOT / "tests").rglob("test_*.py"))
+  files = [str(path) for path in tests if "mark.proves(" in path.read_text("utf-8")]
+  with contextlib.redirect_stdout(said):
+    code = pytest.main(["--collect-only", "-q", *files], plugins=[collector])
+  if code != pytest.ExitCode.OK:
+    raise RuntimeError(f"the tests cannot be collected:\n{said.getvalue()[-3000:]}")
+  return collector.proofs
+
+
+class _Reached(Exception):
+  """The network would have been evaluated."""
+
+
+def _reached(*_: Any, **__: Any) -> None:
+  raise _Reached
+
+
+def is_defined(sampler: str, process: Any) -> bool:
+  """Whether `sampler` draws from `process`: it gets as far as the network, or refuses the pair."""
+  sample = resolve.module(SAMPLERS, sampler, entry="sample").sample
+  return _gets_through(
+    lambda: sample(jax.random.key(0), process, _reached, (1, contract.JOINT.length), steps=1)
+  )
+
+
+def is_guided(process: Any) -> bool:
+  """Whether guidance is defined for `process`."""
+  return _gets_through(lambda: guidance.guide(process, _reached, _reached, 2.0))
+
+
+def _gets_through(attempt: Any) -> bool:
+  try:
+    attempt()
+  except UserError:
+    return False
+  except _Reached:
+    pass
+  return True
+
+
+def sampler_of(label: str) -> tuple[str, str]:
+  """`remdm_cap`, as a test calls it, is the sampler `remdm` set to `cap`."""
+  name = _longest_prefix(label, [*resolve.names(SAMPLERS, entry="sample"), "guidance"])
+  return name, label[len(name) + 1 :]
+
+
+def row_of(process: str, rows: list[str]) -> str:
+  """The row of a process as a test calls it: its own, or that of the module it is a case of."""
+  if process in contract.VARIANTS and process not in rows:
+    return contract.VARIANTS[process][0]
+  return _longest_prefix(process, rows)
+
+
+def _longest_prefix(label: str, names: list[str]) -> str:
+  """The name that `label` is, or begins with before an underscore. `ValueError` if none is."""
+  found = [name for name in names if label == name or label.startswith(f"{name}_")]
+  if not found:
+    raise ValueError(f"a test proves something of {label!r}, but there is no such name.")
+  return max(found, key=len)
+
+
+def cell(proofs: Iterable[Proof], defined: bool) -> str:
+  """What is proven of a pair, such as `law, prompt`, or `law (cap, loop)` of settings."""
+  if not defined:
+    return UNDEFINED
+  settings: dict[str, list[str]] = {}
+  for proof in proofs:
+    found = settings.setdefault(proof.property, [])
+    setting = sampler_of(proof.sampler)[1]
+    if setting not in found:
+      found.append(setting)
+  if not settings:
+    return UNPROVEN
+  return ", ".join(
+    name if "" in found else f"{name} ({', '.join(found)})" for name, found in settings.items()
+  )
+
+
+def table(proofs: list[Proof]) -> str:
+  """The table in Markdown."""
+  paired = {proof.process for proof in proofs if proof.sampler}
+  labels = [*resolve.names(contract.PACKAGE), *paired.intersection(contract.VARIANTS)]
+  samplers = resolve.names(SAMPLERS, entry="sample")
+  columns = ["process", *OF_A_PROCESS, *(f"`{s}`" for s in samplers), "guidance"]
+  lines = [columns, ["---"] * len(columns)]
+  for label in sorted(labels, key=title):
+    process = contract.make(label)
+    own = [proof for proof in proofs if row_of(proof.process, labels) == label]
+    row = [title(label)]
+    for name in OF_A_PROCESS:
+      row.append("yes" if any(p.property == name for p in own) else "")
+    for name in [*samplers, "guidance"]:
+      defined = is_guided(process) if name == "guidance" else is_defined(name, process)
+      found = [p for p in own if p.sampler and sampler_of(p.sampler)[0] == name]
+      row.append(cell(found, defined))
+    lines.append(row)
+  return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def title(label: str) -> str:
+  """`token_blocks` of the contract tests is the process `block` with another block_size."""
+  if label not in contract.VARIANTS:
+    return f"`{label}`"
+  module, fields, _ = contract.VARIANTS[label]
+  return f"`{module}`, " + ", ".join(f"{name}: {value}" for name, value in fields.items())
+
+
+def split(readme: str) -> tuple[str, str, str]:
+  """What stands before, between and after the two marks."""
+  before, rest = readme.split(f"{BEGIN}\n")
+  made, after = rest.split(END)
+  return before, made, after
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+  parser.add_argument("--write", action="store_true", help="put the table into the README")
+  made = table(collect())
+  if parser.parse_args().write:
+    before, _, after = split(README.read_text(encoding="utf-8"))
+    README.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
+  print(made)
+
+
+if __name__ == "__main__":
+  main()
