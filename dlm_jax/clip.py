@@ -112,6 +112,7 @@ def show(console: Console, record: dict[str, Any]) -> None:
 
 
 def define_flags() -> None:
+  commands.define_cluster()
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("batches", 100, "Batches whose losses are compared.")
   flags.DEFINE_string("split", "validation", "Split of the data: train, validation or test.")

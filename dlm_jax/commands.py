@@ -7,22 +7,34 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dlm_jax.distributed import processes
 from dlm_jax.errors import UserError
 
 MISTAKE = 2
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[[], int | None], *, stoppable: bool = False) -> None:
   """Parses the flags and ends the process with what `main` returns.
 
+  With the flags of `define_cluster` it first finds the other processes, and last waits for them.
   Libraries are heard from warnings on, unless `--verbosity` asks for more.
+
+  Args:
+    main: what the command does.
+    stoppable: see `processes.start`.
   """
 
   def reported(_: list[str]) -> int | None:
     if not flags.FLAGS["verbosity"].present:
       logging.set_verbosity(logging.WARNING)
     try:
-      return main()
+      if "coordinator" not in flags.FLAGS:
+        return main()
+      place = (flags.FLAGS[name].value for name in ("coordinator", "num_processes", "process_id"))
+      processes.start(*place, stoppable=stoppable)
+      code = main()
+      processes.barrier("the end")
+      return code
     except UserError as error:
       return _report(error)
 
@@ -32,6 +44,13 @@ def run(main: Callable[[], int | None]) -> None:
 def define_config() -> None:
   """Defines `--config`, whose fields are overridden as `--config.a.b=value`."""
   config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
+
+
+def define_cluster() -> None:
+  """Defines where the processes of a run meet, for when the environment does not say."""
+  flags.DEFINE_string("coordinator", None, "host:port of process 0, where nothing says it.")
+  flags.DEFINE_integer("num_processes", None, "How many processes there are, with --coordinator.")
+  flags.DEFINE_integer("process_id", None, "Which of them this is, from 0, with --coordinator.")
 
 
 def config() -> ml_collections.ConfigDict:

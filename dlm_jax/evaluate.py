@@ -247,6 +247,7 @@ def table(record: dict[str, Any]) -> Table:
 
 
 def define_flags() -> None:
+  commands.define_cluster()
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_string("split", "test", "Split of the data: train, validation or test.")
   flags.DEFINE_integer(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import optax
 
 from dlm_jax import resolve
 from dlm_jax.data import store as stores
+from dlm_jax.distributed import processes
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.distributed.sharding import shardings
 from dlm_jax.errors import UserError, nearest
@@ -225,7 +226,9 @@ def build(
   _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
   store, num_labels = None, 0
   if vocab_size is None:
-    store = stores.prepare(config.data)
+    # One process works where the others see the same disk; each of the others where they do not.
+    prepare = partial(stores.prepare, config.data)
+    store = processes.on_first(prepare, "preparing the data", processes.LONG) or prepare()
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   process, evaluation_process, network = _model(config, vocab_size, num_labels)
   learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))

@@ -166,9 +166,9 @@ class Monotone(LearnedSchedule):
   def init(self) -> Params:
     return {
       "ends": jnp.float32([self.gamma_min, self.gamma_max]),
-      "height": jnp.full(self.bumps, -3.0),
-      "slope": jnp.full(self.bumps, 2.0),
-      "place": (jnp.arange(self.bumps) + 0.5) / self.bumps,
+      "height": jnp.full(self.bumps, -3.0, jnp.float32),
+      "slope": jnp.full(self.bumps, 2.0, jnp.float32),
+      "place": (jnp.arange(self.bumps, dtype=jnp.float32) + 0.5) / self.bumps,
     }
 
   def gamma(self, t: Array) -> Array:
@@ -259,7 +259,7 @@ class Warped(LearnedSchedule):
     return jnp.linspace(self.gamma_min, self.gamma_max, self.bins + 1)
 
   def init(self) -> Params:
-    return {"log_rise": jnp.full(self.bins, math.log(self.entropy / self.bins))}
+    return {"log_rise": jnp.full(self.bins, math.log(self.entropy / self.bins), jnp.float32)}
 
   def gamma(self, t: Array) -> Array:
     share = jax.nn.softmax(jax.lax.stop_gradient(self.params["log_rise"]))

@@ -320,6 +320,7 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None
 
 
 def define_flags() -> None:
+  commands.define_cluster()
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("num", 8, "Sequences to draw.")
   flags.DEFINE_integer(

@@ -19,6 +19,7 @@ from absl import flags
 from dlm_jax import commands, remote, resolve
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
+from dlm_jax.distributed import processes
 from dlm_jax.evaluation import likelihood, plots
 from dlm_jax.experiment import Experiment
 from dlm_jax.networks import transformer
@@ -32,7 +33,7 @@ from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress import ProgressLine
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter, peak_flops
-from dlm_jax.training.workdir import Workdir, git_revision, open_workdir
+from dlm_jax.training.workdir import Workdir, dotted, git_revision, open_workdir, plain
 
 
 def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") -> int:
@@ -47,9 +48,11 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
     UserError: the config is wrong, or the directory belongs to another run.
   """
   profiler = profiling.parse(profile, remote.local(directory) / "profile")
+  _require_same_run(config)
   experiment = experiments.build(config)
   experiments.check_batches(experiment)
   store = experiment.store
+  processes.require_same({"the dataset hash": store.hash}, "comparing the data")
   checkpoint = experiment.checkpoint
   with (
     open_workdir(directory, config.to_dict(), dataset_hash=store.hash) as workdir,
@@ -59,12 +62,24 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
       keep_latest=checkpoint.keep_latest,
       keep_every=checkpoint.keep_every,
     ) as checkpointer,
+    processes.lost_peers_end_this(),
   ):
     state = _start(experiment, checkpointer)
     complete = _run(experiment, workdir, state, checkpointer, profiler)
   if not complete:
-    print(f"stopped and saved; start the same command again to resume (exit code {RESUMABLE})")
+    processes.say(
+      f"stopped and saved; start the same command again to resume (exit code {RESUMABLE})"
+    )
   return 0 if complete else RESUMABLE
+
+
+def _require_same_run(config: ml_collections.ConfigDict) -> None:
+  """Raises `UserError` on all processes unless they were started for the same run."""
+  facts = {f"config.{name}": value for name, value in dotted(plain(config)).items()}
+  facts |= {"the git revision": git_revision(), "the version of JAX": jax.__version__}
+  facts["the number of devices"] = jax.local_device_count()
+  facts["the kind of device"] = jax.local_devices()[0].device_kind
+  processes.require_same(facts, "comparing the processes")
 
 
 def _start(experiment: Experiment, checkpointer: Checkpointer) -> TrainState:
@@ -72,11 +87,11 @@ def _start(experiment: Experiment, checkpointer: Checkpointer) -> TrainState:
   abstract = experiment.abstract_state
   if checkpointer.latest_step() is not None:
     state, metadata = checkpointer.restore(abstract)
-    print(f"resuming from step {metadata['step']}")
+    processes.say(f"resuming from step {metadata['step']}")
     return state
   layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)
   with jax.set_mesh(experiment.mesh):
-    return jax.jit(experiment.init_state, out_shardings=layout)()
+    return processes.compile_together(jax.jit(experiment.init_state, out_shardings=layout))()
 
 
 def _run(
@@ -89,10 +104,10 @@ def _run(
   """Trains to the end, unless the run is stopped or has already been there."""
   config, training, start = experiment.config, experiment.training, int(state.step)
   if start >= training.steps:
-    print(f"nothing to do: {workdir.path} is complete at step {start}")
+    processes.say(f"nothing to do: {workdir.path} is complete at step {start}")
     return True
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-  print(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
+  processes.say(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
   rates = resolve.build(OptimizerConfig, config.optimizer)
   run = loop.Run(
     step=experiment.compile_step(),
@@ -176,6 +191,7 @@ def _meter(experiment: Experiment) -> Meter:
 
 def define_flags() -> None:
   commands.define_config()
+  commands.define_cluster()
   flags.declare_key_flag("config")
   flags.DEFINE_string(
     "workdir",
@@ -194,4 +210,4 @@ def main() -> int:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  commands.run(main, stoppable=True)

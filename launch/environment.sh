@@ -9,18 +9,7 @@ python=${PYTHON:-python3}
   exit 2
 }
 
-detect_platform() {
-  if [[ -n "${DLM_JAX_PLATFORM:-}" ]]; then
-    echo "$DLM_JAX_PLATFORM"
-  elif command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
-    echo cuda
-  elif compgen -G '/dev/accel*' >/dev/null || [[ -n "${TPU_NAME:-}" ]]; then
-    echo tpu
-  else
-    echo cpu
-  fi
-}
-
+source launch/common.sh
 platform=$(detect_platform)
 extras=${EXTRAS:-}
 [[ "$platform" == cpu ]] || extras="${extras:+$extras,}$platform"

@@ -62,9 +62,10 @@ class Collector:
 def collect() -> list[Proof]:
   """The proofs of all tests. Raises `RuntimeError` if they cannot be collected."""
   collector, said = Collector(), io.StringIO()
-  files = [str(p) for p in (ROOT / "tests").rglob("test_*.py") if "mark.proves(" in p.read_text()]
+  tests = sorted((ROOT / "tests").rglob("test_*.py"))
+  files = [str(path) for path in tests if "mark.proves(" in path.read_text("utf-8")]
   with contextlib.redirect_stdout(said):
-    code = pytest.main(["--collect-only", "-q", *sorted(files)], plugins=[collector])
+    code = pytest.main(["--collect-only", "-q", *files], plugins=[collector])
   if code != pytest.ExitCode.OK:
     raise RuntimeError(f"the tests cannot be collected:\n{said.getvalue()[-3000:]}")
   return collector.proofs

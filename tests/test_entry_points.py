@@ -19,14 +19,19 @@ CASES = {
   "block_of_uniform": {"name": "block", "inner": "uniform", "block_size": 8, "schedule": LINEAR},
   "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
   "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
-  "plaid": {"name": "gaussian", "schedule": {"name": "monotone"}, "self_conditioning": 0.5},
-  "cdcd": {
+  "generalized_absorbing": {"name": "generalized_absorbing"},
+  "gaussian_plaid": {
+    "name": "gaussian",
+    "schedule": {"name": "monotone"},
+    "self_conditioning": 0.5,
+  },
+  "gaussian_cdcd": {
     "name": "gaussian",
     "schedule": {"name": "warped"},
     "objective": "cross_entropy",
     "shared_head": True,
   },
-  "diffusion_lm": {
+  "gaussian_diffusion_lm": {
     "name": "gaussian",
     "schedule": {"name": "sqrt"},
     "objective": "mse",
@@ -40,9 +45,9 @@ EVALUATIONS = {
   "autoregressive": 1 + 14,
   "block": 3 + 1 + 3 + 1,
   "block_of_uniform": 3 + 1 + 3 + 1,
-  "plaid": 6 + 1,
-  "cdcd": 6 + 1,
-  "diffusion_lm": 6 + 1,
+  "gaussian_plaid": 6 + 1,
+  "gaussian_cdcd": 6 + 1,
+  "gaussian_diffusion_lm": 6 + 1,
 }
 
 

@@ -1,13 +1,17 @@
 """The README says what the tests prove, and no more."""
 
+import re
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from dlm_jax import resolve
+from dlm_jax.errors import UserError
 from dlm_jax.processes import absorbing, autoregressive, uniform
 from tests import support_table
+from tests.contract import test_processes as contract
 from tests.support_table import Proof
 
 
@@ -28,6 +32,22 @@ def test_a_pair_is_defined_if_the_sampler_takes_it():
   assert support_table.is_defined("psi", replaced)
   assert support_table.is_guided(masked) and support_table.is_guided(replaced)
   assert not support_table.is_guided(autoregressive.make(vocab_size=3))
+
+
+@pytest.mark.parametrize("sampler", resolve.names(support_table.SAMPLERS, entry="sample"))
+def test_a_refusal_names_what_is_defined(sampler):
+  """Processes that the sampler takes, or a sampler that takes the process."""
+  processes = {name: contract.make(name) for name in resolve.names(contract.PACKAGE)}
+  samplers = set(resolve.names(support_table.SAMPLERS, entry="sample"))
+  sample = resolve.module(support_table.SAMPLERS, sampler, entry="sample").sample
+  for process in processes.values():
+    if not support_table.is_defined(sampler, process):
+      with pytest.raises(UserError, match="is not defined for the process") as refusal:
+        sample(jax.random.key(0), process, None, (1, 3), steps=1)
+      named = set(re.findall(r"\w+", str(refusal.value).partition(": ")[2]))
+      assert named & (set(processes) | samplers)
+      assert all(support_table.is_defined(sampler, processes[n]) for n in named & set(processes))
+      assert all(support_table.is_defined(name, process) for name in named & samplers)
 
 
 def test_a_cell_tells_what_is_proven_from_what_is_defined():

@@ -2,7 +2,6 @@
 
 from ml_collections import ConfigDict
 
-from configs import continuous as continuous_defaults
 from configs import defaults
 
 
@@ -34,16 +33,3 @@ def config(directory, **fields) -> ConfigDict:
     config.data.corpus = fields.pop("data.corpus")
   config.update_from_flattened_dict(fields)
   return config.lock()
-
-
-def continuous(directory, **fields) -> ConfigDict:
-  """The same experiment with Gaussian noise on embeddings and all that it can learn."""
-  config_ = config(directory).unlock()
-  base = continuous_defaults.get_config()
-  config_.process, config_.times = base.process, base.times
-  config_.network.time_conditioned = True
-  config_.optimizer.schedule_learning_rate = 1e-2
-  config_.process.update(self_conditioning=0.5)
-  config_.process.schedule = {"name": "monotone"}
-  config_.update_from_flattened_dict(fields)
-  return config_.lock()

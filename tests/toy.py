@@ -90,6 +90,26 @@ def absorbing_denoiser(joint: Joint, mask_id: int | None = None) -> Callable[[Ar
   return denoise
 
 
+def generalized_denoiser(
+  joint: Joint, exponents: np.ndarray | float = 1.0
+) -> Callable[[Array, Array], Array]:
+  """The exact denoiser where token v is masked with probability t^{w_v}: log p(x_i | z)."""
+  w = np.broadcast_to(exponents, joint.vocab_size)
+
+  def denoise(z: Array, t: Array) -> Array:
+    is_mask = z[:, None] == joint.vocab_size
+    log_masked = w[joint.sequences] * jnp.log(jnp.maximum(t, 1e-30))[:, None, None]
+    # Tokens that are seen have one factor, 1 - t^w, in all sequences that agree with them.
+    evidence = jnp.where(is_mask, log_masked, 0.0).sum(-1)
+    agrees = jnp.all((z[:, None] == joint.sequences) | is_mask, axis=-1)
+    log_joint = jnp.where(agrees, jnp.log(joint.probs) + evidence, -jnp.inf)
+    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
+    at_symbol = jnp.where(symbols > 0, log_joint[:, :, None, None], -jnp.inf)
+    return jax.nn.log_softmax(jax.nn.logsumexp(at_symbol, axis=1))
+
+  return denoise
+
+
 # Times where the toy joint is decided: its bound has a third of the noise that equal steps leave.
 GAUSSIAN = {"schedule": {"name": "logit_normal", "mean": -0.5}}
 

@@ -11,6 +11,11 @@ from ml_collections import ConfigDict
 from configs import defaults
 
 
+def sweep() -> list[dict[str, str]]:
+  """An ablation of the noise schedule for `launch/sweep.py`: everything else stays equal."""
+  return [{"process.schedule.name": name} for name in ("linear", "cosine", "polynomial")]
+
+
 def get_config() -> ConfigDict:
   config = defaults.get_config()
   config.data = {

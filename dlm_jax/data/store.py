@@ -26,6 +26,7 @@ from dlm_jax.data.corpora.base import Corpus
 from dlm_jax.data.progress import Progress
 from dlm_jax.data.tokenizers import base as tokenizers
 from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.distributed import processes
 from dlm_jax.errors import UserError, nearest
 
 # Raise it when the same config comes to mean other tokens or another layout.
@@ -168,7 +169,7 @@ def prepare(config: Mapping[str, Any]) -> Store:
   mirror = remote.Mirror(f"{spec.directory}/{_name(spec, identity)}")
   target = mirror.local
   if target.exists():
-    print(f"reusing the prepared data in {target}")
+    processes.say(f"reusing the prepared data in {target}")
     return open_store(target)
   shared = remote.is_remote(mirror.path) and remote.exists(f"{mirror.path}/{MANIFEST}")
   partial = _partial(target)

@@ -128,8 +128,7 @@ class Absorbing:
     logits = output.astype(jnp.float32)
     if self._forbidden is not None:
       logits = logits.at[..., self._forbidden].set(-jnp.inf)
-    certain = jnp.where(jax.nn.one_hot(z, self.vocab_size, dtype=bool), 0.0, -jnp.inf)
-    return jnp.where((z == self.mask_id)[..., None], jax.nn.log_softmax(logits), certain)
+    return base.substituted(logits, z, self.mask_id)
 
   def nelbo(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None

@@ -155,6 +155,16 @@ def row_categorical(key: Array, logits: Array) -> Array:
   return draw(row_keys(key, logits.shape[0]), logits.astype(jnp.float32))
 
 
+def substituted(logits: Array, z: Array, mask_id: int) -> Array:
+  """log p(x | z) `[B, L, V]` with the softmax at masked positions; a token is certain of itself.
+
+  The substitution parameterization (SUBS, MDLM).
+  """
+  certain = jnp.where(jax.nn.one_hot(z, logits.shape[-1], dtype=bool), 0.0, -jnp.inf)
+  predicted = jax.nn.log_softmax(logits.astype(jnp.float32))
+  return jnp.where((z == mask_id)[..., None], predicted, certain)
+
+
 def per_position(t: Array) -> Array:
   """`t` of shape `[B]` or `[B, L]` as an array that broadcasts against `[B, L]`."""
   return t[:, None] if t.ndim == 1 else t

@@ -61,9 +61,7 @@ class AbsorbingScore(Mixture):
   def log_probs(self, output: Array, z: Array, t: Array) -> Array:
     """Scores normalised over the tokens; an unmasked position is certain of itself."""
     del t
-    certain = jnp.where(jax.nn.one_hot(z, self.vocab_size, dtype=bool), 0.0, -jnp.inf)
-    normalised = jax.nn.log_softmax(output.astype(jnp.float32))
-    return jnp.where((z == self.mask_id)[..., None], normalised, certain)
+    return base.substituted(output, z, self.mask_id)
 
   def output_of(self, log_probs: Array, z: Array, t: Array) -> Array:
     """The output that stands for a prediction."""

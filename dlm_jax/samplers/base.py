@@ -24,6 +24,7 @@ from dlm_jax.samplers import filtering
 Array = jax.Array
 
 PACKAGE = "dlm_jax.samplers"
+PROCESSES = "dlm_jax.processes"
 
 # A process that has this can say when the masked fraction is what, so each token is revealed once.
 REVEALS_ONCE = "time_of_masked"
@@ -77,13 +78,13 @@ def require(process: Process, sampler: str, method: str, need: str) -> None:
 
 def processes_with(*methods: str) -> list[str]:
   """The names of the processes that have one of the `methods`."""
-  package = "dlm_jax.processes"
-  members = {n: inspect.getmembers(resolve.module(package, n)) for n in resolve.names(package)}
-  return [
-    name
-    for name, found in members.items()
-    if any(hasattr(member, method) for _, member in found for method in methods)
-  ]
+  found = []
+  for name in resolve.names(PROCESSES):
+    module = resolve.module(PROCESSES, name)
+    own = [c for c in vars(module).values() if getattr(c, "__module__", None) == module.__name__]
+    if any(hasattr(cls, method) for cls in own for method in methods):
+      found.append(name)
+  return found
 
 
 def require_continuous(process: Process, sampler: str) -> None:

@@ -29,6 +29,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from dlm_jax.distributed import processes
 from dlm_jax.errors import UserError
 
 PyTree = Any
@@ -184,7 +185,7 @@ class Checkpointer:
       if jax.process_index() == 0:
         for step in damaged:
           _move_aside(self._directory, step)
-      multihost_utils.sync_global_devices("damaged checkpoints moved aside")
+      processes.barrier("damaged checkpoints moved aside")
       self._manager.reload()
     return state, metadata
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlm_jax.distributed import processes
 from dlm_jax.distributed.sharding import batch_sharding, replicated, to_global
 from dlm_jax.errors import UserError
 from dlm_jax.training.checkpoint import Checkpointer
@@ -79,16 +80,18 @@ def train(
   """
   start = int(state.step)
   monitor = _Monitor(run, log, line)
+  step = None
   with StopRequest() as stop, jax.set_mesh(run.mesh), run.profiler:
     for number in range(start + 1, run.steps + 1):
       run.profiler.before(number)
       with jax.profiler.StepTraceAnnotation("train", step_num=number):
         batch = to_global(next(run.batches), run.mesh)
-        state, metrics = run.step(state, batch)
+        step = step or processes.compile_together(run.step, state, batch)
+        state, metrics = step(state, batch)
       run.profiler.after(number, metrics)
       monitor.fetch_previous()
       monitor.pending = (number, metrics)
-      last = number == run.steps or stop.requested
+      last = number == run.steps or stop.at(number)
       bound = None
       if number % run.evaluate_every == 0 or number == run.steps:
         bound = monitor.validated(number, state)

@@ -1,25 +1,33 @@
-"""SIGTERM and Ctrl-C end a run between two steps, with everything saved."""
+"""SIGTERM and Ctrl-C end a run between two steps, on all processes, with everything saved."""
 
+import os
 import signal
 from types import FrameType
 from typing import Self
+
+from jax.experimental import multihost_utils
+
+from dlm_jax.distributed import processes
 
 # EX_TEMPFAIL of sysexits.h: the command may be started again and will resume.
 RESUMABLE = 75
 
 
 class StopRequest:
-  """While entered, notes the first SIGTERM or SIGINT instead of dying of it.
+  """While entered, the first SIGTERM or SIGINT to any process asks all of them to stop.
 
-  A second SIGINT interrupts at once, as everywhere.
+  JAX's runtime takes SIGTERM, tells all processes, and has them agree on a step that none has
+  passed; SIGINT is handed on as SIGTERM. Where no runtime was started this class notes both. A
+  second SIGINT interrupts at once, as everywhere.
   """
 
   def __init__(self) -> None:
-    self.requested = False
+    self._noted = False
     self._previous = {}
 
   def __enter__(self) -> Self:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = (signal.SIGINT,) if processes.started() else (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
       self._previous[number] = signal.signal(number, self._note)
     return self
 
@@ -27,8 +35,15 @@ class StopRequest:
     for number, handler in self._previous.items():
       signal.signal(number, handler)
 
+  def at(self, step: int) -> bool:
+    """Whether this step is the last one, for all processes. To be asked after every step."""
+    return self._noted or multihost_utils.reached_preemption_sync_point(step)
+
   def _note(self, number: int, frame: FrameType | None) -> None:
     del frame
-    self.requested = True
     if number == signal.SIGINT:
-      signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
+      signal.signal(signal.SIGINT, self._previous[signal.SIGINT] or signal.default_int_handler)
+    if processes.started():
+      os.kill(os.getpid(), signal.SIGTERM)
+    else:
+      self._noted = True

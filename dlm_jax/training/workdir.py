@@ -22,10 +22,9 @@ from typing import Any, Self, TextIO
 
 import jax
 import ml_collections
-import numpy as np
-from jax.experimental import multihost_utils
 
 from dlm_jax import remote
+from dlm_jax.distributed import processes
 from dlm_jax.errors import UserError
 
 # What a resumed run may change, as prefixes of dotted names: how long it runs, what it reports and
@@ -96,15 +95,9 @@ def open_workdir(
   """
   mirror = _mirror(path)
   path = mirror.local.absolute()
-  lock = refusal = None
-  if jax.process_index() == 0:
-    try:
-      lock = _open_first(path, mirror, _plain(config), dataset_hash)
-    except UserError as error:
-      refusal = error
-  # The others must not train on while the first process has ended with an error.
-  if not np.all(multihost_utils.process_allgather(np.asarray(refusal is None))):
-    raise refusal or UserError(f"the first process could not open the workdir {path}.")
+  lock = processes.on_first(
+    lambda: _open_first(path, mirror, plain(config), dataset_hash), "the workdir"
+  )
   return Workdir(path, lock, mirror)
 
 
@@ -215,7 +208,7 @@ def _lock(path: pathlib.Path) -> TextIO:
 def _require_same_run(path: pathlib.Path, config: dict[str, Any], dataset_hash: str) -> None:
   if not (path / "config.json").exists():
     return
-  old, new = _dotted(json.loads((path / "config.json").read_text())), _dotted(config)
+  old, new = dotted(json.loads((path / "config.json").read_text())), dotted(config)
   changed = [
     f"{name}: {old.get(name, _ABSENT)} -> {new.get(name, _ABSENT)}"
     for name in sorted(old.keys() | new.keys())
@@ -238,21 +231,21 @@ def _changeable(name: str) -> bool:
   return any(name == prefix or name.startswith(f"{prefix}.") for prefix in CHANGEABLE)
 
 
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
   """The config as it will come back from JSON: plain dicts, and lists for tuples."""
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
   return json.loads(json.dumps(config))
 
 
-def _dotted(value: Any, name: str = "") -> dict[str, str]:
+def dotted(value: Any, name: str = "") -> dict[str, str]:
   """The values of nested dicts by dotted name, as text: to `==`, True is 1 and NaN is not NaN."""
   if not isinstance(value, dict) or (name and not value):
     return {name: json.dumps(value)}
   return {
     key: text
     for child, inner in value.items()
-    for key, text in _dotted(inner, f"{name}.{child}" if name else child).items()
+    for key, text in dotted(inner, f"{name}.{child}" if name else child).items()
   }
 
 

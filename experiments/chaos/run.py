@@ -126,7 +126,9 @@ def sentence(done: subprocess.CompletedProcess) -> str:
   """How a run that failed ended, in short."""
   lines = done.stderr.strip().splitlines() or [""]
   mistakes = [line for line in lines if line.startswith("error: ")]
-  text = re.sub(r"/\S*/", "", (mistakes or lines)[-1].removeprefix("error: "))  # no long paths
+  text = re.sub(
+    r"(?<!\S)/\S*/", "", (mistakes or lines)[-1].removeprefix("error: ")
+  )  # no long paths
   return f"exit {done.returncode}: {text[:120]}"
 
 

@@ -23,6 +23,7 @@ ORACLES = {
   "autoregressive": toy.autoregressive_denoiser,
   "block": partial(toy.block_denoiser, size=4),
   "gaussian": toy.gaussian_denoiser,
+  "generalized_absorbing": toy.generalized_denoiser,
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
   "score_entropy": toy.score_denoiser,
   "uniform": toy.mixture_denoiser,

@@ -300,3 +300,32 @@ def test_a_parameter_without_a_rule_is_an_error():
 def test_mistakes_are_named(fields, sentence):
   with pytest.raises(UserError, match=sentence):
     network(**fields)
+
+
+def test_training_takes_labels_away_from_so_many_rows():
+  net = network(num_labels=2, label_dropout=0.4, dropout=0.0)
+  params, rows = random_params(net), 200
+  z, t, labels = np.tile(Z[:1], (rows, 1)), jnp.zeros(rows), jnp.ones(rows, jnp.int32)
+  apply = lambda keys, labels: np.asarray(  # noqa: E731
+    net.apply({"params": params}, z, t, keys, labels=labels)[:, 0]
+  )
+  told, untold = apply(None, labels), apply(None, None)
+  other = apply(None, 0 * labels)
+  assert min(np.abs(a - b).max() for a, b in ((told, untold), (told, other))) > 0.1
+  found = apply(jax.random.split(jax.random.key(0), rows), labels)
+  taken = np.isclose(found, untold, atol=1e-4).all(-1)
+  np.testing.assert_allclose(found[~taken], told[~taken], atol=1e-4)
+  assert abs(taken.mean() - 0.4) < 0.12
+
+
+def test_labels_reach_cached_positions():
+  net, causal = network(num_labels=2), Causal(begin=0)
+  params, labels = random_params(net), jnp.array([0, 1, 1])
+  apply = lambda *args, **kwargs: net.apply({"params": params}, *args, **kwargs)  # noqa: E731
+  whole = apply(Z, T, visibility=causal, labels=labels)
+  cache = net.empty_cache(B, L)
+  shifted = np.pad(Z, ((0, 0), (1, 0)))[:, :-1]
+  found, _ = apply(shifted, T, 0, cache, causal, labels, method="extend")
+  np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-4)
+  unlabelled, _ = apply(shifted, T, 0, cache, causal, method="extend")
+  assert np.abs(unlabelled - whole).max() > 0.1

@@ -13,9 +13,10 @@ import pytest
 
 from dlm_jax import resolve
 from dlm_jax.networks import transformer
+from dlm_jax.processes import base
 from dlm_jax.processes.times import Times
 from dlm_jax.training import optimizer, state
-from dlm_jax.training.denoiser import Head
+from dlm_jax.training.denoiser import PROCESS, Head
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
 
@@ -25,6 +26,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = {
   "uniform": {"name": "uniform"},
   "hybrid": {"name": "hybrid", "p_u": 0.2},
+  "generalized_absorbing": {"name": "generalized_absorbing"},
   "autoregressive": {"name": "autoregressive"},
   "block": {"name": "block", "block_size": 4, "clip": (0.2, 0.9)},
   "score_entropy": {"name": "score_entropy"},
@@ -50,8 +52,14 @@ def steps(process):
   for i, leaf in enumerate((params, params["blocks"]["modulation"], params["final_modulation"])):
     name = "kernel" if "kernel" in leaf else "head_kernel"
     leaf[name] = 0.1 * jax.random.normal(jax.random.key(i), leaf[name].shape)
+  learned = base.init(process, jax.random.key(3))
+  if learned:
+    params[PROCESS] = learned
   update = optimizer.make(
-    OptimizerConfig(warmup_steps=2, learning_rate=1e-2), 10, transformer.MATRIX_AXES
+    OptimizerConfig(warmup_steps=2, learning_rate=1e-2),
+    10,
+    transformer.MATRIX_AXES,
+    learned_schedule="schedule" in learned,
   )
   step = jax.jit(
     make_step(process, network, update, Times(), seed=0, head=Head(), accumulate=1, ema_decay=0.9)
