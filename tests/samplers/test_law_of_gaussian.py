@@ -33,11 +33,13 @@ def draw(sampler, steps, shape=SHAPE, process=PROCESS, denoise=EXACT, given=None
   return np.asarray(sample(jax.random.key(1)))
 
 
+@pytest.mark.proves("law", process="gaussian", sampler="{name}")
 @pytest.mark.parametrize("name", CASES)
 def test_samples_follow_the_joint(name):
   assert JOINT.p_value(draw(*CASES[name])) > ALPHA
 
 
+@pytest.mark.proves("prompt", process="gaussian", sampler="{name}")
 @pytest.mark.parametrize("name", CASES)
 def test_infilling_follows_the_conditional(name):
   tokens = draw(*CASES[name], given=PROMPTED)
