@@ -33,6 +33,7 @@ def draw(sampler, steps, shape=SHAPE, process=PROCESS, denoise=EXACT, given=None
   return np.asarray(sample(jax.random.key(1)))
 
 
+@pytest.mark.proves("law", process="gaussian", sampler="{name}")
 @pytest.mark.parametrize("name", CASES)
 def test_samples_follow_the_joint(name):
   assert JOINT.p_value(draw(*CASES[name])) > ALPHA
