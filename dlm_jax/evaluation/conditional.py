@@ -25,8 +25,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dlm_jax.distributed.mesh import batch_shards
-from dlm_jax.distributed.sharding import batch_sharding, replicated
+from dlm_jax.distributed.sharding import replicated
 from dlm_jax.errors import UserError
+from dlm_jax.evaluation import likelihood
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.visibility import Causal
@@ -161,7 +162,7 @@ def scorer(
     drawn: dict[Request, list[float]] = defaultdict(list)
     for batch in watch(list(batches(missing))):
       arrays = [
-        _place(np.stack([row[name] for _, row in batch]), batch_size, mesh)
+        likelihood.place(np.stack([row[name] for _, row in batch]), batch_size, mesh)
         for name in ("draw", "ids", "x", "given", "t", "scale")
       ]
       found = np.asarray(jitted(params, *arrays), np.float64)[: len(batch)]
@@ -215,14 +216,6 @@ def _check(requests: Sequence[Request], max_length: int) -> None:
         f"a request has {request.length} tokens and the model's length is {max_length}: shorten "
         "its prompt."
       )
-
-
-def _place(array: np.ndarray, rows: int, mesh: Mesh | None) -> Array:
-  """The batch on its devices, filled up with copies of its last row."""
-  array = np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)])
-  if mesh is None:
-    return jnp.asarray(array)
-  return jax.make_array_from_callback(array.shape, batch_sharding(mesh), lambda i: array[i])
 
 
 def _read(record: Path | None, settings: dict[str, Any]) -> dict[Request, Score]:

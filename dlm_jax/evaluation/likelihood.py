@@ -256,11 +256,11 @@ def drawer(
       x = np.asarray(tokens[part], np.int32)
       known = np.zeros(x.shape, bool) if given is None else np.asarray(given[part], bool)
       scored[part] = np.sum(~known, axis=-1)
-      batch = [_place(array, batch_size, mesh) for array in (rows, x, known)]
-      batch.append(None if labels is None else _place(labels[part], batch_size, mesh))
+      batch = [place(array, batch_size, mesh) for array in (rows, x, known)]
+      batch.append(None if labels is None else place(labels[part], batch_size, mesh))
       drawn = []
       for k in range(samples):
-        timed = [_place(array[k, part], batch_size, mesh) for array in (t, weight)]
+        timed = [place(array[k, part], batch_size, mesh) for array in (t, weight)]
         drawn.append(jitted(params, k + 1, *batch, *timed))
       drawn = np.stack(drawn).astype(np.float64)[:, : len(rows)]  # [K, rows, L]
       nats[:, part] = drawn.sum(axis=-1)
@@ -309,7 +309,7 @@ def _times(
   return t, weight
 
 
-def _place(array: np.ndarray, rows: int, mesh: Mesh | None) -> Array:
+def place(array: np.ndarray, rows: int, mesh: Mesh | None) -> Array:
   """The batch on its devices, each process laying down its own part.
 
   Copies of the last row fill it up to `rows` rows, so that shapes, once compiled, stay the same.

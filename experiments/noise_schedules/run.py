@@ -261,6 +261,7 @@ def sweep(settings: Settings) -> Iterator[dict[str, Any]]:
   weights = control.train(NAMES.index(REFERENCE), 0)
   judge = judges.trained_here(experiments.Restored(control.experiment, weights, settings.steps, {}))
   labs = {p: Lab(settings, experiments.build(config(settings, p))) for p in PROCESSES}
+  described = {name: protocol(settings, lab) for name, lab in labs.items()}
   measured = []
   for seed in range(settings.seeds):
     for process, lab in labs.items():
@@ -275,7 +276,7 @@ def sweep(settings: Settings) -> Iterator[dict[str, Any]]:
         yield {
           "kind": "noise_schedules",
           "results": {"rows": measured},
-          "protocol": protocol(settings, lab),
+          "protocol": described[process],
         }
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from dlm_jax import evaluate, judge, report, sample, train
 from dlm_jax import experiment as experiments
-from dlm_jax import judge, sample, train
 from dlm_jax.data.tokenizers import text8
 from dlm_jax.errors import UserError
 from dlm_jax.evaluation import judges
@@ -80,6 +80,19 @@ def test_the_record(runs):
   console = Console(file=io.StringIO(), width=100)
   console.print(judge.table(record))
   assert "judge perplexity over tokens" in console.file.getvalue()
+
+
+def test_the_report_is_built_from_what_the_commands_wrote(runs):
+  judge.assess(judge.Settings(str(runs / "absorbing" / "samples.jsonl"), copied=()))
+  for name in ("absorbing", "autoregressive"):
+    evaluate.evaluate(evaluate.Settings(str(runs / name), samples=2))
+  workdirs = tuple(str(runs / name) for name in ("absorbing", "autoregressive"))
+  files = report.report(report.Settings(runs=workdirs, output=str(runs / "report")))
+  markdown, html = (file.read_text() for file in files)
+  assert markdown.count("### Likelihood") == markdown.count("### Samples") == 1
+  assert "| absorbing | absorbing (linear) | ≤ " in markdown
+  assert "| autoregressive [a] | autoregressive (linear) | " in markdown  # it has one evaluation
+  assert html.count("<svg") == 3 and html.count('class="player"') == 1
 
 
 def test_without_a_judge_the_rest_is_there(runs):
