@@ -52,9 +52,9 @@ EVALUATIONS = {
 }
 
 
-CONTINUOUS = ("plaid", "cdcd", "diffusion_lm")
+CONTINUOUS = ("gaussian_plaid", "gaussian_cdcd", "gaussian_diffusion_lm")
 # A network that says the noise is 0: half its 16 numbers squared, over the range of gamma.
-WORST = {"diffusion_lm": 16 / 2 * 14}
+WORST = {"gaussian_diffusion_lm": 16 / 2 * 14}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_resuming_is_bitwise_the_same(run, data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", ["plaid"], indirect=True)
+@pytest.mark.parametrize("run", ["gaussian_plaid"], indirect=True)
 def test_a_continuous_run_is_the_same_on_another_mesh(run, data, tmp_path):
   workdir, fields = run
   fields |= {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
@@ -114,7 +114,7 @@ def test_evaluates_through_the_probability_flow(run):
   settings = evaluate.Settings(str(workdir), bound="flow", flow_steps=2, rows=16)
   record = evaluate.evaluate(settings)
   assert record["results"]["nats_per_token"]["value"] > 0.5
-  each = 2 if name_of(run) == "plaid" else 1  # self-conditioning
+  each = 2 if name_of(run) == "gaussian_plaid" else 1  # self-conditioning
   assert record["protocol"]["network_evaluations_per_sequence"] == (2 * 2 + 1) * each
   assert record["protocol"]["flow_steps"] == 2 and record["bound"]["sequences"] == 16
 
