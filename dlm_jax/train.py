@@ -20,6 +20,7 @@ from dlm_jax import commands, remote, resolve
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import processes
+from dlm_jax.distributed.sharding import local_rows
 from dlm_jax.evaluation import likelihood, plots
 from dlm_jax.experiment import Experiment
 from dlm_jax.networks import transformer
@@ -145,8 +146,7 @@ def _batches(experiment: Experiment) -> Batches:
     experiment.store.rows("train"),
     experiment.training.batch_size,
     experiment.config.seed,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
+    local_rows(experiment.mesh, experiment.training.batch_size),
   )
 
 

@@ -24,37 +24,34 @@ _PREFETCH = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
 
 @dataclass(frozen=True)
 class Batches:
-  """`batches(step)` is this process's share of the global batch of a step, counted from 0.
+  """`batches(step)` is this process's part of the global batch of a step, counted from 0.
 
-  A batch holds `tokens` int32 `[B / process_count, L]`, where rows are padded `given` bool of that
-  shape, and where they have labels `label` int32 `[B / process_count]`. The shares, in the order of
-  the processes, are the global batch.
+  A batch holds `tokens` int32 `[n, L]`, where rows are padded `given` bool of that shape, and where
+  they have labels `label` int32 `[n]`. Other rows are not read.
 
   Attributes:
     source: the rows of a split.
     batch_size: B, rows of the global batch.
     seed: of the order of the rows, 32 bits.
-    process_index, process_count: which share.
+    part: which rows of the global batch; all B of them if None.
 
   Raises:
-    UserError: the processes do not divide the batch, or the seed is out of range.
+    UserError: the batch is empty, or the seed is out of range.
   """
 
   source: Rows
   batch_size: int
   seed: int
-  process_index: int = 0
-  process_count: int = 1
+  part: np.ndarray | None = None
 
   def __post_init__(self) -> None:
-    _check_share(self.batch_size, self.process_index, self.process_count)
+    _check_share(self.batch_size, 0, 1)
     if not 0 <= self.seed < 2**32:
       raise UserError(f"the seed must lie in 0..{2**32 - 1}, got {self.seed}.")
 
   def __call__(self, step: int) -> Batch:
-    share = self.batch_size // self.process_count
-    first = step * self.batch_size + self.process_index * share
-    return self.source[np.array([self._order[i] for i in range(first, first + share)])]
+    part = range(self.batch_size) if self.part is None else self.part
+    return self.source[np.array([self._order[step * self.batch_size + int(i)] for i in part])]
 
   def iterate(self, start_step: int = 0) -> Iterator[Batch]:
     """The batches from a step on, without end, read ahead by threads."""

@@ -1,5 +1,6 @@
 """How arrays are laid over the mesh: a table of rules for parameters, a helper for activations."""
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.mesh import BATCH_AXES, batch_shards
 from dlm_jax.errors import UserError
 
 Rules = Sequence[tuple[str, PartitionSpec]]
@@ -73,8 +74,35 @@ def constrain(x: jax.Array, *axes: Any) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, PartitionSpec(*axes))
 
 
-def to_global(local_rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """The global batch from the rows each process holds."""
-  sharding = batch_sharding(mesh)
-  make = jax.make_array_from_process_local_data
-  return {name: make(sharding, rows) for name, rows in local_rows.items()}
+def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+  """The rows of a global batch that the devices of this process hold, in increasing order.
+
+  Where the mesh follows the network of the chips they need not be neighbours, and where the tensor
+  axis goes across processes several hold the same.
+  """
+  size = batch_size // batch_shards(mesh)
+  return np.concatenate([np.arange(size) + size * shard for shard in _local_shards(mesh)])
+
+
+def to_global(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+  """The global batch from what each process holds: its `local_rows`."""
+  shards, sharding = _local_shards(mesh), batch_sharding(mesh)
+
+  def place(array: np.ndarray) -> jax.Array:
+    size = len(array) // len(shards)
+
+    def piece(index: tuple[slice, ...]) -> np.ndarray:
+      start = size * shards.index((index[0].start or 0) // size)
+      return array[start : start + size]
+
+    shape = (size * batch_shards(mesh), *array.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, piece)
+
+  return {name: place(array) for name, array in rows.items()}
+
+
+@functools.cache
+def _local_shards(mesh: Mesh) -> tuple[int, ...]:
+  """Which of the `batch_shards` pieces of a batch the devices of this process hold."""
+  held = batch_sharding(mesh).addressable_devices_indices_map((batch_shards(mesh),))
+  return tuple(sorted({rows.start or 0 for (rows,) in held.values()}))

@@ -44,7 +44,7 @@ class ProbabilityFlow:
     if not base.is_continuous(self.process):
       raise UserError(
         f"the process {type(self.process).__name__} has no probability flow: it needs a continuous "
-        "one, such as gaussian. Ask for the bound 'vlb'."
+        "one, such as gaussian. Use --bound=variational."
       )
 
   @property

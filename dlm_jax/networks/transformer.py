@@ -18,6 +18,7 @@ from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import attention, layers
+from dlm_jax.soft_tokens import SoftTokens
 from dlm_jax.visibility import FULL, Blocks, Causal, Visibility
 
 Array = jax.Array
@@ -284,7 +285,8 @@ class Transformer(nn.Module):
   ) -> Array:
     """Logits `[B, L, V]` float32 for tokens `z` int32 `[B, L]` at times `t` `[B]` or `[B, L]`.
 
-    With `state_width`, `z` is float `[B, L, W]`. The other arguments are as in `hidden`.
+    `z` may be `SoftTokens`, and with `state_width` it is float `[B, L, W]`. The other arguments are
+    as in `hidden`.
     """
     hidden = self.hidden(
       z,
@@ -377,7 +379,10 @@ class Transformer(nn.Module):
   def _input(self, z: Array, self_condition: Array | None = None) -> Array:
     """What the first block receives, `[B, L, D]` in the compute dtype."""
     dtype = self.config.compute_dtype
-    if self.config.state_width is None:
+    if isinstance(z, SoftTokens):
+      rows = layers.embed(self.embedding, z.tokens, dtype)
+      x = jnp.einsum("blk,blkd->bld", z.weights.astype(dtype), rows)
+    elif self.config.state_width is None:
       x = layers.embed(self.embedding, z, dtype)
     else:
       x = jnp.einsum("blw,wd->bld", z.astype(dtype), self.state_kernel.astype(dtype))

@@ -102,6 +102,11 @@ def bind(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:
   return process, process.precondition(denoise) if hasattr(process, "precondition") else denoise
 
 
+def at_step(process: Process, step: Array) -> Process:
+  """The process at a step of training, for one whose loss changes on the way."""
+  return process.at_step(step) if hasattr(process, "at_step") else process
+
+
 def network_fields(process: Process) -> dict[str, Any]:
   """The fields of the network's config that follow from the process: the form of its input."""
   if hasattr(process, "network_fields"):

@@ -76,7 +76,8 @@ class GeneralizedAbsorbing:
 
   def masked(self, x: Array, t: Array) -> Array:
     """The probability t^{w_x} that a token `x` is masked at time t."""
-    return jnp.exp(self.exponents[x] * jnp.log(jnp.maximum(t, TINY)))
+    masked = jnp.exp(self.exponents[x] * jnp.log(jnp.maximum(t, TINY)))
+    return jnp.where(t > 0, masked, 0.0)
 
   # The contract of `Process`.
 
@@ -130,11 +131,11 @@ class GeneralizedAbsorbing:
     """log p(z_s | z_t) `[B, L, V + 1]`: a masked token v stays masked with probability
     (s / t)^{w_v}."""
     log_p = self.log_probs(output, z, t)
-    ratio = jnp.log(jnp.maximum(base.per_position(s), TINY) / base.per_position(t))
-    stays = self.exponents * ratio[..., None]
+    t, s = base.per_position(t)[..., None], base.per_position(s)[..., None]
+    ratio = jnp.log(jnp.maximum(s, TINY) / t)
+    stays = jnp.where(s > 0, self.exponents * ratio, -jnp.inf)
     revealed = log_p + jnp.log(-jnp.expm1(stays))
     hidden = jax.nn.logsumexp(log_p + stays, axis=-1, keepdims=True)
-    hidden = jnp.where(base.per_position(s)[..., None] == 0, -jnp.inf, hidden)
     is_z = jnp.arange(self.vocab_size + 1) == z[..., None]
     moves = jnp.concatenate([revealed, hidden], axis=-1)
     return jnp.where((z == self.mask_id)[..., None], moves, jnp.where(is_z, 0.0, -jnp.inf))

@@ -93,15 +93,32 @@ class Mixture:
     the latter it holds no one-hot `[B, L, V]`.
     """
     z = self.corrupt(key, x, t, given)
+    t_BL = base.per_position(t)
+    alpha = jnp.maximum(self.alpha(t_BL), TINY)
+    return self.integrand(denoise, z, t, x, z, alpha, self.noised(t_BL), self.rate(t_BL), given)
+
+  def integrand(
+    self,
+    denoise: base.Denoise,
+    seen: Any,
+    t: Array,
+    x: Array,
+    z: Array,
+    alpha: Array,
+    noise: Array,
+    rate: Array,
+    given: Array | None,
+  ) -> Array:
+    """What `nelbo` says, `[B, L]`, of the state `z` where `alpha` of the tokens are kept, `noise`
+    are not and `rate` of them are lost a unit of time. The network is told `seen` and `t`."""
+    alpha, noise, rate = (jnp.broadcast_to(a, x.shape) for a in (alpha, noise, rate))
     where = jnp.ones(x.shape, bool) if given is None else ~given
-    t_BL = jnp.broadcast_to(base.per_position(t), x.shape)
-    alpha, noise = jnp.maximum(self.alpha(t_BL), TINY), self.noised(t_BL)
     operands = (x, z, alpha, noise)
-    divergence = base.score_outputs(denoise, z, t, self._divergence, operands, where)
+    divergence = base.score_outputs(denoise, seen, t, self._divergence, operands, where)
     pi = self.prior_prob(z)
     # pi / q(z | x), in which pi cancels where z is noise; not so where it is or may be the token.
     inverse = jnp.where(z == x, pi / (alpha + noise * pi), 1.0 / jnp.maximum(noise, TINY))
-    return self.rate(t_BL) * inverse * divergence
+    return rate * inverse * divergence
 
   def constants(self) -> float:
     return 0.0

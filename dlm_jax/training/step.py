@@ -1,6 +1,7 @@
 """The training step: a pure function of (state, batch)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,7 +46,9 @@ def make_step(
     ema_decay: of the average of the parameters.
   """
 
-  def objective(params: Any, rows: dict[str, Array], scored: Array) -> tuple[Array, Array]:
+  def objective(
+    params: Any, rows: dict[str, Array], scored: Array, process: Process
+  ) -> tuple[Array, Array]:
     denoise = Denoiser(
       network,
       params,
@@ -64,7 +67,8 @@ def make_step(
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     rows = batch | _draws(key, batch["tokens"].shape[0], times, process)
     scored = _count_scored(batch)
-    gradient = jax.value_and_grad(objective, has_aux=True)
+    staged = partial(objective, process=base.at_step(process, state.step))
+    gradient = jax.value_and_grad(staged, has_aux=True)
     if accumulate == 1:
       (loss, overflow), gradients = gradient(state.params, rows, scored)
     else:

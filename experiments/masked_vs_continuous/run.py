@@ -9,7 +9,7 @@ order and as many steps, evaluates and samples it, and writes `results.md`, `res
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from absl import flags
@@ -28,6 +28,13 @@ ARMS = ("absorbing", "plaid", "langflow")
 WIDTH = 16
 
 
+class Flow(NamedTuple):
+  """How the bound by the probability flow is found: Heun steps, and on how many test rows."""
+
+  steps: int
+  rows: int
+
+
 def config(arm: str, steps: int, batch_size: int) -> ConfigDict:
   """The run of one arm. They differ in the process, and in that the masked one is told no time."""
   base = absorbing.get_config()
@@ -38,7 +45,7 @@ def config(arm: str, steps: int, batch_size: int) -> ConfigDict:
     log_every=max(steps // 30, 1),
     evaluate_every=max(steps // 6, 1),
   )
-  base.evaluation.update(rows=256)
+  base.evaluation.update(rows=128, batch_size=batch_size)
   base.optimizer.warmup_steps = max(steps // 10, 1)
   base.checkpoint.save_every = steps
   if arm == "plaid":
@@ -48,21 +55,22 @@ def config(arm: str, steps: int, batch_size: int) -> ConfigDict:
   return base
 
 
-def measure(arm: str, workdir: str, *, flow_rows: int, sampling_steps: int) -> dict[str, Any]:
-  """What a trained arm reached, cost and writes."""
+def measure(arm: str, workdir: str, *, rows: int, flow: Flow, steps: int) -> dict[str, Any]:
+  """What a trained arm reached on test rows, cost, and writes in so many steps."""
   restored = experiments.restore(workdir)
-  test = evaluate.evaluate(evaluate.Settings(workdir, samples=4, rows=512))
+  test = evaluate.evaluate(evaluate.Settings(workdir, samples=4, rows=rows))
   record = {
     "parameters": sum(leaf.size for leaf in jax.tree.leaves(restored.params)),
     "curve": curve(workdir),
     "test": test["results"]["bits_per_character"],
   }
   if arm != "absorbing":
-    flow = evaluate.Settings(workdir, bound="flow", flow_steps=32, rows=flow_rows)
-    scored = evaluate.evaluate(flow)
+    scored = evaluate.evaluate(
+      evaluate.Settings(workdir, samples=1, bound="flow", flow_steps=flow.steps, rows=flow.rows)
+    )
     record["flow"] = scored["results"]["bits_per_character"]
     record["flow_evaluations"] = scored["protocol"]["network_evaluations_per_sequence"]
-  settings = sample.Settings(workdir, num=8, steps=sampling_steps)
+  settings = sample.Settings(workdir, num=4, steps=steps)
   given = sample.conditioning(restored.experiment.store, restored.experiment.length, None, None)
   drawn = sample.draw(settings, restored, *given)
   decode = restored.experiment.store.tokenizer.decode
@@ -128,7 +136,9 @@ def define_flags() -> None:
   flags.DEFINE_string("workdir", None, "Where runs, table and figure go.", required=True)
   flags.DEFINE_integer("steps", 1000, "Steps of each arm.")
   flags.DEFINE_integer("batch_size", 64, "Rows of a step.")
-  flags.DEFINE_integer("flow_rows", 64, "Test sequences of the bound by the probability flow.")
+  flags.DEFINE_integer("test_rows", 1024, "Test sequences of the variational bound.")
+  flags.DEFINE_integer("flow_rows", 128, "Test sequences of the bound by the probability flow.")
+  flags.DEFINE_integer("flow_steps", 32, "Heun steps of that flow.")
   flags.DEFINE_integer("sampling_steps", 64, "Steps of each sampler.")
 
 
@@ -140,7 +150,11 @@ def main() -> None:
     if train.train(config(arm, values.steps, values.batch_size), workdir) != 0:
       return
     results[arm] = measure(
-      arm, workdir, flow_rows=values.flow_rows, sampling_steps=values.sampling_steps
+      arm,
+      workdir,
+      rows=values.test_rows,
+      flow=Flow(values.flow_steps, values.flow_rows),
+      steps=values.sampling_steps,
     )
     print(f"{arm}: {shown(results[arm]['test'])} bits a character")
   output = Path(values.workdir)

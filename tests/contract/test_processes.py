@@ -22,6 +22,7 @@ ORACLES = {
   "absorbing": toy.absorbing_denoiser,
   "autoregressive": toy.autoregressive_denoiser,
   "block": partial(toy.block_denoiser, size=4),
+  "duo": toy.mixture_denoiser,
   "gaussian": toy.gaussian_denoiser,
   "generalized_absorbing": toy.generalized_denoiser,
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),

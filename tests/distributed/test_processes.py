@@ -18,8 +18,13 @@ from dlm_jax.training.metrics import read_rows
 from dlm_jax.training.preemption import RESUMABLE
 
 ROOT = Path(__file__).parent.parent.parent
-STEPS = 60
-FIELDS = {"training.steps": STEPS, "training.evaluate_every": 30, "checkpoint.save_every": 10}
+STEPS = 24
+FIELDS = {
+  "optimizer.name": "adamw",
+  "training.steps": STEPS,
+  "training.evaluate_every": STEPS,
+  "checkpoint.save_every": 6,
+}
 ENDLESS = {"training.steps": 100_000, "training.evaluate_every": 100_000}
 
 
@@ -32,6 +37,8 @@ def free_port():
 def environment(devices, **more):
   flags = os.environ["XLA_FLAGS"].split()
   flags = [flag for flag in flags if "device_count" not in flag]
+  # Most of the time goes into compiling: only process 0 has the use of the cache.
+  flags.append("--xla_backend_optimization_level=0")
   flags.append(f"--xla_force_host_platform_device_count={devices}")
   return {**os.environ, "XLA_FLAGS": " ".join(flags), "PYTHON": sys.executable, **more}
 
@@ -112,7 +119,7 @@ def test_two_processes_give_the_losses_of_one(whole, data, tmp_path):
     assert ours[step] == pytest.approx(one[step], rel=1e-4), step
   assert json.loads((whole / "environment.json").read_text())["process_count"] == 2
   bounds = [row["validation_bound"] for row in read_rows(whole) if "validation_bound" in row]
-  assert len(bounds) == 2
+  assert len(bounds) == 1
 
 
 @pytest.mark.slow
@@ -135,7 +142,7 @@ def test_a_killed_process_ends_the_others_and_all_are_restarted(whole, data, tmp
   workdir = tmp_path / "run"
   command = ["bash", "launch/multiprocess.sh", "--processes=2", "--restarts=1"]
   launcher = popen([*command, *arguments(data, workdir, {})], environment(2))
-  wait_for_step(launcher, workdir, 14)
+  wait_for_step(launcher, workdir, 8)
   children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
   os.kill(int(children[1]), signal.SIGKILL)
   killed, lines = time.monotonic(), []
@@ -167,7 +174,10 @@ def test_processes_that_disagree_end_with_the_difference(data, tmp_path):
 # What two processes do in the script below: `python -c SCRIPT port index`.
 SCRIPT = """
 import sys
-from dlm_jax.distributed import processes
+import jax
+import numpy as np
+from dlm_jax.distributed import processes, sharding
+from dlm_jax.distributed.mesh import AXES
 from dlm_jax.errors import UserError
 port, index = sys.argv[1:]
 processes.start(f"localhost:{port}", 2, int(index), stoppable=False)
@@ -188,6 +198,20 @@ for action, expected in ((refuse, "there is no disk."), (fail, "process 0 failed
     assert (expected in str(error)) == (action is refuse or index == "1"), error
   else:
     raise AssertionError
+
+# A mesh that follows the network of chips gives a process rows that are not neighbours; the tensor
+# axis may go across processes.
+orders = [0, 2, 1, 3], [0, 1, 2, 3], [0, 2, 1, 3]
+for order, axes in zip(orders, ((4, 1, 1), (2, 1, 2), (2, 1, 2)), strict=True):
+  devices = np.array(jax.devices())[order].reshape(axes)
+  mesh = jax.sharding.Mesh(devices, AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
+  rows = sharding.local_rows(mesh, 8)
+  batch = sharding.to_global({"x": 10 * rows[:, None]}, mesh)["x"]
+  assert batch.shape == (8, 1)
+  for shard in batch.addressable_shards:
+    expected = 10 * np.arange(8)[shard.index[0]]
+    np.testing.assert_array_equal(np.asarray(shard.data)[:, 0], expected)
+
 processes.barrier("both")
 try:
   if index == "0":
@@ -203,7 +227,7 @@ def test_waiting_and_agreeing(tmp_path):
     subprocess.Popen(
       [sys.executable, "-c", SCRIPT, str(port), str(i)],
       cwd=ROOT,
-      env=environment(1),
+      env=environment(2),
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,

@@ -161,8 +161,16 @@ CHAINS = {
     partial(toy.mixture_denoiser, noise=PROCESSES["score_entropy_uniform"].noised),
   ),
 }
-ONE, OTHER = toy.joint(seed=0, length=2), toy.joint(seed=1, length=2)
-MIXED = toy.Joint(V, 2, ONE.sequences, (ONE.probs + OTHER.probs) / 2)
+
+
+def labelled_joint(label):
+  """Squared, so that labels differ enough for ways of guiding to differ."""
+  plain = toy.joint(seed=label, length=2)
+  return toy.Joint(V, 2, plain.sequences, plain.probs**2 / np.sum(plain.probs**2))
+
+
+ONE = labelled_joint(0)
+MIXED = toy.Joint(V, 2, ONE.sequences, (ONE.probs + labelled_joint(1).probs) / 2)
 
 
 def product_of_powers(one, other, scale):
@@ -172,8 +180,9 @@ def product_of_powers(one, other, scale):
   return weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)
 
 
-def enumerated(name, scale, steps):
-  """The law `[V^L]` of the guided chain, by matrices over all states of a row."""
+def enumerated(name, scale, steps, of_predictions):
+  """The law `[V^L]` of the chain, its predictions or else its posteriors guided, by matrices over
+  all states of a row."""
   p_u, _, predict = CHAINS[name]
   predict = predict or CHAINS[name][1]
   process = PROCESSES[name]
@@ -192,7 +201,7 @@ def enumerated(name, scale, steps):
 
     times = jnp.full(len(states), t, jnp.float32)
     p, q = (softmax64(predict(joint)(jnp.asarray(states), times)) for joint in (ONE, MIXED))
-    if p_u == 0:
+    if of_predictions:
       moves = posterior(product_of_powers(p, q, scale))
     else:
       moves = product_of_powers(posterior(p), posterior(q), scale)
@@ -210,12 +219,15 @@ def softmax64(log_p):
 @pytest.mark.parametrize("scale", [0.5, 2.0])
 @pytest.mark.parametrize("name", CHAINS)
 def test_the_guided_chain_is_the_enumerated_one(name, scale):
-  denoiser = CHAINS[name][1]
+  p_u, denoiser, _ = CHAINS[name]
   process, denoise = guidance.guide(PROCESSES[name], denoiser(ONE), denoiser(MIXED), scale)
   run = lambda key: ancestral.sample(key, process, denoise, (ROWS, 2), steps=3)  # noqa: E731
   tokens = np.asarray(jax.jit(run)(jax.random.key(0)).tokens)
-  assert ONE.p_value(tokens, enumerated(name, scale, 3)) > 1e-3
-  assert ONE.p_value(tokens, enumerated(name, 1.0, 3)) < 1e-6
+  assert ONE.p_value(tokens, enumerated(name, scale, 3, of_predictions=p_u == 0)) > 1e-3
+  if scale > 1 and p_u > 0:  # predictions in place of posteriors would be seen
+    assert ONE.p_value(tokens, enumerated(name, scale, 3, of_predictions=True)) < 1e-6
+  if scale > 1:
+    assert ONE.p_value(tokens, enumerated(name, 1.0, 3, of_predictions=p_u == 0)) < 1e-6
 
 
 def test_a_guided_joint_is_more_like_its_label():

@@ -26,6 +26,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = {
   "uniform": {"name": "uniform"},
   "hybrid": {"name": "hybrid", "p_u": 0.2},
+  "duo": {"name": "duo", "curriculum_steps": 2},
   "generalized_absorbing": {"name": "generalized_absorbing"},
   "autoregressive": {"name": "autoregressive"},
   "block": {"name": "block", "block_size": 4, "clip": (0.2, 0.9)},
