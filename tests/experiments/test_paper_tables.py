@@ -28,8 +28,9 @@ def reduced(argument, corpus):
   """The recipe on another corpus, with a small network; all else as it is."""
   made = config.get_config(argument)
   made.data.corpus = {"name": "text_files", "paths": (str(corpus),), "test": 0.2}
-  wrapped = {"name": "byte"} if made.data.packing == "wrapped" else made.data.tokenizer
-  made.data.update(tokenizer=wrapped, length=32, directory=str(corpus.parent))
+  if made.data.packing == "wrapped":
+    made.data.tokenizer = {"name": "byte"}
+  made.data.update(length=32, directory=str(corpus.parent))
   made.network.update(REDUCED)
   made.training.update(batch_size=8, head_chunks=min(made.training.head_chunks, 2))
   made.optimizer.warmup_steps = 1
