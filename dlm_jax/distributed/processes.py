@@ -72,7 +72,7 @@ def start(
       _initialize(coordinator, num_processes, process_id)
     elif not _initialize_as_found():
       # With a runtime JAX would have the CPU devices of one process talk through sockets.
-      jax.config.update("jax_cpu_collectives_implementation", "none")
+      jax.config.update("jax_cpu_collectives_implementation", None)
       _initialize(f"localhost:{_free_port()}", 1, 0)
   except (jax.errors.JaxRuntimeError, RuntimeError) as error:
     raise UserError(
