@@ -65,6 +65,7 @@ def get_config() -> ConfigDict:
     "head_chunks": 1,
     "head_capacity": 0.0,
   }
+  config.distillation = {"teacher": "", "gap": 1 / 512, "steps_per_round": 10_000}
   config.evaluation = {"rows": 4096, "samples": 1, "batch_size": 512, "process": {}}
   config.checkpoint = {"save_every": 10_000, "keep_latest": 2, "keep_every": placeholder(int)}
   config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}

@@ -1,7 +1,7 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,8 +20,9 @@ from dlm_jax.networks import transformer
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
-from dlm_jax.training import checkpoint, denoiser, loop, optimizer, state, workdir
+from dlm_jax.training import checkpoint, denoiser, distillation, loop, optimizer, state, workdir
 from dlm_jax.training.denoiser import PROCESS, Denoiser, Head
+from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
 
@@ -102,6 +103,7 @@ SECTIONS = (
   "network",
   "optimizer",
   "training",
+  "distillation",
   "evaluation",
   "checkpoint",
   "mesh",
@@ -123,6 +125,7 @@ class Experiment:
   network: transformer.Transformer
   times: Times
   training: TrainingConfig
+  distillation: DistillationConfig
   evaluation: EvaluationConfig
   checkpoint: CheckpointConfig
   optimizer: optax.GradientTransformation
@@ -168,6 +171,7 @@ class Experiment:
       head=self.head,
       accumulate=self.training.accumulate,
       ema_decay=self.training.ema_decay,
+      distilled=self.distillation if self.distillation.teacher else None,
     )
     return loop.compile_step(step, self.abstract_state, self.mesh)
 
@@ -178,7 +182,11 @@ class Experiment:
     z = self.process.prior(key, (rows, self.length))
     params = self.network.init(key, z, jnp.zeros(rows))["params"]
     learned = base.init(self.process, jax.random.fold_in(key, 1))
-    return state.init(params | {PROCESS: learned} if learned else params, self.optimizer)
+    return self.state_of(params | {PROCESS: learned} if learned else params)
+
+  def state_of(self, params: Any) -> state.TrainState:
+    """The train state before the first step, from these parameters."""
+    return state.init(params, self.optimizer, is_teacher=bool(self.distillation.teacher))
 
   @cached_property
   def abstract_state(self) -> state.TrainState:
@@ -221,6 +229,7 @@ def build(
   optimizer_config = resolve.build(OptimizerConfig, config.optimizer)
   times = resolve.build(Times, config.times)
   evaluation = resolve.build(EvaluationConfig, config.evaluation)
+  distilled = resolve.build(DistillationConfig, config.get("distillation") or {})
   checkpoints = resolve.build(CheckpointConfig, config.checkpoint)
   mesh = make_mesh(config.mesh, devices)
   _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
@@ -231,6 +240,7 @@ def build(
     store = processes.on_first(prepare, "preparing the data", processes.LONG) or prepare()
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   process, evaluation_process, network = _model(config, vocab_size, num_labels)
+  distillation.check(distilled, process)
   learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))
   return Experiment(
     config=config,
@@ -240,6 +250,7 @@ def build(
     network=network,
     times=times,
     training=training,
+    distillation=distilled,
     evaluation=evaluation,
     checkpoint=checkpoints,
     optimizer=optimizer.make(
@@ -322,3 +333,21 @@ def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Rest
       f"trained on (hash {metadata['dataset_hash']}): bring its store, or the corpus it came from."
     )
   return Restored(experiment, found[field], metadata["step"], metadata)
+
+
+def restore_teacher(experiment: Experiment) -> Any:
+  """The averaged parameters of the run that `experiment` distils.
+
+  Raises:
+    UserError: there is no such run, or its network is another.
+  """
+  path = experiment.distillation.teacher
+  restored = restore(path)
+  theirs, ours = (e.network.config for e in (restored.experiment, experiment))
+  for name in (f.name for f in fields(ours)):
+    if getattr(theirs, name) != getattr(ours, name):
+      raise UserError(
+        f"the network of distillation.teacher {path} has {name} {getattr(theirs, name)}, this one "
+        f"{getattr(ours, name)}: a student has the network of its teacher."
+      )
+  return restored.params

@@ -92,6 +92,10 @@ def _start(experiment: Experiment, checkpointer: Checkpointer) -> TrainState:
     return state
   layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)
   with jax.set_mesh(experiment.mesh):
+    if experiment.distillation.teacher:
+      teacher = jax.device_put(experiments.restore_teacher(experiment), layout.params)
+      first = jax.jit(experiment.state_of, out_shardings=layout)
+      return processes.compile_together(first, teacher)(teacher)
     return processes.compile_together(jax.jit(experiment.init_state, out_shardings=layout))()
 
 

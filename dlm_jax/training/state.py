@@ -1,5 +1,6 @@
 """Everything a run carries from step to step, and nothing else: what is checkpointed."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ class TrainState:
     opt_state: of the optimizer.
     skipped: steps whose update was not finite and was left out.
     skipped_in_a_row: how many of them are the latest steps.
+    teacher: parameters that a student is held against, None where nothing is distilled.
   """
 
   step: Array
@@ -30,10 +32,16 @@ class TrainState:
   opt_state: Any
   skipped: Array
   skipped_in_a_row: Array
+  teacher: Any = None
 
 
-def init(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
-  """The state before the first step. No two leaves share a buffer, as donation demands."""
+def init(
+  params: Any, optimizer: optax.GradientTransformation, *, is_teacher: bool = False
+) -> TrainState:
+  """The state before the first step, of a student that starts as its teacher if `is_teacher`.
+
+  No two leaves share a buffer, as donation demands.
+  """
   return TrainState(
     step=jnp.int32(0),
     params=params,
@@ -41,6 +49,7 @@ def init(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
     opt_state=optimizer.init(params),
     skipped=jnp.int32(0),
     skipped_in_a_row=jnp.int32(0),
+    teacher=jax.tree.map(jnp.copy, params) if is_teacher else None,
   )
 
 
@@ -66,7 +75,8 @@ def apply_gradients(
   old = (state.params, state.ema, state.opt_state)
   params, ema, opt_state = jax.tree.map(lambda a, b: jnp.where(ok, a, b), updated(), old)
   bad = (~ok).astype(jnp.int32)
-  return TrainState(
+  return dataclasses.replace(
+    state,
     step=state.step + 1,
     params=params,
     ema=ema,

@@ -11,8 +11,9 @@ import optax
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.times import Times
-from dlm_jax.training import losses
+from dlm_jax.training import distillation, losses
 from dlm_jax.training.denoiser import Denoiser, Head
+from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.state import TrainState, apply_gradients
 
 Array = jax.Array
@@ -30,6 +31,7 @@ def make_step(
   head: Head,
   accumulate: int,
   ema_decay: float,
+  distilled: DistillationConfig | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """Returns `step(state, batch) -> (state, metrics)`.
 
@@ -44,11 +46,10 @@ def make_step(
     head: how the head is applied.
     accumulate: micro-batches a step; divides B.
     ema_decay: of the average of the parameters.
+    distilled: how the state's teacher is distilled, in place of the process's own loss.
   """
 
-  def objective(
-    params: Any, rows: dict[str, Array], scored: Array, process: Process
-  ) -> tuple[Array, Array]:
+  def bound_to(params: Any, rows: dict[str, Array], process: Process) -> tuple[Process, Denoiser]:
     denoise = Denoiser(
       network,
       params,
@@ -57,9 +58,21 @@ def make_step(
       visibility=base.visibility(process),
       labels=rows.get("label"),
     )
-    bound, denoise = base.bind(process, denoise)
+    return base.bind(process, denoise)
+
+  def objective(
+    params: Any, rows: dict[str, Array], scored: Array, state: TrainState
+  ) -> tuple[Array, Array]:
+    stage = base.at_step(process, state.step)
+    bound, denoise = bound_to(params, rows, stage)
+    args = rows["tokens"], rows["t"]
     given = rows.get("given")
-    loss = bound.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], given)
+    if distilled is None:
+      loss = bound.loss(rows["noise_keys"], denoise, *args, given)
+    else:
+      _, teacher = bound_to(state.teacher, rows | {"dropout_keys": None}, stage)
+      gap = distillation.gap(distilled, state.step)
+      loss = distillation.loss(bound, rows["noise_keys"], denoise, teacher, *args, gap, given)
     loss *= rows["weight"][:, None]
     return jnp.sum(loss) / scored, _head_overflow(loss, head)
 
@@ -67,8 +80,7 @@ def make_step(
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     rows = batch | _draws(key, batch["tokens"].shape[0], times, process)
     scored = _count_scored(batch)
-    staged = partial(objective, process=base.at_step(process, state.step))
-    gradient = jax.value_and_grad(staged, has_aux=True)
+    gradient = jax.value_and_grad(partial(objective, state=state), has_aux=True)
     if accumulate == 1:
       (loss, overflow), gradients = gradient(state.params, rows, scored)
     else:
@@ -77,6 +89,8 @@ def make_step(
     norm = optax.tree.norm(gradients)
     ok = jnp.isfinite(loss) & jnp.isfinite(norm)
     state = apply_gradients(state, gradients, ok, optimizer, ema_decay)
+    if distilled is not None:
+      state = distillation.with_next_teacher(distilled, state)
     metrics = {
       "loss": loss,
       "gradient_norm": norm,
