@@ -64,7 +64,10 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(data, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("teacher") / "run"
-  assert train.train(config(data, **{"training.steps": 300}), str(workdir)) == 0
+  assert (
+    train.train(config(data, **{"training.steps": 600, "optimizer.decay": "linear"}), str(workdir))
+    == 0
+  )
   return workdir
 
 
@@ -146,8 +149,8 @@ def unlikely(run, steps, seed=0):
 @pytest.mark.slow
 def test_a_student_writes_better_in_one_step(data, teacher, tmp_path):
   slow = {"optimizer.learning_rate": 1e-3, "optimizer.matrix_learning_rate": 1e-3}
-  fields = slow | {"distillation.steps_per_round": 75, "training.ema_decay": 0.98}
-  assert train.train(student(data, teacher, steps=300, **fields), str(tmp_path / "run")) == 0
+  fields = slow | {"distillation.steps_per_round": 100, "training.ema_decay": 0.98}
+  assert train.train(student(data, teacher, steps=400, **fields), str(tmp_path / "run")) == 0
   before, after, many = (
     unlikely(run, steps) for run, steps in ((teacher, 1), (tmp_path / "run", 1), (teacher, 64))
   )
