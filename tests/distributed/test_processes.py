@@ -201,7 +201,8 @@ for action, expected in ((refuse, "there is no disk."), (fail, "process 0 failed
 
 # A mesh that follows the network of chips gives a process rows that are not neighbours; the tensor
 # axis may go across processes.
-for order, axes in (([0, 2, 1, 3], (4, 1, 1)), ([0, 1, 2, 3], (2, 1, 2)), ([0, 2, 1, 3], (2, 1, 2))):
+orders = [0, 2, 1, 3], [0, 1, 2, 3], [0, 2, 1, 3]
+for order, axes in zip(orders, ((4, 1, 1), (2, 1, 2), (2, 1, 2)), strict=True):
   devices = np.array(jax.devices())[order].reshape(axes)
   mesh = jax.sharding.Mesh(devices, AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
   rows = sharding.local_rows(mesh, 8)
