@@ -3,11 +3,11 @@
 # trains, and when the slice is preempted deletes it, asks for another and resumes. Deletes the slice
 # at the end, whatever the end is.
 #   NAME=run1 ZONE=us-west4-a TYPE=v5litepod-16 REPOSITORY=https://... \
-#     bash launch/tpu_vm.sh [--dry-run] --config=configs/openwebtext/absorbing.py --workdir=/mnt/...
+#     bash launch/tpu_vm.sh [--dry-run] --config=configs/openwebtext/absorbing.py --workdir=gs://...
 #   NAME=run1 ZONE=us-west4-a bash launch/tpu_vm.sh [--dry-run] --delete
-# The workdir must outlive the slice: a mounted disk or bucket that all workers see.
+# The workdir must outlive the slice: a bucket, or a disk that all workers mount (see SETUP).
 # Optional: PROJECT, SPOT=0 for a slice that is not preempted, REVISION=main, RUNTIME, RESTARTS=100,
-# SETUP, a command that each worker runs before training (to mount the workdir).
+# SETUP, a command that each worker runs before training.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/common.sh
@@ -83,7 +83,7 @@ install() {
   printf -v clone '%q' "$REPOSITORY"
   printf -v revision '%q' "${REVISION:-main}"
   on_all_workers "test -d dlm_jax || git clone $clone dlm_jax; cd dlm_jax && git fetch --all && \
-git checkout $revision && DLM_JAX_PLATFORM=tpu bash -c 'set -e; source launch/environment.sh'"
+git checkout $revision && EXTRAS=gcs DLM_JAX_PLATFORM=tpu bash -c 'set -e; source launch/environment.sh'"
 }
 
 train() {

@@ -1,11 +1,11 @@
 """Trains on a TPU slice of a GKE cluster, as a JobSet.
 
-  python launch/gke/run.py --name=run1 --image=<registry>/dlm_jax --claim=runs [--dry-run] \\
+  python launch/gke/run.py --name=run1 --image=<registry>/dlm_jax [--dry-run] \\
     --accelerator=tpu-v5-lite-podslice --topology=4x4 \\
-    -- --config=configs/text8/absorbing.py --workdir=/runs/1
+    -- --config=configs/text8/absorbing.py --workdir=gs://<bucket>/1
 
-What follows `--` are arguments of `dlm_jax.train`. The workdir lies on the claimed volume, which
-all pods mount at /runs. `--dry-run` prints the manifest and the command that would apply it.
+What follows `--` are arguments of `dlm_jax.train`. The workdir is in a bucket, which
+the nodes may write to. `--dry-run` prints the manifest and the command that would apply it.
 """
 
 import argparse
@@ -39,7 +39,6 @@ def render(options: argparse.Namespace) -> str:
     chips=options.chips,
     hosts=slice_chips // options.chips,
     spot='cloud.google.com/gke-spot: "true"' if options.spot else "# no spot machines",
-    claim=json.dumps(options.claim),
     restarts=options.restarts,
     arguments=json.dumps(options.arguments),
   )
@@ -53,7 +52,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
   parser.add_argument("--image", required=True, help="built from launch/gke/Dockerfile")
   parser.add_argument("--accelerator", required=True, help="as tpu-v5-lite-podslice")
   parser.add_argument("--topology", required=True, help="of the slice, as 4x4")
-  parser.add_argument("--claim", required=True, help="volume that all pods can write to")
   parser.add_argument("--chips", type=int, default=4, help="of a host")
   parser.add_argument("--spot", action=argparse.BooleanOptionalAction, default=True)
   parser.add_argument("--restarts", type=int, default=100)

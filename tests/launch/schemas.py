@@ -36,13 +36,11 @@ CONTAINER = record(
   env=array(record({"name": TEXT, "value": {"type": "string"}})),
   ports=array(record({"containerPort": {"type": "integer", "minimum": 1, "maximum": 65535}})),
   resources=record({"limits": {"type": "object", "additionalProperties": COUNT}}),
-  volumeMounts=array(record({"name": NAME, "mountPath": TEXT})),
 )
 POD = record(
   {"containers": array(CONTAINER), "restartPolicy": one_of("Never")},  # podFailurePolicy wants it
   terminationGracePeriodSeconds=NUMBER,
   nodeSelector=TEXTS,
-  volumes=array(record({"name": NAME, "persistentVolumeClaim": record({"claimName": NAME})})),
 )
 EXIT_CODES = record(
   {"operator": one_of("In", "NotIn"), "values": array(NUMBER)}, containerName=NAME

@@ -30,7 +30,7 @@ SLICE = {
   "REPOSITORY": "https://example.org/dlm_jax",
 }
 GKE = ["--name=run1", "--image=registry/dlm_jax", "--accelerator=tpu-v5-lite-podslice"]
-GKE += ["--topology=4x4", "--claim=runs", "--dry-run"]
+GKE += ["--topology=4x4", "--dry-run"]
 
 
 def run(*command, check=True, **env):
