@@ -77,9 +77,9 @@ def assess(settings: Settings) -> dict[str, Any]:
   chosen = np.linspace(0, len(held_out) - 1, min(len(rows), len(held_out))).astype(int)
   reference = sequences(_unpadded(held_out[chosen]), store)
   judge, described = _judge(settings)
-  vocabulary = _vocabulary(store)
+  words = vocabulary(store)
   columns = {
-    name: statistics(group, store, judge, vocabulary, settings.copied)
+    name: statistics(group, store, judge, words, settings.copied)
     for name, group in {"samples": drawn, "reference": reference}.items()
   }
   record = {
@@ -111,7 +111,7 @@ def statistics(
   group: Sequences,
   store: stores.Store,
   judge: judges.Judge | None,
-  vocabulary: set[str] | None,
+  words: set[str] | None,
   copied: Sequence[int],
 ) -> dict[str, dict[str, float] | None]:
   """Every statistic that is defined for the texts, by name, as JSON."""
@@ -126,8 +126,8 @@ def statistics(
   found["self_bleu_4"] = samples.self_bleu(group.tokens)
   for n in copied:
     found[f"copied_{n}"] = samples.copied(group.tokens, _training(store), n)
-  if vocabulary is not None:
-    found["spelled"] = samples.spelled(group.texts, vocabulary)
+  if words is not None:
+    found["spelled"] = samples.spelled(group.texts, words)
   return {name: _as_json(value) for name, value in found.items()}
 
 
@@ -164,7 +164,7 @@ def _training(store: stores.Store) -> Iterator[np.ndarray]:
       yield from _unpadded(part)
 
 
-def _vocabulary(store: stores.Store) -> set[str] | None:
+def vocabulary(store: stores.Store) -> set[str] | None:
   """The words of the training text, where the alphabet is that of text8."""
   if store.manifest["tokenizer"]["name"] != "text8":
     return None

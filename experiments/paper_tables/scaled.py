@@ -1,0 +1,135 @@
+"""The text8 table at a small budget: each method once, all else equal, on two cores.
+
+  python -m experiments.paper_tables.scaled --workdir=runs/scaled --steps=500
+
+trains each preset of `PRESETS` in a directory of its own, scores it on the test split, and writes
+scaled.json here. Started again, it goes on where it was.
+
+  python -m experiments.paper_tables.scaled --table
+
+prints the table of scaled.json.
+"""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from dlm_jax import commands, evaluate, train
+from dlm_jax import experiment as experiments
+from dlm_jax.evaluation import reports
+from dlm_jax.training import workdir as workdirs
+from dlm_jax.training.metrics import read_rows
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "scaled.json"
+# Presets of `configs.stdlib_docs`: one network, optimizer, batch and corpus (spelled as text8 is),
+# and the name that their method has in published.json.
+PRESETS = {
+  "autoregressive": "AR",
+  "absorbing": "MDLM",
+  "generalized_absorbing": "GenMD4",
+  "score_entropy": "SEDD absorb",
+  "block": "BD3-LM 16",
+  "hybrid": "GIDD",
+  "uniform": "UDLM",
+  "duo": "Duo",
+  "plaid": "Plaid",
+  "langflow": "LangFlow",
+  "cdcd": "CDCD",
+  "diffusion_lm": "Diffusion-LM",
+}
+
+
+def config(preset: str, steps: int, seed: int = 0) -> ConfigDict:
+  """The preset, trained for so many steps; what it schedules over training shrinks with them."""
+  made = importlib.import_module(f"configs.stdlib_docs.{preset}").get_config()
+  if "curriculum_steps" in made.process:
+    made.process.curriculum_steps = made.process.curriculum_steps * steps // made.training.steps
+  made.training.update(steps=steps, evaluate_every=steps)
+  made.checkpoint.save_every = steps
+  made.seed = seed
+  return made
+
+
+def measure(workdir: Path, samples: int) -> dict[str, Any]:
+  """What the run at `workdir` reached on the test split, and what it cost."""
+  scored = evaluate.evaluate(evaluate.Settings(str(workdir), samples=samples))
+  restored = experiments.restore(str(workdir))
+  return {
+    "parameters": sum(leaf.size for leaf in jax.tree.leaves(restored.params)),
+    "seconds_of_training": seconds(workdir),
+    "exact": scored["protocol"]["kind"] == evaluate.EXACT,
+    **scored["results"]["bits_per_character"],
+    "protocol": reports.protocol(restored, "ema", scored["protocol"]["environment"]),
+  }
+
+
+def seconds(workdir: Path) -> float:
+  """Seconds of training steps alone, without compilation, validation and saving."""
+  total, last = 0.0, 0
+  for row in read_rows(workdir):
+    if "seconds_per_step" in row:
+      total += row["seconds_per_step"] * (row["step"] - last)
+      last = row["step"]
+  return total
+
+
+def table(record: Mapping[str, Any]) -> str:
+  """Markdown, the best first. What was published on text8 itself stands beside it."""
+  published = {
+    row["method"]: row
+    for row in json.loads((HERE / "published.json").read_text(encoding="utf-8"))["rows"]
+    if row["corpus"] == "text8"
+  }
+  lines = [
+    "| method | preset | bits/char | parameters | seconds of training | published on text8 |",
+    "|---|---|---|---|---|---|",
+  ]
+  for preset, run in sorted(record["results"].items(), key=lambda item: item[1]["value"]):
+    method = PRESETS[preset]
+    known = published.get(method)
+    cells = (
+      method,
+      f"`{preset}`",
+      f"{'' if run['exact'] else '≤ '}{run['value']:.3f} ± {run['standard_error']:.3f}",
+      f"{run['parameters']:,}",
+      f"{run['seconds_of_training']:.0f}",
+      "" if known is None else f"{'' if known['kind'] == 'exact' else '≤ '}{known['value']}",
+    )
+    lines.append(f"| {' | '.join(cells)} |")
+  return "\n".join(lines) + "\n"
+
+
+def define_flags() -> None:
+  flags.DEFINE_string("workdir", "runs/scaled", "Where the runs go, a directory each.")
+  flags.DEFINE_integer("steps", 500, "Of training, of each method.")
+  flags.DEFINE_integer("samples", 4, "Times and noises a test sequence.")
+  flags.DEFINE_bool("table", False, "Print the table of scaled.json.")
+
+
+def main() -> int:
+  values = flags.FLAGS
+  if not values.table:
+    results = {}
+    for preset in PRESETS:
+      workdir = Path(values.workdir) / preset
+      code = train.train(config(preset, values.steps).lock(), str(workdir))
+      if code != 0:
+        return code
+      results[preset] = measure(workdir, values.samples)
+      print(f"{preset}: {results[preset]['value']:.3f} bits a character", flush=True)
+    settings = {"steps": values.steps, "samples": values.samples}
+    workdirs.write_json(RESULTS, {"kind": "scaled", "settings": settings, "results": results})
+  print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
+  return 0
+
+
+if __name__ == "__main__":
+  define_flags()
+  commands.run(main)
