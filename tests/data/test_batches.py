@@ -64,7 +64,7 @@ def test_a_process_reads_no_rows_but_its_own():
   seen = []
   for index in range(4):
     rows = Rows(Watched(_rows(64).tokens), None)
-    share = Batches(rows, 16, 5, index, 4)(0)
+    share = Batches(rows, 16, 5, np.arange(4 * index, 4 * index + 4))(0)
     assert rows.tokens.read == {int(row[0]) for row in share["tokens"]}
     seen.append(rows.tokens.read)
   assert [len(read) for read in seen] == [4] * 4

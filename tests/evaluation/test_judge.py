@@ -91,7 +91,7 @@ def test_the_report_is_built_from_what_the_commands_wrote(runs):
   markdown, html = (file.read_text() for file in files)
   assert markdown.count("### Likelihood") == markdown.count("### Samples") == 1
   assert "| absorbing | absorbing (linear) | ≤ " in markdown
-  assert "| autoregressive [a] | autoregressive (linear) | " in markdown  # it has one evaluation
+  assert "| autoregressive | autoregressive (linear) | " in markdown
   assert html.count("<svg") == 3 and html.count('class="player"') == 1
 
 

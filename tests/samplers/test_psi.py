@@ -93,5 +93,5 @@ def test_only_where_each_token_is_noised_by_itself():
   class Other:
     pass
 
-  with pytest.raises(UserError, match=r"psi.*not defined.*Other.*absorbing, hybrid.*uniform"):
+  with pytest.raises(UserError, match=r"psi.*not defined.*Other.*absorbing, duo, hybrid.*uniform"):
     psi.sample(None, Other(), None, (1, 1), steps=1)
