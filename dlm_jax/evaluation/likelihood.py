@@ -91,8 +91,9 @@ class Bound:
 
   @property
   def perplexity(self) -> Estimate:
-    """exp(nats a token), with the standard error to first order."""
-    perplexity = math.exp(self.nats_per_token)
+    """exp(nats a token), infinite beyond float64, with the standard error to first order."""
+    with np.errstate(over="ignore"):
+      perplexity = float(np.exp(self.nats_per_token))
     return Estimate(perplexity, perplexity * self.standard_error)
 
 

@@ -140,6 +140,7 @@ def test_units_by_hand():
   assert bound.bits_per_character(4.0).standard_error == pytest.approx(0.025)
   assert bound.perplexity.value == pytest.approx(4)
   assert bound.perplexity.standard_error == pytest.approx(0.4 * math.log(2))
+  assert likelihood.Bound(1000.0, 0.1, 10, 100, 1).perplexity.value == math.inf
 
 
 def drawer(**settings):
