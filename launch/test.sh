@@ -6,4 +6,4 @@ EXTRAS="test"
 source launch/environment.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-exec .venv/bin/python -m pytest --numprocesses 2 "$@"
+exec .venv/bin/python -m pytest --numprocesses 2 --dist worksteal "$@"
