@@ -26,8 +26,9 @@ from absl import flags
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from configs import continuous
 from configs.stdlib_docs import absorbing, autoregressive
-from dlm_jax import commands, schedules
+from dlm_jax import commands, gamma_schedules, schedules
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation import judges, likelihood, reports, samples
@@ -41,9 +42,16 @@ Array = jax.Array
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
-PROCESSES = ("absorbing", "uniform")
+PROCESSES = ("absorbing", "uniform", "gaussian")
 REFERENCE = "linear"  # whose weights every schedule is evaluated at
 NAMES = tuple(schedules.classes())
+# Those of Gaussian noise that are not learned, all between the same two ends: Plaid's first ones.
+SHAPES = tuple(
+  name
+  for name, cls in gamma_schedules.classes().items()
+  if not issubclass(cls, gamma_schedules.LearnedSchedule)
+)
+ENDS = (-3.0, 6.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +81,14 @@ class Settings:
 def config(settings: Settings, process: str) -> ConfigDict:
   """The quickstart, smaller, with nothing that hides the schedule.
 
-  The loss is the bound itself and tokens are noised one by one. The network is not told the time:
-  then the bound of given weights depends on the schedule through its ends alone, for every process.
+  The loss is the bound itself and tokens are noised one by one. The network is not told the time
+  (under Gaussian noise it is told gamma): then the bound of given weights depends on the schedule
+  through its ends alone, for every process.
   """
   made = autoregressive.get_config() if process == "autoregressive" else absorbing.get_config()
-  if process != "autoregressive":
+  if process == "gaussian":
+    continuous.apply(made, continuous.gaussian())
+  elif process != "autoregressive":
     made.process = {"name": process, "schedule": {"name": REFERENCE}}
     made.evaluation.process = {}
   made.data.length = settings.length
@@ -110,14 +121,38 @@ class AnySchedule(schedules.Schedule):
 
 
 @dataclasses.dataclass(frozen=True)
+class AnyShape(gamma_schedules.GammaSchedule):
+  """The schedule `SHAPES[index]`, stretched so that it runs between `ENDS`."""
+
+  index: Any
+
+  def gamma(self, t: Array) -> Array:
+    shapes = [functools.partial(_shape, gamma_schedules.make({"name": name})) for name in SHAPES]
+    return ENDS[0] + (ENDS[1] - ENDS[0]) * jax.lax.switch(self.index, shapes, t)
+
+
+def _shape(schedule: gamma_schedules.GammaSchedule, t: Array) -> Array:
+  """gamma of the schedule, from 0 to 1."""
+  first, last = (schedule.gamma(jnp.float32(end)) for end in (0, 1))
+  return (schedule.gamma(t) - first) / (last - first)
+
+
+def names(process: str) -> tuple[str, ...]:
+  """The schedules of a process."""
+  return SHAPES if process == "gaussian" else NAMES
+
+
+@dataclasses.dataclass(frozen=True)
 class Lab:
-  """The compiled programs of one process; `index` is that of the schedule in `NAMES`."""
+  """The compiled programs of one process; `index` is that of the schedule in its `names`."""
 
   settings: Settings
   experiment: Experiment
 
   def scheduled(self, index: Any) -> base.Process:
-    return dataclasses.replace(self.experiment.process, schedule=AnySchedule(index))
+    process = self.experiment.process
+    schedule = AnyShape(index) if base.is_continuous(process) else AnySchedule(index)
+    return dataclasses.replace(process, schedule=schedule)
 
   @functools.cached_property
   def step(self) -> Any:
@@ -162,7 +197,8 @@ class Lab:
 
     class Scheduled:
       def nelbo(self, key: Array, denoise: Any, *rest: Any) -> Array:
-        return lab.scheduled(denoise.index).nelbo(key, denoise.network, *rest)
+        process, network = base.bind(lab.scheduled(denoise.index), denoise.network)
+        return process.nelbo(key, network, *rest)
 
       def constants(self) -> float:
         return lab.experiment.process.constants()
@@ -204,8 +240,8 @@ class Lab:
       noise = base.row_keys(noise_key, len(tokens))
 
       def loss(weights: Any) -> Array:
-        nats = process.loss(noise, experiment.denoiser(weights), tokens, t)
-        return jnp.mean(weight[:, None] * nats)
+        bound, denoise = base.bind(process, experiment.denoiser(weights))
+        return jnp.mean(weight[:, None] * bound.loss(noise, denoise, tokens, t))
 
       return jax.tree.leaves(jax.grad(loss)(weights))
 
@@ -234,9 +270,8 @@ class Lab:
     experiment, length = self.experiment, self.experiment.length
 
     def sample(index: Array, weights: Any, keys: Array) -> Any:
-      denoise = experiment.denoiser(weights)
-      shape = (self.settings.drawn, length)
-      return ancestral.sample(keys, self.scheduled(index), denoise, shape, steps=length)
+      process, denoise = base.bind(self.scheduled(index), experiment.denoiser(weights))
+      return ancestral.sample(keys, process, denoise, (self.settings.drawn, length), steps=length)
 
     return jax.jit(sample)
 
@@ -265,8 +300,8 @@ def sweep(settings: Settings) -> Iterator[dict[str, Any]]:
   measured = []
   for seed in range(settings.seeds):
     for process, lab in labs.items():
-      reference = lab.train(NAMES.index(REFERENCE), seed)
-      for index, schedule in enumerate(NAMES):
+      reference = lab.train(names(process).index(REFERENCE), seed)
+      for index, schedule in enumerate(names(process)):
         own = reference if schedule == REFERENCE else lab.train(index, seed)
         row = {"process": process, "schedule": schedule, "seed": seed}
         row |= lab.bound(index, own, "own") | lab.bound(index, reference, "reference")
@@ -362,7 +397,7 @@ def deviation(row: Mapping[str, Any], linear: Mapping[str, Any]) -> float:
 
 def figure(record: Mapping[str, Any], path: Path) -> None:
   """The integrand against time at the weights of the linear run, a panel a process."""
-  drawn = Figure(figsize=(11, 4), layout="constrained")
+  drawn = Figure(figsize=(4 + 4 * len(PROCESSES), 4), layout="constrained")
   panels = drawn.subplots(1, len(PROCESSES), sharey=False)
   for axes, process in zip(panels, PROCESSES, strict=True):
     for row in record["results"]["rows"]:
@@ -372,7 +407,7 @@ def figure(record: Mapping[str, Any], path: Path) -> None:
         axes.plot(times, values, label=row["schedule"])
     axes.set(title=process, xlabel="t", ylabel="nats a token at t", yscale="log")
     axes.grid(alpha=0.3)
-  panels[0].legend(fontsize=8)
+    axes.legend(fontsize=8)
   drawn.savefig(path, dpi=100)
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax import schedules
+from dlm_jax import gamma_schedules, schedules
 from experiments.noise_schedules import run
 
 
@@ -16,6 +16,16 @@ def test_one_program_is_every_schedule(name):
   for method in ("alpha", "alpha_derivative", "one_minus_alpha"):
     np.testing.assert_allclose(getattr(chosen, method)(t), getattr(one, method)(t), rtol=1e-6)
   np.testing.assert_allclose(chosen.inverse(one.alpha(t)), one.inverse(one.alpha(t)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", run.SHAPES)
+def test_one_program_is_every_shape_between_the_same_ends(name):
+  chosen = run.AnyShape(jnp.int32(run.SHAPES.index(name)))
+  one = gamma_schedules.make({"name": name})
+  first, middle, last = (float(chosen.gamma(jnp.float32(t))) for t in (0, 0.3, 1))
+  assert (first, last) == pytest.approx(run.ENDS)
+  own = [float(one.gamma(jnp.float32(t))) for t in (0, 0.3, 1)]
+  assert (middle - first) / (last - first) == pytest.approx((own[1] - own[0]) / (own[2] - own[0]))
 
 
 def row(process, schedule, seed, **fields):
@@ -65,10 +75,12 @@ def test_the_figure_is_drawn(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_sweep_pairs_its_runs(monkeypatch, tmp_path):
+@pytest.mark.parametrize("process", ["absorbing", "gaussian"])
+def test_the_sweep_pairs_its_runs(process, monkeypatch, tmp_path):
   """At the weights of one run all schedules give the same bound; their own weights differ."""
   monkeypatch.setattr(run, "NAMES", ("linear", "cosine"))
-  monkeypatch.setattr(run, "PROCESSES", ("absorbing",))
+  monkeypatch.setattr(run, "SHAPES", ("linear", "cosine"))
+  monkeypatch.setattr(run, "PROCESSES", (process,))
   sizes = {"width": 32, "depth": 1, "length": 16, "rows": 64, "batches": 3, "drawn": 4}
   settings = run.Settings(steps=6, seeds=1, draws=32, **sizes)
   *_, record = run.sweep(settings)
