@@ -32,6 +32,19 @@ CASES = {
   "block": {"name": "block", "block_size": 4, "clip": (0.2, 0.9)},
   "score_entropy": {"name": "score_entropy"},
   "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
+  "gaussian_vlb": {
+    "name": "gaussian",
+    "width": 4,
+    "schedule": {"name": "monotone"},
+    "self_conditioning": 0.5,
+  },
+  "gaussian_cross_entropy": {
+    "name": "gaussian",
+    "width": 4,
+    "norm": "root",
+    "objective": "cross_entropy",
+    "schedule": {"name": "gumbel", "location": 1.0},
+  },
 }
 
 
@@ -42,14 +55,14 @@ def steps(process):
     width=32,
     heads=2,
     depth=2,
-    vocab_size=V,
-    num_embeddings=process.num_embeddings,
     condition_width=16,
     dropout=0.1,
     time_conditioned=True,
+    **base.network_fields(process),
   )
   tokens = np.random.default_rng(0).integers(0, V, (B, L), np.int32)
-  params = network.init(jax.random.key(0), tokens[:1], jnp.zeros(1))["params"]
+  state_of_one = process.prior(base.row_keys(jax.random.key(0), 1), (1, L))
+  params = network.init(jax.random.key(0), state_of_one, jnp.zeros(1))["params"]
   for i, leaf in enumerate((params, params["blocks"]["modulation"], params["final_modulation"])):
     name = "kernel" if "kernel" in leaf else "head_kernel"
     leaf[name] = 0.1 * jax.random.normal(jax.random.key(i), leaf[name].shape)
