@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import continuous
 from configs.lm1b import absorbing as lm1b
 from configs.openwebtext import absorbing as openwebtext
 from configs.text8 import absorbing as text8
@@ -27,6 +28,9 @@ MD4 = "MD4, Shi et al. 2024"
 SEDD = "SEDD, Lou et al. 2024"
 UDLM = "UDLM, Schiff et al. 2024"
 BD3 = "BD3-LM, Arriola et al. 2025"
+DUO = "Duo, Sahoo et al. 2025"
+PLAID = "Plaid, Gulrajani and Hashimoto 2023"
+LANGFLOW = "LangFlow, 2026"
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,26 @@ def _process(fields: dict[str, Any], source: str) -> tuple[Field, ...]:
   return (Field("process", fields, source), Field("evaluation.process", {}, source))
 
 
+def _continuous(process: ConfigDict, source: str) -> tuple[Field, ...]:
+  """All times count, and a learned schedule has a rate of its own, of which no paper speaks."""
+  return (
+    *_process(process.to_dict(), source),
+    Field("network.conditioning", "adaln", source),
+    Field("network.time_conditioned", True, source),
+    Field("times.epsilon", 0.0, source),
+    Field("optimizer.schedule_learning_rate", 1e-2, "inferred"),
+  )
+
+
+# How MD4 and GenMD4 are trained on text8.
+MD4_TRAINING = (
+  Field("network.dropout", 0.05, MD4),
+  Field("optimizer.learning_rate", 5e-4, MD4),
+  Field("optimizer.weight_decay", 0.03, MD4),
+  Field("optimizer.warmup_steps", 2000, MD4),
+  Field("optimizer.decay", "cosine", MD4),
+  Field("times.sampling", "shared_offset", MD4),
+)
 # Later fields overrule earlier ones.
 METHODS: dict[str, tuple[Field, ...]] = {
   "ar": (*SHARED, *_process({"name": "autoregressive"}, MDLM)),
@@ -84,12 +108,14 @@ METHODS: dict[str, tuple[Field, ...]] = {
     *SHARED,
     *_masked(MD4),
     Field("network.time_conditioned", True, MD4),
-    Field("network.dropout", 0.05, MD4),
-    Field("optimizer.learning_rate", 5e-4, MD4),
-    Field("optimizer.weight_decay", 0.03, MD4),
-    Field("optimizer.warmup_steps", 2000, MD4),
-    Field("optimizer.decay", "cosine", MD4),
-    Field("times.sampling", "shared_offset", MD4),
+    *MD4_TRAINING,
+  ),
+  "genmd4": (
+    *SHARED,
+    *_process({"name": "generalized_absorbing"}, MD4),
+    Field("network.conditioning", "adaln", MD4),
+    Field("network.time_conditioned", True, MD4),
+    *MD4_TRAINING,
   ),
   "sedd": (
     *SHARED,
@@ -117,6 +143,17 @@ METHODS: dict[str, tuple[Field, ...]] = {
     *_process({"name": "uniform", "schedule": {"name": "linear"}}, UDLM),
     Field("network.time_conditioned", True, UDLM),
   ),
+  "duo": (
+    *SHARED,
+    *_process({"name": "duo", "schedule": {"name": "linear"}, "curriculum_steps": 500_000}, DUO),
+    Field("network.time_conditioned", True, DUO),
+  ),
+  "plaid": (
+    *SHARED,
+    *_continuous(continuous.plaid(), PLAID),
+    Field("times.sampling", "shared_offset", PLAID),
+  ),
+  "langflow": (*SHARED, *_continuous(continuous.langflow(), LANGFLOW)),
 } | {
   f"bd3lm_{size}": (
     *SHARED,
@@ -133,8 +170,14 @@ METHODS: dict[str, tuple[Field, ...]] = {
   )
   for size in (4, 8, 16)
 }
-# The papers whose recipe is known for one corpus alone.
-ONLY = {"md4": ("text8",)}
+# The papers that do not report on every corpus.
+ONLY = {
+  "md4": ("text8",),
+  "genmd4": ("text8",),
+  "duo": ("lm1b", "owt"),
+  "plaid": ("text8", "lm1b"),
+  "langflow": ("lm1b", "owt"),
+}
 
 
 def recipes() -> list[tuple[str, str]]:
