@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.errors import UserError
-from dlm_jax.processes import absorbing, generalized_absorbing, hybrid, score_entropy, uniform
+from dlm_jax.processes import absorbing, duo, generalized_absorbing, hybrid, score_entropy, uniform
 from dlm_jax.samplers import ancestral, euler, first_hitting, psi, remdm
 from tests import toy
 
@@ -44,6 +44,7 @@ GENERALIZED = generalized_absorbing.make(vocab_size=V)
 CASES = {
   "absorbing": (absorbing.make(vocab_size=V), masked(toy.absorbing_denoiser)),
   "uniform": mixture(uniform.make(vocab_size=V, schedule={"name": "cosine"})),
+  "duo": mixture(duo.make(vocab_size=V)),
   "hybrid": mixture(hybrid.make(vocab_size=V, p_u=0.2)),
   "score_entropy": (score_entropy.make(vocab_size=V), masked(toy.score_denoiser)),
   "generalized_absorbing": (
