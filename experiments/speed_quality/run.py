@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from dlm_jax import commands, sample, train
 from dlm_jax import experiment as experiments
@@ -185,6 +186,7 @@ def figure(record: Mapping[str, Any], path: Path) -> None:
         axes.plot([row[x] for row in rows], [row[y][0] for row in rows], "o-", ms=4, label=method)
       axes.axhline(record["reference"][y][0], linestyle=":", color="black", label=REAL)
       axes.set_xscale("log")
+      axes.xaxis.set_minor_formatter(NullFormatter())
       axes.grid(alpha=0.3)
   for axes, label in zip(panels[1], against.values(), strict=True):
     axes.set_xlabel(label)
