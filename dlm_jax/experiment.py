@@ -279,7 +279,7 @@ def _model(
 
 
 def check_batches(experiment: Experiment) -> None:
-  """Raises `UserError` unless batches fit the mesh, and the head's chunks the length."""
+  """Raises `UserError` unless batches fit the mesh, and the head's economies length and process."""
   training, shards = experiment.training, batch_shards(experiment.mesh)
   sizes = {
     "training.batch_size / training.accumulate": training.batch_size // training.accumulate,
@@ -295,6 +295,13 @@ def check_batches(experiment: Experiment) -> None:
       f"training.head_chunks {training.head_chunks} does not divide data.length "
       f"{experiment.length}."
     )
+  asked = {"head_chunks": (training.head_chunks, 1), "head_capacity": (training.head_capacity, 0)}
+  for name, (value, none) in asked.items():
+    if base.is_continuous(experiment.process) and value != none:
+      raise UserError(
+        f"training.{name} is {value}, but a continuous process needs all logits at once: set it to "
+        f"{none}."
+      )
 
 
 @dataclass(frozen=True)

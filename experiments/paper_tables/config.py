@@ -87,6 +87,8 @@ def _continuous(process: ConfigDict, source: str) -> tuple[Field, ...]:
     Field("network.conditioning", "adaln", source),
     Field("network.time_conditioned", True, source),
     Field("times.epsilon", 0.0, source),
+    Field("training.head_chunks", 1, "all logits are needed at once"),
+    Field("training.head_capacity", 0.0, "all logits are needed at once"),
     Field("optimizer.schedule_learning_rate", 1e-2, "inferred"),
   )
 
@@ -100,9 +102,11 @@ MD4_TRAINING = (
   Field("optimizer.decay", "cosine", MD4),
   Field("times.sampling", "shared_offset", MD4),
 )
+# `owt` is set up for masked positions alone to be scored.
+EVERY_POSITION = Field("training.head_capacity", 0.0, "all positions are scored")
 # Later fields overrule earlier ones.
 METHODS: dict[str, tuple[Field, ...]] = {
-  "ar": (*SHARED, *_process({"name": "autoregressive"}, MDLM)),
+  "ar": (*SHARED, *_process({"name": "autoregressive"}, MDLM), EVERY_POSITION),
   "mdlm": (*SHARED, *_masked(MDLM)),
   "md4": (
     *SHARED,
@@ -137,16 +141,19 @@ METHODS: dict[str, tuple[Field, ...]] = {
     ),
     Field("network.time_conditioned", True, SEDD),
     Field("training.steps", 1_300_000, SEDD),
+    EVERY_POSITION,
   ),
   "udlm": (
     *SHARED,
     *_process({"name": "uniform", "schedule": {"name": "linear"}}, UDLM),
     Field("network.time_conditioned", True, UDLM),
+    EVERY_POSITION,
   ),
   "duo": (
     *SHARED,
     *_process({"name": "duo", "schedule": {"name": "linear"}, "curriculum_steps": 500_000}, DUO),
     Field("network.time_conditioned", True, DUO),
+    EVERY_POSITION,
   ),
   "plaid": (
     *SHARED,
