@@ -129,9 +129,15 @@ def transformation(gamma: Array, vocab_size: int) -> Array:
   mean = jnp.exp(-gamma / 2)[..., None]
   away = jnp.linspace(-REACH, REACH, STEPS + 1)
   log_density = -(away**2) / 2 - math.log(2 * math.pi) / 2
-  log_others = (vocab_size - 1) * jax.scipy.special.log_ndtr(mean + away)
+  log_others = (vocab_size - 1) * _log_ndtr(mean + away)
   q = jnp.sum(jnp.exp(log_density + log_others), axis=-1) * (2 * REACH / STEPS)
   return (vocab_size * q - 1.0) / (vocab_size - 1)
+
+
+def _log_ndtr(z: Array) -> Array:
+  """log Phi(z), which also close to 0 keeps the digits that its multiple by V needs."""
+  above = jnp.log1p(-jax.scipy.special.ndtr(-jnp.maximum(z, 0.0)))
+  return jnp.where(z > 0, above, jax.scipy.special.log_ndtr(jnp.minimum(z, 0.0)))
 
 
 def largest_normals(key: Array, shape: tuple[int, int], count: int, of: int) -> Array:

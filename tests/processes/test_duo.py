@@ -33,11 +33,10 @@ def test_the_transformation_and_its_derivative(vocab_size, gamma):
     lambda g: duo.transformation(g, vocab_size), (jnp.float32(gamma),), (jnp.float32(1.0),)
   )
   expected = share * exact(gamma, vocab_size, 0) - 1 / (vocab_size - 1)
-  # Phi^50,256 in float32 leaves four digits.
-  assert value == pytest.approx(expected, rel=1e-3, abs=2e-6)
+  assert value == pytest.approx(expected, rel=1e-5, abs=1e-8)
   # d q / d mu, and d mu / d gamma = -mu / 2.
   expected = share * exact(gamma, vocab_size, 1) * -np.exp(-gamma / 2) / 2
-  assert slope == pytest.approx(expected, rel=1e-3, abs=2e-6)
+  assert slope == pytest.approx(expected, rel=1e-5, abs=1e-8)
 
 
 def test_of_two_tokens_it_is_the_error_function():
