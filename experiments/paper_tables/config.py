@@ -35,7 +35,7 @@ LANGFLOW = "LangFlow, 2026"
 
 @dataclass(frozen=True)
 class Field:
-  """A field of the config that a paper sets, by its dotted name."""
+  """A field of the config, by its dotted name, and the paper that sets it (or "ours: " and why)."""
 
   name: str
   value: Any
@@ -87,9 +87,9 @@ def _continuous(process: ConfigDict, source: str) -> tuple[Field, ...]:
     Field("network.conditioning", "adaln", source),
     Field("network.time_conditioned", True, source),
     Field("times.epsilon", 0.0, source),
-    Field("training.head_chunks", 1, "all logits are needed at once"),
-    Field("training.head_capacity", 0.0, "all logits are needed at once"),
-    Field("optimizer.schedule_learning_rate", 1e-2, "inferred"),
+    Field("training.head_chunks", 1, "ours: all logits are needed at once"),
+    Field("training.head_capacity", 0.0, "ours: all logits are needed at once"),
+    Field("optimizer.schedule_learning_rate", 1e-2, "ours: no paper speaks of it"),
   )
 
 
@@ -103,7 +103,7 @@ MD4_TRAINING = (
   Field("times.sampling", "shared_offset", MD4),
 )
 # `owt` is set up for masked positions alone to be scored.
-EVERY_POSITION = Field("training.head_capacity", 0.0, "all positions are scored")
+EVERY_POSITION = Field("training.head_capacity", 0.0, "ours: all positions are scored")
 # Later fields overrule earlier ones.
 METHODS: dict[str, tuple[Field, ...]] = {
   "ar": (*SHARED, *_process({"name": "autoregressive"}, MDLM), EVERY_POSITION),
