@@ -21,6 +21,7 @@ from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import processes
 from dlm_jax.distributed.sharding import local_rows
+from dlm_jax.dotted import dotted
 from dlm_jax.evaluation import likelihood, plots
 from dlm_jax.experiment import Experiment
 from dlm_jax.networks import transformer
@@ -34,7 +35,7 @@ from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress import ProgressLine
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter, peak_flops
-from dlm_jax.training.workdir import Workdir, dotted, git_revision, open_workdir, plain
+from dlm_jax.training.workdir import Workdir, git_revision, open_workdir, plain
 
 
 def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") -> int:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlm_jax.dotted import dotted
+
 # What is measured, by kind of record: dotted names in the protocol, or prefixes of them.
 MEASURED = {
   "likelihood": (
@@ -149,13 +151,3 @@ def _others(result: Result) -> dict[str, str]:
 
 def _under(field: str, prefixes: Sequence[str]) -> bool:
   return any(field == prefix or field.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-def dotted(value: Any, name: str = "") -> dict[str, str]:
-  """The values of nested mappings by dotted name, as JSON text."""
-  if not isinstance(value, Mapping) or (name and not value):
-    return {name: json.dumps(value)}
-  found: dict[str, str] = {}
-  for key, inner in value.items():
-    found |= dotted(inner, f"{name}.{key}" if name else str(key))
-  return found

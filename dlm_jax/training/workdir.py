@@ -25,6 +25,7 @@ import ml_collections
 
 from dlm_jax import remote
 from dlm_jax.distributed import processes
+from dlm_jax.dotted import dotted
 from dlm_jax.errors import UserError
 
 # What a resumed run may change, as prefixes of dotted names: how long it runs, what it reports and
@@ -236,17 +237,6 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
   return json.loads(json.dumps(config))
-
-
-def dotted(value: Any, name: str = "") -> dict[str, str]:
-  """The values of nested dicts by dotted name, as text: to `==`, True is 1 and NaN is not NaN."""
-  if not isinstance(value, dict) or (name and not value):
-    return {name: json.dumps(value)}
-  return {
-    key: text
-    for child, inner in value.items()
-    for key, text in dotted(inner, f"{name}.{child}" if name else child).items()
-  }
 
 
 def _with_tuples(value: Any) -> Any:

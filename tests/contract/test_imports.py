@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent.parent
 # For each part of the project the parts it may import, beside itself. Entry points may import all.
 ALLOWED = {
   "errors": set(),
+  "dotted": set(),
   "remote": {"errors"},
   "resolve": {"errors"},
   "schedules": {"errors", "resolve"},
@@ -21,6 +22,7 @@ ALLOWED = {
   "samplers": {"errors", "resolve", "processes", "schedules", "visibility"},
   "data": {"errors", "remote", "resolve", "distributed"},
   "evaluation": {
+    "dotted",
     "errors",
     "resolve",
     "processes",
@@ -30,6 +32,7 @@ ALLOWED = {
     "visibility",
   },
   "training": {
+    "dotted",
     "errors",
     "remote",
     "resolve",
