@@ -1,10 +1,10 @@
 """Checkpoints that are verified: what is restored is bit for bit what was saved, or an error.
 
 The only file of the project that imports Orbax. Orbax writes arrays asynchronously and swaps a
-finished directory in atomically, but it restores flipped bits and casts dtypes
-without a word. So beside the arrays of a step stands a record (JSON): what the caller wants to
-remember (config, git revision, dataset hash), and for every array its shape, dtype and an integer
-fingerprint of its bits that does not depend on how it is sharded. A restore checks all of it.
+finished directory in atomically, but it restores flipped bits and casts dtypes without a word. So
+beside the arrays of a step stands a record (JSON): what the caller wants to remember (config, git
+revision, dataset hash), and for every array its shape, its dtype and the fingerprint of its bits. A
+restore checks all of it.
 
 On disk, `directory/<step>/state` holds the arrays under the names of their tree paths
 (`params/layers/kernel`) and `directory/<step>/record` the record. The names are all that ties a
@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
@@ -31,6 +30,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from dlm_jax.distributed import processes
 from dlm_jax.errors import UserError
+from dlm_jax.training.fingerprint import fingerprints
 
 PyTree = Any
 # Under the directory of the checkpoints: steps that failed to restore, moved out of the way.
@@ -252,49 +252,6 @@ def best_step(directory: str | os.PathLike) -> int | None:
   return _best(_bounds(epath.Path(directory)))
 
 
-def fingerprint(state: PyTree) -> dict[str, int]:
-  """A 32-bit hash of the bits of every leaf, by the name of the leaf.
-
-  Every element is mixed with its position and the results are added modulo 2^32. Integer addition
-  is exact and commutes, so that any sharding over any number of devices gives the same value; the
-  mixing is a bijection of the element, so that a change of one element is always seen. Shapes and
-  dtypes are not part of it.
-  """
-  return _hashes(_flatten(state))
-
-
-def _hashes(leaves: Mapping[str, jax.Array]) -> dict[str, int]:
-  # One small program per leaf rather than a large one: leaves can live on different devices, and
-  # the parameters, their averages and their moments share programs. Each is waited for: a crowd of
-  # programs with collectives starves the few threads of a host that plays many devices.
-  return {name: int(_hash(leaf)) for name, leaf in leaves.items()}
-
-
-@jax.jit
-def _hash(leaf: jax.Array) -> jax.Array:
-  bits = _as_uint32(leaf)
-  index = jnp.zeros((), jnp.uint32)
-  for axis, size in enumerate(bits.shape):
-    # The position comes from the axes: flattening a sharded array would gather it first.
-    index = index * np.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
-  return jnp.sum(_mix(bits ^ _mix(index)), dtype=jnp.uint32)
-
-
-def _as_uint32(leaf: jax.Array) -> jax.Array:
-  if leaf.dtype == jnp.bool_:
-    return leaf.astype(jnp.uint32)
-  width = min(leaf.dtype.itemsize, 4)  # 8 bytes become a trailing axis of two words
-  words = jax.lax.bitcast_convert_type(leaf, jnp.dtype(f"uint{8 * width}"))
-  return words.astype(jnp.uint32)
-
-
-def _mix(x: jax.Array) -> jax.Array:
-  """The finalizer of MurmurHash3: a bijection of 32-bit words in which every bit moves the rest."""
-  x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
-  x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
-  return x ^ (x >> 16)
-
-
 def _absolute(directory: str | os.PathLike) -> epath.Path:
   """The path as Orbax wants it; what has a scheme has no place under the working directory."""
   path = epath.Path(directory)
@@ -314,7 +271,7 @@ def _payload(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe(leaves: Mapping[str, jax.Array]) -> dict[str, dict[str, Any]]:
-  values = _hashes(leaves)
+  values = fingerprints(leaves)
   return {
     name: {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "fingerprint": values[name]}
     for name, leaf in leaves.items()
@@ -417,7 +374,7 @@ def _read(
   except Exception as error:  # Orbax and TensorStore raise whatever their parsers raise
     problem = f"its arrays are unreadable ({_one_line(error)})"
   _raise_together(problem)
-  values = _hashes(leaves)
+  values = fingerprints(leaves)
   altered = [name for name in wanted if values[name] != saved[name]["fingerprint"]]
   if altered:
     raise _Damaged(f"the bits of {_listed(altered)} are not those that were saved")

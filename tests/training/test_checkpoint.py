@@ -215,48 +215,6 @@ def test_best_step_without_bounds_is_none(tmp_path):
   assert checkpoint.best_step(tmp_path) is None
 
 
-# The fingerprint.
-
-
-@pytest.mark.parametrize(
-  "dtype", ["float32", "bfloat16", "float16", "int8", "int32", "uint8", "uint32", "float8_e4m3fn"]
-)
-def test_fingerprint_sees_every_bit_and_every_swap(dtype):
-  raw = np.random.default_rng(0).integers(0, 256, (6, 4 * jnp.dtype(dtype).itemsize), np.uint8)
-
-  def value(data):
-    return checkpoint.fingerprint({"x": jnp.asarray(data.view(jnp.dtype(dtype)))})["x"]
-
-  original, seen = value(raw), set()
-  for bit in range(8 * raw.size):
-    flipped = np.frombuffer(bytearray(raw.tobytes()), np.uint8).copy()
-    flipped[bit // 8] ^= 1 << (bit % 8)
-    seen.add(value(flipped.reshape(raw.shape)))
-  assert original not in seen
-  assert value(raw[::-1].copy()) != original
-
-
-def test_fingerprint_of_booleans_scalars_and_nothing():
-  values = checkpoint.fingerprint(
-    {"a": jnp.array([True, False]), "b": jnp.array([False, True]), "c": {"d": jnp.zeros((0, 2))}}
-  )
-  assert values["a"] != values["b"] and values["c/d"] == 0
-
-
-def test_fingerprint_sees_signs_and_the_order_along_every_axis():
-  matrix = jnp.arange(1.0, 5.0).reshape(2, 2)
-  variants = [matrix, -matrix, matrix.T, matrix[::-1], matrix[:, ::-1], 0 * matrix, -0.0 * matrix]
-  assert len({checkpoint.fingerprint({"x": x})["x"] for x in variants}) == len(variants)
-
-
-def test_fingerprint_is_the_same_on_every_mesh():
-  one, other = meshes()
-  state = make_state(3)
-  expected = checkpoint.fingerprint(state)
-  assert checkpoint.fingerprint(place(state, one)) == expected
-  assert checkpoint.fingerprint(place(state, other)) == expected
-
-
 # Damage.
 
 
