@@ -1,5 +1,6 @@
 """Guided sampling against distributions computed by hand."""
 
+import dataclasses
 import itertools
 from functools import partial
 
@@ -10,16 +11,30 @@ import pytest
 from scipy import stats
 
 from dlm_jax.errors import UserError
-from dlm_jax.processes import absorbing, autoregressive, block, hybrid, score_entropy, uniform
+from dlm_jax.processes import (
+  absorbing,
+  autoregressive,
+  block,
+  duo,
+  generalized_absorbing,
+  hybrid,
+  score_entropy,
+  uniform,
+)
 from dlm_jax.samplers import ancestral, base, euler, guidance, psi
 from tests import toy
 
 V, ROWS = 3, 40_000
 WITH_LABEL = np.array([0.6, 0.3, 0.1])
 WITHOUT = np.array([0.3, 0.3, 0.4])
+EXPONENTS = np.array([0.5, 1.0, 2.0], np.float32)
 PROCESSES = {
   "absorbing": absorbing.make(vocab_size=V),
   "uniform": uniform.make(vocab_size=V),
+  "duo": duo.make(vocab_size=V),
+  "generalized_absorbing": dataclasses.replace(
+    generalized_absorbing.make(vocab_size=V), learned=EXPONENTS
+  ),
   "hybrid": hybrid.make(vocab_size=V, p_u=0.3),
   "score_entropy": score_entropy.make(vocab_size=V),
   # At the end of its own schedule scores are 1 to all digits, so that one long step is a blind one.
@@ -154,6 +169,12 @@ CHAINS = {
   "absorbing": (0.0, toy.absorbing_denoiser, toy.absorbing_denoiser),
   "score_entropy": (0.0, toy.score_denoiser, toy.absorbing_denoiser),
   "uniform": (1.0, toy.mixture_denoiser, toy.mixture_denoiser),
+  "duo": (1.0, toy.mixture_denoiser, toy.mixture_denoiser),
+  "generalized_absorbing": (
+    0.0,
+    partial(toy.generalized_denoiser, exponents=EXPONENTS),
+    None,
+  ),
   "hybrid": (0.3, partial(toy.mixture_denoiser, uniform_fraction=0.3), None),
   "score_entropy_uniform": (
     1.0,
@@ -180,6 +201,20 @@ def product_of_powers(one, other, scale):
   return weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)
 
 
+def posterior_of_noise(p, a_s, ratio, pi, states):
+  """p(z_s | z_t) of predictions `p`, where a token becomes one of `pi` or stays."""
+  step = ratio * np.eye(len(pi)) + (1 - ratio) * pi  # q(z_t | z_s), a row a z_s
+  at_s = a_s * np.pad(p, ((0, 0), (0, 0), (0, len(pi) - V))) + (1 - a_s) * pi
+  weights = at_s * step.T[states]
+  return weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)  # 0 where z cannot be
+
+
+def revealed_by_token(p, stays, states):
+  """p(z_s | z_t) of predictions `p`, where masked token v stays masked with probability `stays`."""
+  moves = np.concatenate([p * (1 - stays), (p * stays).sum(-1, keepdims=True)], axis=-1)
+  return np.where((states == V)[..., None], moves, np.eye(V + 1)[states])
+
+
 def enumerated(name, scale, steps, of_predictions):
   """The law `[V^L]` of the chain, its predictions or else its posteriors guided, by matrices over
   all states of a row."""
@@ -191,14 +226,11 @@ def enumerated(name, scale, steps, of_predictions):
   states = toy.joint_states(size, 2)
   law = pi[states].prod(-1)
   for t, s in itertools.pairwise(np.linspace(1, 0, steps + 1)):
-    a_t, a_s = (1 - float(process.noised(jnp.float32(time))) for time in (t, s))
-    step = a_t / a_s * np.eye(size) + (1 - a_t / a_s) * pi  # q(z_t | z_s), a row a z_s
-
-    def posterior(p, step=step, a_s=a_s):
-      at_s = a_s * np.pad(p, ((0, 0), (0, 0), (0, size - V))) + (1 - a_s) * pi
-      weights = at_s * step.T[states]
-      return weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)  # 0 where z cannot be
-
+    if name == "generalized_absorbing":
+      posterior = partial(revealed_by_token, stays=(s / t) ** EXPONENTS, states=states)
+    else:
+      a_t, a_s = (1 - float(process.noised(jnp.float32(time))) for time in (t, s))
+      posterior = partial(posterior_of_noise, a_s=a_s, ratio=a_t / a_s, pi=pi, states=states)
     times = jnp.full(len(states), t, jnp.float32)
     p, q = (softmax64(predict(joint)(jnp.asarray(states), times)) for joint in (ONE, MIXED))
     if of_predictions:
@@ -219,15 +251,16 @@ def softmax64(log_p):
 @pytest.mark.parametrize("scale", [0.5, 2.0])
 @pytest.mark.parametrize("name", CHAINS)
 def test_the_guided_chain_is_the_enumerated_one(name, scale):
-  p_u, denoiser, _ = CHAINS[name]
+  _, denoiser, _ = CHAINS[name]
   process, denoise = guidance.guide(PROCESSES[name], denoiser(ONE), denoiser(MIXED), scale)
+  of_predictions = base.reveals_once(process)
   run = lambda key: ancestral.sample(key, process, denoise, (ROWS, 2), steps=3)  # noqa: E731
   tokens = np.asarray(jax.jit(run)(jax.random.key(0)).tokens)
-  assert ONE.p_value(tokens, enumerated(name, scale, 3, of_predictions=p_u == 0)) > 1e-3
-  if scale > 1 and p_u > 0:  # predictions in place of posteriors would be seen
+  assert ONE.p_value(tokens, enumerated(name, scale, 3, of_predictions)) > 1e-3
+  if scale > 1 and not of_predictions:  # predictions in place of posteriors would be seen
     assert ONE.p_value(tokens, enumerated(name, scale, 3, of_predictions=True)) < 1e-6
   if scale > 1:
-    assert ONE.p_value(tokens, enumerated(name, 1.0, 3, of_predictions=p_u == 0)) < 1e-6
+    assert ONE.p_value(tokens, enumerated(name, 1.0, 3, of_predictions)) < 1e-6
 
 
 def test_a_guided_joint_is_more_like_its_label():
