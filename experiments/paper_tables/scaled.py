@@ -1,6 +1,6 @@
 """The text8 table at a small budget: each method once, all else equal, on two cores.
 
-  python -m experiments.paper_tables.scaled --workdir=runs/scaled --steps=500
+  python -m experiments.paper_tables.scaled
 
 trains each preset of `PRESETS` in a directory of its own, scores it on the test split, and writes
 scaled.json here. Started again, it goes on where it was.
@@ -108,7 +108,7 @@ def table(record: Mapping[str, Any]) -> str:
 
 def define_flags() -> None:
   flags.DEFINE_string("workdir", "runs/scaled", "Where the runs go, a directory each.")
-  flags.DEFINE_integer("steps", 500, "Of training, of each method.")
+  flags.DEFINE_integer("steps", 400, "Of training, of each method.")
   flags.DEFINE_integer("samples", 4, "Times and noises a test sequence.")
   flags.DEFINE_bool("table", False, "Print the table of scaled.json.")
 

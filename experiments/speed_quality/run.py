@@ -1,10 +1,9 @@
 """What parallel refinement buys: quality of text against network evaluations and against time.
 
-  python -m experiments.speed_quality.run --workdir=runs/scaled --steps=500
+  python -m experiments.speed_quality.run
 
-takes the runs of `experiments.paper_tables.scaled` (and trains those that are not there), distils
-the Duo model, trains a judge, draws text from each at 1, 2, 4, ... L steps, and writes results.json
-and figure.png here.
+trains a model of each method, distils the Duo model, trains a judge (none of them again that is
+there), draws text from each at 1, 2, 4, ... L steps, and writes results.json and figure.png here.
 
   python -m experiments.speed_quality.run --table
 
@@ -195,9 +194,9 @@ def figure(record: Mapping[str, Any], path: Path) -> None:
 
 
 def define_flags() -> None:
-  flags.DEFINE_string("workdir", "runs/scaled", "Where the runs are or go, a directory each.")
-  flags.DEFINE_integer("steps", 500, "Of training, of each method.")
-  flags.DEFINE_integer("judged", 256, "Sequences that are judged at each point.")
+  flags.DEFINE_string("workdir", "runs/speed_quality", "Where the models go, a directory each.")
+  flags.DEFINE_integer("steps", 1000, "Of training, of each method.")
+  flags.DEFINE_integer("judged", 128, "Sequences that are judged at each point.")
   flags.DEFINE_bool("table", False, "Print the table of results.json and draw figure.png.")
 
 
