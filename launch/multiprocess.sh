@@ -52,7 +52,8 @@ wait_all() {
     if ((one != 0 && code == 0)); then
       code=$one
       ((one == RESUMABLE)) || {
-        (sleep 15 && signal_all KILL) &
+        # Its output is closed: whoever reads that of this script does not wait for the sleep.
+        (sleep 15 && signal_all KILL) >/dev/null 2>&1 &
         watchdog=$!
       }
     fi
