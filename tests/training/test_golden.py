@@ -69,8 +69,9 @@ def steps(process):
   learned = base.init(process, jax.random.key(3))
   if learned:
     params[PROCESS] = learned
+  # A large epsilon: else a gradient that is nothing but rounding is a step of full size.
   update = optimizer.make(
-    OptimizerConfig(warmup_steps=2, learning_rate=1e-2),
+    OptimizerConfig(warmup_steps=2, learning_rate=1e-2, epsilon=1e-4),
     10,
     transformer.MATRIX_AXES,
     learned_schedule="schedule" in learned,
