@@ -83,10 +83,19 @@ def test_the_sweep_pairs_its_runs(process, monkeypatch, tmp_path):
   monkeypatch.setattr(run, "PROCESSES", (process,))
   sizes = {"width": 32, "depth": 1, "length": 16, "rows": 64, "batches": 3, "drawn": 4}
   settings = run.Settings(steps=6, seeds=1, draws=32, **sizes)
+  bound, measured = run.Lab.bound, []
+
+  def recorded(lab, index, weights, prefix):
+    measured.append((prefix, index))
+    return bound(lab, index, weights, prefix)
+
+  monkeypatch.setattr(run.Lab, "bound", recorded)
   *_, record = run.sweep(settings)
   linear, cosine = record["results"]["rows"]
   assert linear["own_bound"] == linear["reference_bound"] != cosine["own_bound"]
   assert abs(run.deviation(cosine, linear)) < 4
+  # A run is scored under the linear schedule, the linear run's weights under each.
+  assert measured == [("own", 0), ("reference", 0), ("own", 0), ("reference", 1)]
   assert linear["gradient_variance"] > 0 and linear["judge_perplexity"] > 1
   protocol = record["protocol"]
   assert protocol["settings"]["steps"] == 6 and protocol["environment"]["dataset_hash"]

@@ -40,9 +40,10 @@ def test_it_sees_signs_and_the_order_along_every_axis():
   assert len({fingerprints({"x": x})["x"] for x in variants}) == len(variants)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "uint32", "bool"])
 @pytest.mark.parametrize("spec", [("x", "y"), ("y", None), (("x", "y"), None)])
-def test_it_is_the_same_on_every_mesh(spec):
-  array = jax.random.normal(jax.random.key(0), (8, 6))
+def test_it_is_the_same_on_every_mesh(spec, dtype):
+  array = (100 * jax.random.normal(jax.random.key(0), (8, 6))).astype(dtype)
   mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("x", "y"))
   spread = jax.device_put(array, NamedSharding(mesh, PartitionSpec(*spec)))
   assert fingerprints({"x": spread}) == fingerprints({"x": array})
