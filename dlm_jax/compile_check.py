@@ -19,15 +19,15 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax import commands
+from dlm_jax import command_line
 from dlm_jax import experiment as experiments
+from dlm_jax.core.errors import UserError
 from dlm_jax.data import store as stores
-from dlm_jax.distributed import topology as topologies
+from dlm_jax.distributed import ahead as topologies
+from dlm_jax.distributed.ahead import Topology
 from dlm_jax.distributed.collectives import Collective, collectives
 from dlm_jax.distributed.platform import compiling_for
 from dlm_jax.distributed.sharding import batch_sharding
-from dlm_jax.distributed.topology import Topology
-from dlm_jax.errors import UserError
 from dlm_jax.experiment import Experiment
 
 GIB = 2**30
@@ -149,7 +149,7 @@ def _collectives_table(found: list[Collective]) -> Table:
 
 
 def define_flags() -> None:
-  commands.define_config()
+  command_line.define_config()
   flags.declare_key_flag("config")
   flags.DEFINE_string(
     "topology", "here", "Devices to compile for: v5e-256 (TPU chips), cpu:8, or here."
@@ -160,7 +160,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-  config = commands.config()
+  config = command_line.config()
   topology = topologies.find(flags.FLAGS.topology)
   vocab_size = flags.FLAGS.vocab_size or stores.fitted_tokenizer(config.data).vocab_size
   show(check(config, topology, vocab_size), Console())
@@ -168,4 +168,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

@@ -24,15 +24,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dlm_jax import commands
+from dlm_jax import command_line
 from dlm_jax import experiment as experiments
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.data import zero_shot
-from dlm_jax.errors import UserError, nearest
-from dlm_jax.evaluation import likelihood, reports
+from dlm_jax.evaluation import likelihood
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
-from dlm_jax.training import workdir as workdirs
+from dlm_jax.runs import provenance
+from dlm_jax.runs import workdir as workdirs
 
 BOUND = "upper bound on the negative log-likelihood"
 EXACT = "negative log-likelihood"
@@ -206,7 +207,7 @@ def protocol(
     "network_evaluations_per_sequence": evaluations,
     "seed": settings.seed,
     "given_labels": settings.labels and restored.experiment.store.num_labels > 0,
-    **reports.protocol(restored, settings.weights, environment),
+    **provenance.protocol(restored, settings.weights, environment),
   }
 
 
@@ -247,7 +248,7 @@ def table(record: dict[str, Any]) -> Table:
 
 
 def define_flags() -> None:
-  commands.define_cluster()
+  command_line.define_cluster()
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_string("split", "test", "Split of the data: train, validation or test.")
   flags.DEFINE_integer(
@@ -303,4 +304,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

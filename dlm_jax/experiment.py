@@ -10,18 +10,20 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.data import store as stores
-from dlm_jax.distributed import processes
+from dlm_jax.distributed import cluster
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.distributed.sharding import shardings
-from dlm_jax.errors import UserError, nearest
+from dlm_jax.model import denoiser
+from dlm_jax.model.denoiser import PROCESS, Denoiser, Head
 from dlm_jax.networks import transformer
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
-from dlm_jax.processes.times import Times
-from dlm_jax.training import checkpoint, denoiser, distillation, loop, optimizer, state, workdir
-from dlm_jax.training.denoiser import PROCESS, Denoiser, Head
+from dlm_jax.processes.parts.times import Times
+from dlm_jax.runs import checkpoint, workdir
+from dlm_jax.training import distillation, loop, optimizer, state
 from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
@@ -146,7 +148,7 @@ class Experiment:
       self.network,
       params,
       Head(chunks=self.training.head_chunks),
-      visibility=base.visibility(self.process),
+      pattern=base.pattern(self.process),
       labels=labels,
     )
 
@@ -237,7 +239,7 @@ def build(
   if vocab_size is None:
     # One process works where the others see the same disk; each of the others where they do not.
     prepare = partial(stores.prepare, config.data)
-    store = processes.on_first(prepare, "preparing the data", processes.LONG) or prepare()
+    store = cluster.on_first(prepare, "preparing the data", cluster.LONG) or prepare()
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   process, evaluation_process, network = _model(config, vocab_size, num_labels)
   distillation.check(distilled, process)

@@ -20,12 +20,12 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax import commands
+from dlm_jax import command_line
 from dlm_jax import experiment as experiments
-from dlm_jax.errors import UserError
-from dlm_jax.evaluation import reports
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import base
-from dlm_jax.training import workdir as workdirs
+from dlm_jax.runs import provenance
+from dlm_jax.runs import workdir as workdirs
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ def run(settings: Settings) -> dict[str, Any]:
   from lm_eval import simple_evaluate  # noqa: PLC0415
   from lm_eval.tasks import TaskManager  # noqa: PLC0415
 
-  from dlm_jax.evaluation import harness  # noqa: PLC0415
+  from dlm_jax.evaluation import lm_eval_model  # noqa: PLC0415
 
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   directory = Path(settings.workdir) / "harness"
   directory.mkdir(exist_ok=True)
-  model = harness.HarnessModel(
+  model = lm_eval_model.HarnessModel(
     restored,
     samples=settings.samples,
     batch_size=settings.batch_size,
@@ -117,7 +117,7 @@ def protocol(
     "shots": found.get("n-shot"),
     "task_versions": found.get("versions"),
     "lm_eval": workdirs.version("lm_eval"),
-    **reports.protocol(
+    **provenance.protocol(
       restored, settings.weights, workdirs.environment(restored.experiment.store.hash)
     ),
   }
@@ -168,4 +168,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

@@ -23,12 +23,12 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax import commands
+from dlm_jax import command_line
 from dlm_jax import experiment as experiments
+from dlm_jax.core.errors import UserError
 from dlm_jax.data import store as stores
-from dlm_jax.errors import UserError
-from dlm_jax.evaluation import judges, samples
-from dlm_jax.training import workdir as workdirs
+from dlm_jax.evaluation import judges, text_statistics
+from dlm_jax.runs import workdir as workdirs
 
 # Rows of the training set that are read at once.
 _ROWS = 4096
@@ -86,7 +86,7 @@ def assess(settings: Settings) -> dict[str, Any]:
     "kind": "samples",
     "results": columns["samples"],
     "reference": columns["reference"],
-    "mauve": samples.mauve(drawn.texts, reference.texts),
+    "mauve": text_statistics.mauve(drawn.texts, reference.texts),
     "texts": drawn.texts[:_SHOWN],
     "trajectory": protocol.pop("trajectory", None),
     "protocol": {
@@ -94,7 +94,7 @@ def assess(settings: Settings) -> dict[str, Any]:
       "sequences": len(rows),
       "judge": described,
       "reference": {"split": settings.reference, "sequences": len(chosen)},
-      "interval": f"bootstrap over sequences, {samples.LEVEL:.0%}; distinct: jackknife",
+      "interval": f"bootstrap over sequences, {text_statistics.LEVEL:.0%}; distinct: jackknife",
       "entropy": "nats of the tokens within a sequence, mean over sequences",
     },
   }
@@ -117,21 +117,21 @@ def statistics(
   """Every statistic that is defined for the texts, by name, as JSON."""
   found = {}
   if judge is not None:
-    perplexities = samples.generative_perplexity(*judge(group.texts))
+    perplexities = text_statistics.generative_perplexity(*judge(group.texts))
     found |= {f"judge_perplexity_{name}": value for name, value in perplexities.items()}
-  found["entropy"] = samples.entropy(group.tokens)
+  found["entropy"] = text_statistics.entropy(group.tokens)
   for n in (1, 2, 3, 4):
-    found[f"distinct_{n}"] = samples.distinct(group.tokens, n)
-  found["repetition_4"] = samples.repetition(group.tokens, 4)
-  found["self_bleu_4"] = samples.self_bleu(group.tokens)
+    found[f"distinct_{n}"] = text_statistics.distinct(group.tokens, n)
+  found["repetition_4"] = text_statistics.repetition(group.tokens, 4)
+  found["self_bleu_4"] = text_statistics.self_bleu(group.tokens)
   for n in copied:
-    found[f"copied_{n}"] = samples.copied(group.tokens, _training(store), n)
+    found[f"copied_{n}"] = text_statistics.copied(group.tokens, _training(store), n)
   if words is not None:
-    found["spelled"] = samples.spelled(group.texts, words)
+    found["spelled"] = text_statistics.spelled(group.texts, words)
   return {name: _as_json(value) for name, value in found.items()}
 
 
-def _as_json(value: samples.Interval) -> dict[str, float] | None:
+def _as_json(value: text_statistics.Interval) -> dict[str, float] | None:
   return None if math.isnan(value.value) else dataclasses.asdict(value)
 
 
@@ -242,4 +242,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

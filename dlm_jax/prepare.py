@@ -7,7 +7,7 @@ Training does it too where the store is not there yet.
 
 from absl import flags
 
-from dlm_jax import commands
+from dlm_jax import command_line
 from dlm_jax.data import store as stores
 from dlm_jax.data.store import Store
 
@@ -25,10 +25,10 @@ def summary(store: Store) -> str:
 
 
 def main() -> None:
-  print(summary(stores.prepare(commands.config().data)))
+  print(summary(stores.prepare(command_line.config().data)))
 
 
 if __name__ == "__main__":
-  commands.define_config()
+  command_line.define_config()
   flags.declare_key_flag("config")
-  commands.run(main)
+  command_line.run(main)

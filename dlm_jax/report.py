@@ -16,12 +16,12 @@ from typing import Any
 
 from absl import flags
 
-from dlm_jax import commands
-from dlm_jax.errors import UserError
-from dlm_jax.evaluation import comparison, page, tables
-from dlm_jax.evaluation.comparison import Group, Result
-from dlm_jax.training import workdir as workdirs
-from dlm_jax.training.metrics import read_rows
+from dlm_jax import command_line
+from dlm_jax.core.errors import UserError
+from dlm_jax.reporting import comparison, page, tables
+from dlm_jax.reporting.comparison import Group, Result
+from dlm_jax.runs import workdir as workdirs
+from dlm_jax.runs.metrics import read_rows
 
 # Where a workdir has records.
 _RECORDS = ("evaluations/*.json", "**/*.judged.json", "harness/*.json")
@@ -140,4 +140,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

@@ -22,24 +22,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax import Array
 from rich.console import Console
 
-from dlm_jax import commands, resolve
+from dlm_jax import command_line
 from dlm_jax import experiment as experiments
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import Blocks
 from dlm_jax.data import store as stores
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
-from dlm_jax.errors import UserError
-from dlm_jax.evaluation import rendering, reports
+from dlm_jax.generation import rendering
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.runs import provenance
+from dlm_jax.runs import workdir as workdirs
 from dlm_jax.samplers import base as samplers
-from dlm_jax.samplers import filtering, grids, guidance, sequential
+from dlm_jax.samplers import filters, grids, guidance, sequential
 from dlm_jax.samplers.base import SampleResult
-from dlm_jax.training import workdir as workdirs
-from dlm_jax.visibility import Blocks
-
-Array = jax.Array
 
 # States of a trajectory that are written, at most.
 _FRAMES = 128
@@ -103,7 +104,7 @@ class Settings:
     if self.sampler is not None:
       samplers.own_settings(self.sampler, self.sampler_settings)
     grids.check(self.grid)
-    filtering.check(self.temperature, self.top_p)
+    filters.check(self.temperature, self.top_p)
     if self.output is not None and not Path(self.output).absolute().parent.is_dir():
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
 
@@ -140,7 +141,7 @@ def checked_length(asked: int | None, experiment: experiments.Experiment) -> int
   trained = experiment.length
   if asked is None:
     return trained
-  unlimited = isinstance(base.visibility(experiment.process), Blocks)
+  unlimited = isinstance(base.pattern(experiment.process), Blocks)
   if asked < 1 or (asked > trained and not unlimited):
     limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
     raise UserError(f"--length must {limit}, got {asked}.")
@@ -285,7 +286,7 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
     "tokens_per_second": drawn.tokens_per_second,
     "seconds_without_compilation": drawn.seconds,
     "trajectory": _frames(restored, drawn),
-    **reports.protocol(restored, settings.weights, environment),
+    **provenance.protocol(restored, settings.weights, environment),
   }
   workdirs.write_json(path.with_suffix(".protocol.json"), record)
 
@@ -320,7 +321,7 @@ def show(console: Console, restored: experiments.Restored, drawn: Drawn) -> None
 
 
 def define_flags() -> None:
-  commands.define_cluster()
+  command_line.define_cluster()
   flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
   flags.DEFINE_integer("num", 8, "Sequences to draw.")
   flags.DEFINE_integer(
@@ -371,4 +372,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

@@ -16,26 +16,28 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from dlm_jax import commands, remote, resolve
+from dlm_jax import command_line
 from dlm_jax import experiment as experiments
+from dlm_jax.core import resolve, storage
+from dlm_jax.core.dotted import dotted
 from dlm_jax.data.batches import Batches
-from dlm_jax.distributed import processes
+from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
-from dlm_jax.dotted import dotted
-from dlm_jax.evaluation import likelihood, plots
+from dlm_jax.evaluation import likelihood
 from dlm_jax.experiment import Experiment
 from dlm_jax.networks import transformer
 from dlm_jax.processes import base
+from dlm_jax.reporting import plots
+from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.metrics import MetricsLog, read_rows
+from dlm_jax.runs.workdir import Workdir, git_revision, open_workdir, plain
 from dlm_jax.training import loop, optimizer, profiling
-from dlm_jax.training.checkpoint import Checkpointer
-from dlm_jax.training.metrics import MetricsLog, read_rows
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.preemption import RESUMABLE
 from dlm_jax.training.profiling import Profiler
-from dlm_jax.training.progress import ProgressLine
+from dlm_jax.training.progress_line import ProgressLine
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter, peak_flops
-from dlm_jax.training.workdir import Workdir, git_revision, open_workdir, plain
 
 
 def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") -> int:
@@ -49,12 +51,12 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
   Raises:
     UserError: the config is wrong, or the directory belongs to another run.
   """
-  profiler = profiling.parse(profile, remote.local(directory) / "profile")
+  profiler = profiling.parse(profile, storage.local(directory) / "profile")
   _require_same_run(config)
   experiment = experiments.build(config)
   experiments.check_batches(experiment)
   store = experiment.store
-  processes.require_same({"the dataset hash": store.hash}, "comparing the data")
+  cluster.require_same({"the dataset hash": store.hash}, "comparing the data")
   checkpoint = experiment.checkpoint
   with (
     open_workdir(directory, config.to_dict(), dataset_hash=store.hash) as workdir,
@@ -64,12 +66,12 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
       keep_latest=checkpoint.keep_latest,
       keep_every=checkpoint.keep_every,
     ) as checkpointer,
-    processes.lost_peers_end_this(),
+    cluster.lost_peers_end_this(),
   ):
     state = _start(experiment, checkpointer)
     complete = _run(experiment, workdir, state, checkpointer, profiler)
   if not complete:
-    processes.say(
+    cluster.say(
       f"stopped and saved; start the same command again to resume (exit code {RESUMABLE})"
     )
   return 0 if complete else RESUMABLE
@@ -81,7 +83,7 @@ def _require_same_run(config: ml_collections.ConfigDict) -> None:
   facts |= {"the git revision": git_revision(), "the version of JAX": jax.__version__}
   facts["the number of devices"] = jax.local_device_count()
   facts["the kind of device"] = jax.local_devices()[0].device_kind
-  processes.require_same(facts, "comparing the processes")
+  cluster.require_same(facts, "comparing the processes")
 
 
 def _start(experiment: Experiment, checkpointer: Checkpointer) -> TrainState:
@@ -89,15 +91,15 @@ def _start(experiment: Experiment, checkpointer: Checkpointer) -> TrainState:
   abstract = experiment.abstract_state
   if checkpointer.latest_step() is not None:
     state, metadata = checkpointer.restore(abstract)
-    processes.say(f"resuming from step {metadata['step']}")
+    cluster.say(f"resuming from step {metadata['step']}")
     return state
   layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)
   with jax.set_mesh(experiment.mesh):
     if experiment.distillation.teacher:
       teacher = jax.device_put(experiments.restore_teacher(experiment), layout.params)
       first = jax.jit(experiment.state_of, out_shardings=layout)
-      return processes.compile_together(first, teacher)(teacher)
-    return processes.compile_together(jax.jit(experiment.init_state, out_shardings=layout))()
+      return cluster.compile_together(first, teacher)(teacher)
+    return cluster.compile_together(jax.jit(experiment.init_state, out_shardings=layout))()
 
 
 def _run(
@@ -110,10 +112,10 @@ def _run(
   """Trains to the end, unless the run is stopped or has already been there."""
   config, training, start = experiment.config, experiment.training, int(state.step)
   if start >= training.steps:
-    processes.say(f"nothing to do: {workdir.path} is complete at step {start}")
+    cluster.say(f"nothing to do: {workdir.path} is complete at step {start}")
     return True
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-  processes.say(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
+  cluster.say(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
   rates = resolve.build(OptimizerConfig, config.optimizer)
   run = loop.Run(
     step=experiment.compile_step(),
@@ -185,18 +187,18 @@ def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
 
 def _meter(experiment: Experiment) -> Meter:
   """Three times the forward FLOPs: the backward pass takes two more for each product."""
-  length, visibility = experiment.length, base.visibility(experiment.process)
+  length, pattern = experiment.length, base.pattern(experiment.process)
   return Meter(
     tokens_per_step=experiment.training.batch_size * length,
-    flops_per_token=3 * transformer.matmul_flops(experiment.network.config, length, visibility),
+    flops_per_token=3 * transformer.matmul_flops(experiment.network.config, length, pattern),
     devices=jax.device_count(),
     peak=peak_flops(),
   )
 
 
 def define_flags() -> None:
-  commands.define_config()
-  commands.define_cluster()
+  command_line.define_config()
+  command_line.define_cluster()
   flags.declare_key_flag("config")
   flags.DEFINE_string(
     "workdir",
@@ -210,9 +212,9 @@ def define_flags() -> None:
 
 
 def main() -> int:
-  return train(commands.config(), flags.FLAGS.workdir, flags.FLAGS.profile)
+  return train(command_line.config(), flags.FLAGS.workdir, flags.FLAGS.profile)
 
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main, stoppable=True)
+  command_line.run(main, stoppable=True)

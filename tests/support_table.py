@@ -21,8 +21,8 @@ from typing import Any
 import jax
 import pytest
 
-from dlm_jax import resolve
-from dlm_jax.errors import UserError
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.samplers import guidance
 from tests.contract import test_processes as contract
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dlm_jax import experiment as experiments
-from dlm_jax import resolve
+from dlm_jax.core import resolve
 from dlm_jax.data.store import DataConfig
-from dlm_jax.processes.times import Times
+from dlm_jax.processes.parts.times import Times
 from dlm_jax.training.optimizer import OptimizerConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -5,8 +5,8 @@ import pytest
 
 from dlm_jax import evaluate, sample, train
 from dlm_jax import experiment as experiments
-from dlm_jax.errors import UserError
-from dlm_jax.training.metrics import read_rows
+from dlm_jax.core.errors import UserError
+from dlm_jax.runs.metrics import read_rows
 from tests import tiny
 
 LINEAR = {"name": "linear"}

@@ -9,8 +9,8 @@ import pytest
 
 from dlm_jax import evaluate, sample, train
 from dlm_jax import experiment as experiments
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_labelled
-from dlm_jax.errors import UserError
 from dlm_jax.evaluation import likelihood
 from dlm_jax.networks import transformer
 from tests import tiny

@@ -7,8 +7,8 @@ import sys
 import jax
 import pytest
 
-from dlm_jax import resolve
-from dlm_jax.errors import UserError
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing, autoregressive, uniform
 from tests import support_table
 from tests.contract import test_processes as contract

@@ -13,9 +13,9 @@ import pytest
 
 from dlm_jax import experiment as experiments
 from dlm_jax import train
-from dlm_jax.errors import UserError
-from dlm_jax.training import checkpoint
-from dlm_jax.training.metrics import read_rows
+from dlm_jax.core.errors import UserError
+from dlm_jax.runs import checkpoint
+from dlm_jax.runs.metrics import read_rows
 from dlm_jax.training.preemption import RESUMABLE
 from tests import tiny
 

@@ -12,11 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from scipy import stats
 
 from dlm_jax.processes import gaussian
-
-Array = jax.Array
 
 
 @dataclass(frozen=True)

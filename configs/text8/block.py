@@ -2,8 +2,8 @@
 
   python -m dlm_jax.train --config=configs/text8/block.py --workdir=runs/block
 
-`python -m dlm_jax.clip` proposes another `process.clip` for a trained model. A block has times of
-its own, so that masked tokens cannot be counted over a row.
+`python -m dlm_jax.tune_block_times` proposes another `process.clip` for a trained model. A block
+has times of its own, so that masked tokens cannot be counted over a row.
 """
 
 from ml_collections import ConfigDict

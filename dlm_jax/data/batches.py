@@ -14,8 +14,8 @@ from functools import cached_property
 import grain
 import numpy as np
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.store import Rows
-from dlm_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.data.tokenizers.base import Tokenizer
-from dlm_jax.errors import UserError, nearest
 
 # About so many tokens are held and packed at once.
 _GROUP_TOKENS = 1 << 20

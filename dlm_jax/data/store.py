@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from dlm_jax import remote, resolve
+from dlm_jax.core import resolve, storage
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.data import packing, writing
 from dlm_jax.data.corpora.base import Corpus
-from dlm_jax.data.progress import Progress
+from dlm_jax.data.document_progress import Progress
 from dlm_jax.data.tokenizers import base as tokenizers
 from dlm_jax.data.tokenizers.base import Tokenizer
-from dlm_jax.distributed import processes
-from dlm_jax.errors import UserError, nearest
+from dlm_jax.distributed import cluster
 
 # Raise it when the same config comes to mean other tokens or another layout.
 FORMAT = 1
@@ -43,7 +43,7 @@ class DataConfig:
     tokenizer: `name`, one of `dlm_jax.data.tokenizers`, and its fields.
     packing: `stream`, `wrapped` or `padded`, see `dlm_jax.data.packing`.
     length: tokens of a row.
-    directory: where stores are kept; may be remote, see `dlm_jax.remote`.
+    directory: where stores are kept; may be remote, see `dlm_jax.core.storage`.
     workers: processes that encode; None for as many as pay off. Changes no byte.
   """
 
@@ -166,12 +166,12 @@ def prepare(config: Mapping[str, Any]) -> Store:
   spec = resolve.build(DataConfig, config)
   corpus, tokenizer = _parts(spec)
   identity = _identity(spec, corpus, tokenizer)
-  mirror = remote.Mirror(f"{spec.directory}/{_name(spec, identity)}")
+  mirror = storage.Mirror(f"{spec.directory}/{_name(spec, identity)}")
   target = mirror.local
   if target.exists():
-    processes.say(f"reusing the prepared data in {target}")
+    cluster.say(f"reusing the prepared data in {target}")
     return open_store(target)
-  shared = remote.is_remote(mirror.path) and remote.exists(f"{mirror.path}/{MANIFEST}")
+  shared = storage.is_remote(mirror.path) and storage.exists(f"{mirror.path}/{MANIFEST}")
   partial = _partial(target)
   try:
     if shared:
@@ -187,7 +187,7 @@ def prepare(config: Mapping[str, Any]) -> Store:
   return open_store(target)
 
 
-def _fetch(mirror: remote.Mirror, directory: Path) -> None:
+def _fetch(mirror: storage.Mirror, directory: Path) -> None:
   """Copies a remote store to a local directory. Raises `UserError` if a byte is not as written."""
   mirror.pull(directory)
   open_store(directory).verify()

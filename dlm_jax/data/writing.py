@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.encoding import Encoded, Encoder, encode, token_dtype
 from dlm_jax.data.packing import Packing
 from dlm_jax.data.tokenizers.base import Tokenizer
-from dlm_jax.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.data import packing as packings
 from dlm_jax.data import writing
 from dlm_jax.data.store import Rows
 from dlm_jax.data.tokenizers.base import Tokenizer
-from dlm_jax.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import jax
 from jax.sharding import AxisType, Mesh
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
 # The axes over which the rows of a batch are spread.

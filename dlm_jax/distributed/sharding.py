@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import BATCH_AXES, batch_shards
-from dlm_jax.errors import UserError
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 

@@ -22,17 +22,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh
 
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import Causal
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import replicated
-from dlm_jax.errors import UserError
 from dlm_jax.evaluation import likelihood
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.visibility import Causal
-
-Array = jax.Array
 
 # Causal rows are padded to a multiple of this: fewer programs to compile.
 _ROUND = 32
@@ -108,7 +107,7 @@ def scorer(
       raise UserError(f"{name} must be at least 1, got {value}.")
   counted = _counted(process)
   exact = base.exact(process)
-  causal = isinstance(base.visibility(process), Causal)
+  causal = isinstance(base.pattern(process), Causal)
   if mesh is not None:
     batch_size = -(-batch_size // batch_shards(mesh)) * batch_shards(mesh)
   settings = {"identity": identity, "samples": samples, "seed": seed}

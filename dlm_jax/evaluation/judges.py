@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import likelihood
 from dlm_jax.processes import base
 

@@ -12,16 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
-from dlm_jax.errors import UserError
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.processes.times import Times
-
-Array = jax.Array
+from dlm_jax.processes.parts.times import Times
 
 # All of (0, 1]: what is estimated is a true bound.
 TIMES = Times(sampling="shared_offset", epsilon=0.0)

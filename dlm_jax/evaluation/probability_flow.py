@@ -18,12 +18,11 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
-
-Array = jax.Array
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Scaled dot-product attention on `[B, L, H, K]`, by the fastest kernel the platform has.
 
-| visibility | CPU                | GPU, 16 bits       | TPU                        |
+| pattern | CPU                | GPU, 16 bits       | TPU                        |
 |------------|--------------------|--------------------|----------------------------|
 | full       | XLA                | cuDNN              | splash                     |
 | causal     | XLA                | cuDNN, causal      | splash, causal             |
@@ -17,14 +17,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import PartitionSpec
 
+from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.patterns import FULL, Blocks, Causal, Full, Pattern
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
-from dlm_jax.errors import UserError, nearest
-from dlm_jax.visibility import FULL, Blocks, Causal, Full, Visibility
-
-Array = jax.Array
 
 IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
 # Into how many pieces the queries of block diffusion are cut: scores exist for one at a time.
@@ -57,7 +56,7 @@ def attend(
   key: Array,
   value: Array,
   implementation: str = "auto",
-  visibility: Visibility = FULL,
+  pattern: Pattern = FULL,
 ) -> Array:
   """softmax(q k^T / sqrt(K)) v over the visible positions, `[B, L, H, K]` each, softmax in float32.
 
@@ -65,23 +64,21 @@ def attend(
   """
   implementation = choose(implementation, query.dtype)
   if implementation == "splash":
-    return _splash(query, key, value, visibility)
-  if isinstance(visibility, Blocks):
-    return _two_streams(query, key, value, visibility)
-  causal = isinstance(visibility, Causal)
+    return _splash(query, key, value, pattern)
+  if isinstance(pattern, Blocks):
+    return _two_streams(query, key, value, pattern)
+  causal = isinstance(pattern, Causal)
   return jax.nn.dot_product_attention(
     query, key, value, is_causal=causal, implementation=implementation
   )
 
 
-def attend_cached(
-  query: Array, key: Array, value: Array, start: Array, visibility: Visibility
-) -> Array:
+def attend_cached(query: Array, key: Array, value: Array, start: Array, pattern: Pattern) -> Array:
   """Attention of the positions from `start` on, `[B, n, H, K]`, over a cache `[B, S, H, K]`.
 
-  Position `start + i` sees the cache up to `visibility.last_seen(start + i)`.
+  Position `start + i` sees the cache up to `pattern.last_seen(start + i)`.
   """
-  last = visibility.last_seen(start + jnp.arange(query.shape[1]))
+  last = pattern.last_seen(start + jnp.arange(query.shape[1]))
   mask = jnp.arange(key.shape[1]) <= last[:, None]
   return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
 
@@ -118,7 +115,7 @@ def _indices(parts: tuple[slice, ...]) -> np.ndarray:
   return np.concatenate([np.arange(part.start, part.stop) for part in parts])
 
 
-def _splash(query: Array, key: Array, value: Array, visibility: Visibility) -> Array:
+def _splash(query: Array, key: Array, value: Array, pattern: Pattern) -> Array:
   """Splash attention, a Pallas kernel for TPU; elsewhere it runs in Pallas's (slow) interpreter.
 
   A Pallas call cannot be partitioned by the compiler, so each device runs it on its own rows and
@@ -141,19 +138,19 @@ def _splash(query: Array, key: Array, value: Array, visibility: Visibility) -> A
 
     def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
       query, key = (np.arange(length)[part] for part in index)
-      return visibility.allowed(query[:, None], key, length // 2)
+      return pattern.allowed(query[:, None], key, length // 2)
 
     def __eq__(self, other: object) -> bool:
       return isinstance(other, TwoStreams)
 
     def __hash__(self) -> int:
-      return hash((visibility, length))
+      return hash((pattern, length))
 
   masks = {Full: splash_attention.FullMask, Causal: splash_attention.CausalMask}
 
   def local(q: Array, k: Array, v: Array) -> Array:
-    two_streams = isinstance(visibility, Blocks)
-    mask = TwoStreams() if two_streams else masks[type(visibility)]((length, length))
+    two_streams = isinstance(pattern, Blocks)
+    mask = TwoStreams() if two_streams else masks[type(pattern)]((length, length))
     kernel = splash_attention.make_splash_mha_single_device(
       splash_attention.MultiHeadMask([mask] * q.shape[2]),
       interpret=platform() != "tpu",

@@ -6,10 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from dlm_jax.distributed.sharding import constrain
-
-Array = jax.Array
 
 
 class Norm(nn.Module):

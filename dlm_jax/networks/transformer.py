@@ -10,18 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.patterns import FULL, Blocks, Causal, Pattern
+from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import Rules, constrain
-from dlm_jax.errors import UserError, nearest
 from dlm_jax.networks import attention, layers
-from dlm_jax.soft_tokens import SoftTokens
-from dlm_jax.visibility import FULL, Blocks, Causal, Visibility
-
-Array = jax.Array
 
 PRESETS: dict[str, dict[str, int | str]] = {
   "tiny": {"width": 512, "heads": 8, "depth": 8},
@@ -174,7 +173,7 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Array, angles: Array, visibility: Visibility, start: Array | None, cache: Array | None
+    self, x: Array, angles: Array, pattern: Pattern, start: Array | None, cache: Array | None
   ) -> tuple[Array, Array | None]:
     c = self.config
     shape = (c.width, 3, c.heads, c.head_width)
@@ -186,10 +185,10 @@ class Attention(nn.Module):
       key = layers.Norm("rms", name="key_norm")(key)
     query, key = layers.rotate(query, angles), layers.rotate(key, angles)
     if cache is None:
-      mixed = attention.attend(query, key, value, c.attention, visibility)
+      mixed = attention.attend(query, key, value, c.attention, pattern)
     else:
       cache = jax.lax.dynamic_update_slice_in_dim(cache, jnp.stack([key, value]), start, axis=2)
-      mixed = attention.attend_cached(query, *cache, start, visibility)
+      mixed = attention.attend_cached(query, *cache, start, pattern)
     init = nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2)
     out = self.param("out", init, (c.heads, c.head_width, c.width), jnp.float32)
     return jnp.einsum("blhk,hkd->bld", mixed, out.astype(x.dtype)), cache
@@ -199,7 +198,7 @@ class Block(nn.Module):
   """Attention and feedforward, each pre-normed, modulated by the condition and added back.
 
   Called by `nn.scan`: takes and returns the carry `x` [B, L, D]; `condition` [B, 1 or L, C] or
-  None, `angles`, `visibility` and `start` are shared by all layers, `dropout_keys` [2, B] or None
+  None, `angles`, `pattern` and `start` are shared by all layers, `dropout_keys` [2, B] or None
   and `cache` or None are the layer's own. Returns the cache beside the carry.
   """
 
@@ -211,7 +210,7 @@ class Block(nn.Module):
     x: Array,
     condition: Array | None,
     angles: Array,
-    visibility: Visibility,
+    pattern: Pattern,
     start: Array | None,
     dropout_keys: Array | None,
     cache: Array | None,
@@ -220,7 +219,7 @@ class Block(nn.Module):
     shifts, scales, gates = self._modulation(condition)
     keys = (None, None) if dropout_keys is None else dropout_keys
     h = layers.Norm(c.norm, name="attention_norm")(x) * (1 + scales[0]) + shifts[0]
-    h, cache = Attention(c, name="attention")(h, angles, visibility, start, cache)
+    h, cache = Attention(c, name="attention")(h, angles, pattern, start, cache)
     x = self._add(x, gates[0] * h, keys[0])
     h = layers.Norm(c.norm, name="feedforward_norm")(x) * (1 + scales[1]) + shifts[1]
     h = layers.Feedforward(c.feedforward, c.hidden, name="feedforward")(h)
@@ -279,7 +278,7 @@ class Transformer(nn.Module):
     dropout_keys: Array | None = None,
     *,
     self_condition: Array | None = None,
-    visibility: Visibility = FULL,
+    pattern: Pattern = FULL,
     clean: Array | None = None,
     labels: Array | None = None,
   ) -> Array:
@@ -293,7 +292,7 @@ class Transformer(nn.Module):
       t,
       dropout_keys,
       self_condition=self_condition,
-      visibility=visibility,
+      pattern=pattern,
       clean=clean,
       labels=labels,
     )
@@ -306,27 +305,27 @@ class Transformer(nn.Module):
     dropout_keys: Array | None = None,
     *,
     self_condition: Array | None = None,
-    visibility: Visibility = FULL,
+    pattern: Pattern = FULL,
     clean: Array | None = None,
     labels: Array | None = None,
   ) -> Array:
     """The normed output of the last block `[B, L, D]` in the compute dtype.
 
     `dropout_keys` `[B]` switches dropout on; without `self_condition` `[B, L, W]` it is 0.
-    `visibility` says which position sees which; with `Blocks`, `clean` int32 `[B, L]` are the
+    `pattern` says which position sees which; with `Blocks`, `clean` int32 `[B, L]` are the
     tokens that later blocks see, at time 0: `z` if None. `labels` are int32 `[B]`, None for no
     label.
     """
     length, positions = z.shape[1], jnp.arange(z.shape[1])
-    if isinstance(visibility, Causal):
-      z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=visibility.begin)[:, :-1]
-    elif isinstance(visibility, Blocks):
+    if isinstance(pattern, Causal):
+      z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=pattern.begin)[:, :-1]
+    elif isinstance(pattern, Blocks):
       t = jnp.broadcast_to(t[:, None] if t.ndim == 1 else t, z.shape)
       t = jnp.concatenate([t, jnp.zeros_like(t)], axis=1)
       z = jnp.concatenate([z, z if clean is None else clean], axis=1)
       positions = jnp.tile(positions, 2)
     x = self._input(z, self_condition)
-    return self._run(x, t, positions, visibility, labels, dropout_keys)[0][:, :length]
+    return self._run(x, t, positions, pattern, labels, dropout_keys)[0][:, :length]
 
   def extend(
     self,
@@ -334,7 +333,7 @@ class Transformer(nn.Module):
     t: Array,
     start: Array,
     cache: Array,
-    visibility: Visibility,
+    pattern: Pattern,
     labels: Array | None = None,
   ) -> tuple[Array, Array]:
     """Logits `[B, n, V]` of the inputs `z` `[B, n]` at positions from `start` on, and the cache.
@@ -344,7 +343,7 @@ class Transformer(nn.Module):
     """
     positions = start + jnp.arange(z.shape[1])
     x = self._input(z)
-    hidden, cache = self._run(x, t, positions, visibility, labels, None, start, cache)
+    hidden, cache = self._run(x, t, positions, pattern, labels, None, start, cache)
     return self.head(hidden), cache
 
   def empty_cache(self, rows: int, length: int) -> Array:
@@ -358,7 +357,7 @@ class Transformer(nn.Module):
     x: Array,
     t: Array,
     positions: Array,
-    visibility: Visibility,
+    pattern: Pattern,
     labels: Array | None,
     dropout_keys: Array | None,
     start: Array | None = None,
@@ -369,7 +368,7 @@ class Transformer(nn.Module):
     condition = self._condition(t, self._labels(x.shape[0], labels, dropout_keys))
     angles = layers.rotary_angles(positions, c.head_width)
     keys = _layer_keys(dropout_keys, c.depth)
-    x, cache = self.blocks(x, condition, angles, visibility, start, keys, cache)
+    x, cache = self.blocks(x, condition, angles, pattern, start, keys, cache)
     x = self.final_norm(x)
     if condition is not None:
       shift, scale = jnp.split(self.final_modulation(condition), 2, axis=-1)
@@ -451,7 +450,7 @@ def _layer_keys(row_keys: Array | None, depth: int) -> Array | None:
   return split(row_keys)
 
 
-def matmul_flops(config: TransformerConfig, length: int, visibility: Visibility = FULL) -> float:
+def matmul_flops(config: TransformerConfig, length: int, pattern: Pattern = FULL) -> float:
   """FLOPs a token of the forward pass, from shapes: two a weight, and attention's two products.
 
   Of attention the visible pairs count; in block diffusion a token runs twice, noisy and clean.
@@ -460,18 +459,18 @@ def matmul_flops(config: TransformerConfig, length: int, visibility: Visibility 
   c = config
   products = {"gelu": 2, "swiglu": 3}[c.feedforward]
   block = 4 * c.width * c.width + products * c.width * c.hidden
-  streams = 2 if isinstance(visibility, Blocks) else 1
-  attention_scores = 2 * visible_pairs(visibility, length) * c.width
+  streams = 2 if isinstance(pattern, Blocks) else 1
+  attention_scores = 2 * visible_pairs(pattern, length) * c.width
   return 2 * (c.depth * (streams * block + attention_scores) + c.width * c.vocab_size)
 
 
-def visible_pairs(visibility: Visibility, length: int) -> float:
+def visible_pairs(pattern: Pattern, length: int) -> float:
   """How many positions one token sees on average; the noisy and the clean one together see."""
-  if isinstance(visibility, Blocks):
-    ends = [min(b + visibility.size, length) for b in range(0, length, visibility.size)]
-    sizes = [end - visibility.size * b for b, end in enumerate(ends)]
+  if isinstance(pattern, Blocks):
+    ends = [min(b + pattern.size, length) for b in range(0, length, pattern.size)]
+    sizes = [end - pattern.size * b for b, end in enumerate(ends)]
     return 2 * sum(size * end for size, end in zip(sizes, ends, strict=True)) / length
-  return (length + 1) / 2 if isinstance(visibility, Causal) else length
+  return (length + 1) / 2 if isinstance(pattern, Causal) else length
 
 
 def make(*, preset: str = "small", **fields: Any) -> Transformer:

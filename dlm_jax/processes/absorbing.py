@@ -8,15 +8,14 @@ certain of itself.
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax import resolve, schedules
-from dlm_jax.errors import UserError, nearest
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.processes import base
-from dlm_jax.schedules import TINY, Schedule
-
-Array = jax.Array
+from dlm_jax.schedules import alpha_schedules
+from dlm_jax.schedules.alpha_schedules import TINY, Schedule
 
 MASKINGS = ("independent", "counted")
 WEIGHTINGS = ("nelbo", "uniform", "min_capped")
@@ -229,6 +228,6 @@ def make(*, vocab_size: int, mask_id: int | None = None, **fields: Any) -> Absor
   Raises:
     UserError: a field is unknown or a value out of range.
   """
-  fields["schedule"] = schedules.make(fields.get("schedule") or {"name": "linear"})
+  fields["schedule"] = alpha_schedules.make(fields.get("schedule") or {"name": "linear"})
   mask_id = vocab_size if mask_id is None else mask_id
   return resolve.build(Absorbing, {"vocab_size": vocab_size, "mask_id": mask_id, **fields})

@@ -10,13 +10,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax import resolve, schedules
+from dlm_jax.core import resolve
+from dlm_jax.core.patterns import Causal
 from dlm_jax.processes import base
-from dlm_jax.schedules import Schedule
-from dlm_jax.visibility import Causal
-
-Array = jax.Array
+from dlm_jax.schedules import alpha_schedules
+from dlm_jax.schedules.alpha_schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Autoregressive:
     return self.vocab_size + 1
 
   @property
-  def visibility(self) -> Causal:
+  def pattern(self) -> Causal:
     return Causal(begin=self.mask_id)
 
   @property
@@ -115,5 +115,5 @@ def make(*, vocab_size: int, **fields: Any) -> Autoregressive:
   Raises:
     UserError: a field is unknown or a value out of range.
   """
-  fields["schedule"] = schedules.make(fields.get("schedule") or {"name": "linear"})
+  fields["schedule"] = alpha_schedules.make(fields.get("schedule") or {"name": "linear"})
   return resolve.build(Autoregressive, {"vocab_size": vocab_size, **fields})

@@ -9,7 +9,7 @@ already bound, so that a test can pass an exact posterior and a sampler a guided
   denoise.learned -> pytree               what is learned beside the network, see `bind`
 
 A process may bind more arguments, see `condition`. One whose network must not see every position at
-every position says so by an attribute `visibility`, and one whose `nelbo` is -log p(x) itself by a
+every position says so by an attribute `pattern`, and one whose `nelbo` is -log p(x) itself by a
 true attribute `exact`; see the functions of these names.
 
 What a process learns (embeddings, a schedule) is drawn by its method `init(key)`, lives with the
@@ -23,11 +23,11 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.schedules import Schedule
-from dlm_jax.visibility import FULL, Visibility
+from dlm_jax.core.patterns import FULL, Pattern
+from dlm_jax.schedules.alpha_schedules import Schedule
 
-Array = jax.Array
 Denoise = Callable[..., Any]
 
 
@@ -75,9 +75,9 @@ class Process(Protocol):
     """Draws z_s ~ p(z_s | z_t)."""
 
 
-def visibility(process: Process) -> Visibility:
+def pattern(process: Process) -> Pattern:
   """Which position must see which in the network of `process`: all see all unless it says else."""
-  return getattr(process, "visibility", FULL)
+  return getattr(process, "pattern", FULL)
 
 
 def exact(process: Process) -> bool:

@@ -6,7 +6,7 @@ discrete process on that block, under a network that sees the clean tokens of ea
   -log p(x) <= sum_b nelbo(x^b | x^{<b})
 
 One evaluation on `[x_t ; x]` gives all terms (section 3.2): noisy blocks see themselves and earlier
-clean ones, see `visibility.Blocks`. Blocks of one token are autoregression, with a masked token
+clean ones, see `pattern.Blocks`. Blocks of one token are autoregression, with a masked token
 where the network is asked; a single block is the plain process.
 """
 
@@ -15,17 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax import resolve
-from dlm_jax.errors import UserError, nearest
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.patterns import FULL, Blocks
 from dlm_jax.processes import base
 from dlm_jax.processes.absorbing import Absorbing
-from dlm_jax.schedules import Schedule
-from dlm_jax.visibility import FULL, Blocks
-
-Array = jax.Array
+from dlm_jax.schedules.alpha_schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Block:
       raise UserError(
         f"process.clip must be two times (from, to) in [0, 1], in order, got {self.clip}."
       )
-    if base.visibility(self.inner) != FULL:
+    if base.pattern(self.inner) != FULL:
       raise UserError(
         f"process.inner is {type(self.inner).__name__}, whose network does not see the whole of a "
         "block: take a process such as absorbing."
@@ -77,7 +75,7 @@ class Block:
     return self.inner.mask_id
 
   @property
-  def visibility(self) -> Blocks:
+  def pattern(self) -> Blocks:
     return Blocks(self.block_size)
 
   @property

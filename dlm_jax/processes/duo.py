@@ -21,14 +21,14 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from dlm_jax import resolve, schedules
-from dlm_jax.errors import UserError
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.processes import base
 from dlm_jax.processes.uniform import Uniform
-from dlm_jax.soft_tokens import SoftTokens
-
-Array = jax.Array
+from dlm_jax.schedules import alpha_schedules
 
 # The curriculum runs over noise that leaves from the first to the second share of the tokens.
 ALPHAS = (0.95, 0.05)
@@ -147,7 +147,7 @@ def largest_normals(key: Array, shape: tuple[int, int], count: int, of: int) -> 
   """
   u = base.row_uniform(key, (*shape, count))
   log_u = jnp.cumsum(jnp.log1p(-u) / (of - jnp.arange(count)), axis=-1)
-  above = jnp.maximum(-jnp.expm1(log_u), schedules.TINY)
+  above = jnp.maximum(-jnp.expm1(log_u), alpha_schedules.TINY)
   return -jax.scipy.special.ndtri(above)
 
 
@@ -184,6 +184,6 @@ def make(*, vocab_size: int, gammas: tuple[float, float] | None = None, **fields
   Raises:
     UserError: a field is unknown or a value out of range.
   """
-  fields["schedule"] = schedules.make(fields.get("schedule") or {"name": "linear"})
+  fields["schedule"] = alpha_schedules.make(fields.get("schedule") or {"name": "linear"})
   fields["gammas"] = default_gammas(vocab_size) if gammas is None else tuple(gammas)
   return resolve.build(Duo, {"vocab_size": vocab_size, **fields})

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax import gamma_schedules, resolve
-from dlm_jax.errors import UserError, nearest
-from dlm_jax.gamma_schedules import GammaSchedule, LearnedSchedule
-from dlm_jax.processes import base, parameterizations
-
-Array = jax.Array
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.processes import base
+from dlm_jax.processes.parts import parameterizations
+from dlm_jax.schedules import gamma_schedules
+from dlm_jax.schedules.gamma_schedules import GammaSchedule, LearnedSchedule
 
 OBJECTIVES = ("vlb", "cross_entropy", "mse")
 NORMS = ("unit", "root")

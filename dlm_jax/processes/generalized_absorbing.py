@@ -13,13 +13,13 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax import resolve, schedules
-from dlm_jax.errors import UserError
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import base
-from dlm_jax.schedules import TINY
-
-Array = jax.Array
+from dlm_jax.schedules import alpha_schedules
+from dlm_jax.schedules.alpha_schedules import TINY
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class GeneralizedAbsorbing:
   """
 
   vocab_size: int
-  schedule: schedules.Polynomial
+  schedule: alpha_schedules.Polynomial
   start: float = 1e-4
   learned: Array | None = None
 
   def __post_init__(self) -> None:
-    if not isinstance(self.schedule, schedules.Polynomial):
+    if not isinstance(self.schedule, alpha_schedules.Polynomial):
       raise UserError(
         "process.schedule is where the learned exponents begin: set its name to 'polynomial', "
         f"got {type(self.schedule).__name__}."
@@ -204,5 +204,5 @@ def make(*, vocab_size: int, **fields: Any) -> GeneralizedAbsorbing:
     UserError: a field is unknown or a value out of range.
   """
   first = {"name": "polynomial", "exponent": 1.0}
-  fields["schedule"] = schedules.make(fields.get("schedule") or first)
+  fields["schedule"] = alpha_schedules.make(fields.get("schedule") or first)
   return resolve.build(GeneralizedAbsorbing, {"vocab_size": vocab_size, **fields})

@@ -9,9 +9,10 @@ p_u does not change: the prior is the same mixture.
 from dataclasses import dataclass
 from typing import Any
 
-from dlm_jax import resolve, schedules
-from dlm_jax.errors import UserError
-from dlm_jax.processes.mixture import Mixture
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
+from dlm_jax.processes.parts.mixture import Mixture
+from dlm_jax.schedules import alpha_schedules
 
 
 @dataclass(frozen=True)
@@ -51,5 +52,5 @@ def make(*, vocab_size: int, **fields: Any) -> Hybrid:
   Raises:
     UserError: a field is unknown or a value out of range.
   """
-  fields["schedule"] = schedules.make(fields.get("schedule") or {"name": "linear"})
+  fields["schedule"] = alpha_schedules.make(fields.get("schedule") or {"name": "linear"})
   return resolve.build(Hybrid, {"vocab_size": vocab_size, **fields})

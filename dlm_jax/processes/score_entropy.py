@@ -13,14 +13,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax import resolve, schedules
-from dlm_jax.errors import UserError, nearest
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.processes import base
-from dlm_jax.processes.mixture import Mixture
-from dlm_jax.schedules import TINY
-
-Array = jax.Array
+from dlm_jax.processes.parts.mixture import Mixture
+from dlm_jax.schedules import alpha_schedules
+from dlm_jax.schedules.alpha_schedules import TINY
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def make(*, vocab_size: int, noise: str = "absorbing", **fields: Any) -> Mixture
       f"The known values are {', '.join(NOISES)}."
     )
   cls, default = NOISES[noise]
-  schedule = schedules.make(fields.get("schedule") or {"name": default})
+  schedule = alpha_schedules.make(fields.get("schedule") or {"name": default})
   if noise == "uniform" and schedule.alpha(1.0) <= 0:
     raise UserError(
       "score entropy of uniform noise needs a schedule that ends above 0: set "

@@ -9,8 +9,9 @@ prompt, too, for ones that may be noise, although they are never changed.
 from dataclasses import dataclass
 from typing import Any
 
-from dlm_jax import resolve, schedules
-from dlm_jax.processes.mixture import Mixture
+from dlm_jax.core import resolve
+from dlm_jax.processes.parts.mixture import Mixture
+from dlm_jax.schedules import alpha_schedules
 
 
 @dataclass(frozen=True)
@@ -36,5 +37,5 @@ def make(*, vocab_size: int, **fields: Any) -> Uniform:
   Raises:
     UserError: a field is unknown or a value out of range.
   """
-  fields["schedule"] = schedules.make(fields.get("schedule") or {"name": "linear"})
+  fields["schedule"] = alpha_schedules.make(fields.get("schedule") or {"name": "linear"})
   return resolve.build(Uniform, {"vocab_size": vocab_size, **fields})

@@ -3,12 +3,10 @@
 Each step draws its positions independently, which is exact as the steps become many.
 """
 
-import jax
+from jax import Array
 
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base, grids, sequential, walking
-
-Array = jax.Array
 
 
 def sample(

@@ -15,13 +15,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax import resolve
-from dlm_jax.errors import UserError, nearest
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.processes.base import Denoise, Process, evaluations, is_continuous, row_keys
-from dlm_jax.samplers import filtering
-
-Array = jax.Array
+from dlm_jax.samplers import filters
 
 PACKAGE = "dlm_jax.samplers"
 PROCESSES = "dlm_jax.processes"
@@ -54,7 +53,7 @@ def check(
     raise UserError(f"steps must be at least 1, got {steps}.")
   if (tokens is None) != (given is None):
     raise UserError("a prompt or infilling needs both tokens and given, got only one of them.")
-  filtering.check(temperature, top_p)
+  filters.check(temperature, top_p)
 
 
 def reveals_once(process: Process) -> bool:

@@ -12,11 +12,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filtering, grids, sequential
-
-Array = jax.Array
+from dlm_jax.samplers import base, filters, grids, sequential
 
 
 def sample(
@@ -54,7 +53,7 @@ def sample(
       block than an unknown one.
   """
   base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
-  filtering.check_top_k(top_k)
+  filters.check_top_k(top_k)
   sequential.require(process, "block_by_block")
   (rows, length), size = shape, min(process.block_size, shape[1])
   sequential.check_order(given, size, "block_by_block")
@@ -63,7 +62,7 @@ def sample(
   times = grids.times(grid, steps)
   first, known = _whole_blocks(key, process, shape, blocks * size, tokens, given)
   kv, extend = sequential.incremental(denoise, rows, blocks * size)
-  narrow = partial(filtering.narrow, temperature=temperature, top_p=top_p, top_k=top_k)
+  narrow = partial(filters.narrow, temperature=temperature, top_p=top_p, top_k=top_k)
   decoder = _Decoder(key, process, extend, narrow, known, size, cache, end_id)
   prompted, nfe = sequential.prompt_length(given) // size, 0
   if kv is not None and 0 < prompted < blocks:

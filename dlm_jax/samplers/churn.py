@@ -5,14 +5,12 @@ noised back to t + back_off (t - s), and from there a DDIM step leads to s. Erro
 are forgotten with the noise. `back_off` 0 is DDIM.
 """
 
-import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes.base import Denoise, Process, row_normal
 from dlm_jax.samplers import base, flow
-
-Array = jax.Array
 
 
 def sample(

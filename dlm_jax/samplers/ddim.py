@@ -4,12 +4,10 @@ z_s = alpha_s x_hat + sigma_s n_hat, n_hat = (z - alpha x_hat) / sigma. That is 
 y = z / sigma, for which d y / d sqrt(SNR) = x_hat. Nothing is drawn but the first state.
 """
 
-import jax
+from jax import Array
 
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base, flow
-
-Array = jax.Array
 
 
 def sample(

@@ -7,12 +7,11 @@ stay negative, it is clamped. The last step is the process's own, which leaves n
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from dlm_jax.processes import base as noise
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base, grids, walking
-
-Array = jax.Array
 
 
 def sample(

@@ -7,12 +7,11 @@ m u^(1/n), and is any of them. One evaluation a masked token, and no discretisat
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes.base import Denoise, Process, row_uniform, split_rows
-from dlm_jax.samplers import base, filtering
-
-Array = jax.Array
+from dlm_jax.samplers import base, filters
 
 
 def sample(
@@ -96,5 +95,5 @@ def _reveal(
   at_place = place[:, None]
   output = jnp.take_along_axis(output, at_place[..., None], axis=1)
   z = jnp.take_along_axis(z, at_place, axis=1)
-  prediction = filtering.narrow(process, output, z, t, temperature, top_p)
+  prediction = filters.narrow(process, output, z, t, temperature, top_p)
   return process.reverse(key, prediction, z, t, jnp.zeros_like(t))

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filtering, grids
+from dlm_jax.samplers import base, filters, grids
 
-Array = jax.Array
 Condition = dict[str, Array]
 Moved = tuple[Array, Condition, int]  # the state at s, what conditions the next step, evaluations
 Step = Callable[[Array, Array, Condition, Array, Array], Moved]
@@ -30,7 +30,7 @@ class Walk:
     told = base.times(self.process, t, self.given)
     output = self.denoise(z, told, **condition)
     condition = base.next_condition(self.process, output, z, told)
-    narrowed = filtering.narrow(self.process, output, z, told, self.temperature, self.top_p)
+    narrowed = filters.narrow(self.process, output, z, told, self.temperature, self.top_p)
     return self.process.mean(narrowed, z, told), condition
 
   def towards(self, x_hat: Array, z: Array, t: Array, s: Array) -> Array:

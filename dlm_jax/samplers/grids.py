@@ -2,12 +2,10 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError, nearest
-
-Array = jax.Array
+from dlm_jax.core.errors import UserError, nearest
 
 
 def uniform(u: Array) -> Array:

@@ -12,13 +12,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import base as noise
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filtering
-
-Array = jax.Array
+from dlm_jax.samplers import base, filters
 
 POSTERIOR = "log_posterior"
 # What a filter took out of one of two distributions alone counts as so improbable, not as 0.
@@ -78,7 +77,7 @@ class _GuidedPrediction:
       for denoise in (self.conditional, self.unconditional)
     )
     log_probs = jax.nn.log_softmax(combine(with_label, without, self.scale))
-    return filtering.output_of(self.process, log_probs, z, t)
+    return filters.output_of(self.process, log_probs, z, t)
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class _GuidedPosterior:
     return jnp.stack([self.process.log_probs(one, z, t) for one in output])
 
   def output_of(self, log_probs: Array, z: Array, t: Array) -> Array:
-    return jnp.stack([filtering.output_of(self.process, one, z, t) for one in log_probs])
+    return jnp.stack([filters.output_of(self.process, one, z, t) for one in log_probs])
 
   def reverse(
     self, key: Array, output: Array, z: Array, t: Array, s: Array, given: Array | None = None

@@ -4,12 +4,10 @@ Each step goes to s as DDIM does, predicts again there, and goes from t with the
 predictions: second order in y = z / sigma against sqrt(SNR).
 """
 
-import jax
+from jax import Array
 
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base, flow
-
-Array = jax.Array
 
 
 def sample(

@@ -6,12 +6,11 @@ the whole prompt; the samples are the same without. The loop stops where all row
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filtering, sequential
-
-Array = jax.Array
+from dlm_jax.samplers import base, filters, sequential
 
 
 def sample(
@@ -49,7 +48,7 @@ def sample(
   """
   del cache
   base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
-  filtering.check_top_k(top_k)
+  filters.check_top_k(top_k)
   sequential.require(process, "left_to_right")
   if grid != "uniform":
     raise UserError(f"the sampler 'left_to_right' has no times and takes no grid, got {grid!r}.")
@@ -68,7 +67,7 @@ def sample(
     i, z, ended, kv, frames, nfe = carry
     output, kv = extend(kv, z, clean, i, 1)
     here, known = (jax.lax.dynamic_slice_in_dim(a, i, 1, axis=1) for a in (z, given))
-    prediction = filtering.narrow(process, output, here, clean, temperature, top_p, top_k)
+    prediction = filters.narrow(process, output, here, clean, temperature, top_p, top_k)
     keys = base.step_keys(key, rows, i + 1)
     token = process.reverse(keys, prediction, here, masked, clean, known)
     if end_id >= 0:

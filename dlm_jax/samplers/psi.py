@@ -6,15 +6,13 @@ time as it is, so that mistakes wash out under any noise: kappa = 1 is ancestral
 absorbing noise kappa = 1 - sigma / (1 - alpha_s) is ReMDM.
 """
 
-import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import base as noise
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base, grids, walking
-
-Array = jax.Array
 
 
 def sample(

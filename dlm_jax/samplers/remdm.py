@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.processes import base as noise
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base, grids, walking
-from dlm_jax.schedules import TINY
-
-Array = jax.Array
+from dlm_jax.schedules.alpha_schedules import TINY
 
 STRATEGIES = ("cap", "rescale", "confidence", "loop")
 # While alpha moves less than this in a step, the loop is on.

@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 
-from dlm_jax.errors import UserError
-from dlm_jax.processes.base import Denoise, Process, visibility
-from dlm_jax.visibility import Blocks, Causal
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import Blocks, Causal
+from dlm_jax.processes.base import Denoise, Process, pattern
 
-Array = jax.Array
 # extend(cache, z, t, start, size) -> (output [B, size, V] of positions from start on, cache)
 Extend = Callable[..., tuple[Any, Any]]
 
@@ -55,7 +55,7 @@ def check_order(given: Array | None, size: int, sampler: str) -> None:
 def sampler_of(process: Process) -> str:
   """The name of the sampler that is defined for every process of this kind."""
   names = {Causal: "left_to_right", Blocks: "block_by_block"}
-  return names.get(type(visibility(process)), "ancestral")
+  return names.get(type(pattern(process)), "ancestral")
 
 
 def require(process: Process, sampler: str) -> None:

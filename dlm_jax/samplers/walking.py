@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filtering
+from dlm_jax.samplers import base, filters
 
-Array = jax.Array
 # (keys [B], prediction, z_t, t [B], s [B], memory) -> (z_s, memory). The prediction is a filtered
 # output of the network; the memory is what the sampler keeps beside the state.
 Transition = Callable[[Array, Any, Array, Array, Array, Any], tuple[Array, Any]]
@@ -49,7 +49,7 @@ def walk(
       output, ran = base.evaluate_if(needed, denoise, z, told, last_output)
     else:
       output, ran = denoise(z, told, **condition), 1
-    prediction = filtering.narrow(process, output, z, told, temperature, top_p)
+    prediction = filters.narrow(process, output, z, told, temperature, top_p)
     z_s, memory = transition(base.step_keys(key, rows, index), prediction, z, t, s, memory)
     z_s = base.hold(z_s, z, given)
     condition = base.next_condition(process, output, z, told)

@@ -13,12 +13,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.training.state import TrainState
-
-Array = jax.Array
 
 
 @dataclass(frozen=True)

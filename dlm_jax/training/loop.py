@@ -9,14 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlm_jax.distributed import processes
+from dlm_jax.core.errors import UserError
+from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import batch_sharding, replicated, to_global
-from dlm_jax.errors import UserError
-from dlm_jax.training.checkpoint import Checkpointer
-from dlm_jax.training.metrics import MetricsLog
+from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.metrics import MetricsLog
 from dlm_jax.training.preemption import StopRequest
 from dlm_jax.training.profiling import Profiler
-from dlm_jax.training.progress import ProgressLine
+from dlm_jax.training.progress_line import ProgressLine
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter
 
@@ -86,7 +86,7 @@ def train(
       run.profiler.before(number)
       with jax.profiler.StepTraceAnnotation("train", step_num=number):
         batch = to_global(next(run.batches), run.mesh)
-        step = step or processes.compile_together(run.step, state, batch)
+        step = step or cluster.compile_together(run.step, state, batch)
         state, metrics = step(state, batch)
       run.profiler.after(number, metrics)
       monitor.fetch_previous()

@@ -10,8 +10,8 @@ import optax
 from jax.sharding import PartitionSpec
 from optax.contrib import MuonDimensionNumbers, muon
 
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.distributed.sharding import Rules, path_name
-from dlm_jax.errors import UserError, nearest
 
 MatrixAxes = Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]]
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from jax.experimental import multihost_utils
 
-from dlm_jax.distributed import processes
+from dlm_jax.distributed import cluster
 
 # EX_TEMPFAIL of sysexits.h: the command may be started again and will resume.
 RESUMABLE = 75
@@ -26,7 +26,7 @@ class StopRequest:
     self._previous = {}
 
   def __enter__(self) -> Self:
-    numbers = (signal.SIGINT,) if processes.started() else (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGINT,) if cluster.started() else (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
       self._previous[number] = signal.signal(number, self._note)
     return self
@@ -43,7 +43,7 @@ class StopRequest:
     del frame
     if number == signal.SIGINT:
       signal.signal(signal.SIGINT, self._previous[signal.SIGINT] or signal.default_int_handler)
-    if processes.started():
+    if cluster.started():
       os.kill(os.getpid(), signal.SIGTERM)
     else:
       self._noted = True

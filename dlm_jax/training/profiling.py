@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import jax
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 
 
 @dataclass

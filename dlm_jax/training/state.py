@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-
-Array = jax.Array
+from jax import Array
 
 
 @jax.tree_util.register_dataclass

@@ -7,16 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 
+from dlm_jax.model import head_scores
+from dlm_jax.model.denoiser import Denoiser, Head
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
-from dlm_jax.processes.times import Times
-from dlm_jax.training import distillation, losses
-from dlm_jax.training.denoiser import Denoiser, Head
+from dlm_jax.processes.parts.times import Times
+from dlm_jax.training import distillation
 from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.state import TrainState, apply_gradients
 
-Array = jax.Array
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
 
@@ -55,7 +56,7 @@ def make_step(
       params,
       head,
       rows["dropout_keys"],
-      visibility=base.visibility(process),
+      pattern=base.pattern(process),
       labels=rows.get("label"),
     )
     return base.bind(process, denoise)
@@ -127,7 +128,7 @@ def _head_overflow(loss: Array, head: Head) -> Array:
   """Scored positions beyond the slots of the gathered head; they took the plain path."""
   if head.capacity == 0.0:
     return jnp.int32(0)
-  return losses.overflow(loss != 0, capacity=head.capacity, groups=head.groups)
+  return head_scores.overflow(loss != 0, capacity=head.capacity, groups=head.groups)
 
 
 def _micro_batches(rows: Array, number: int) -> Array:

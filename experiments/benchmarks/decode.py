@@ -20,10 +20,10 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.model.denoiser import Denoiser
 from dlm_jax.networks import transformer
 from dlm_jax.samplers import sequential
-from dlm_jax.training.denoiser import Denoiser
 
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Times that each loop is run; the median counts.")
 
@@ -74,7 +74,7 @@ def decoders(fields: dict[str, Any], shape: Shape) -> tuple[Callable, Callable]:
   size = (shape.rows, shape.length)
 
   def decode(params: Any, key: jax.Array, keep: bool) -> jax.Array:
-    denoise = Denoiser(network, params, visibility=process.visibility)
+    denoise = Denoiser(network, params, pattern=process.pattern)
     # A plain function has no `extend`, so that the whole row is evaluated.
     chosen = denoise if keep else denoise.__call__
     return sampler.sample(key, process, chosen, size, steps=shape.length).tokens

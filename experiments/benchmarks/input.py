@@ -16,7 +16,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax import commands
+from dlm_jax import command_line
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed.sharding import to_global
@@ -62,7 +62,7 @@ def alternate(experiment: Experiment, batches: Batches, at_least: float) -> tupl
 
 
 def main() -> None:
-  experiment = experiments.build(commands.config())
+  experiment = experiments.build(command_line.config())
   experiments.check_batches(experiment)
   size = experiment.training.batch_size
   batches = Batches(experiment.store.rows("train"), size, experiment.config.seed)
@@ -77,6 +77,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  commands.define_config()
+  command_line.define_config()
   flags.DEFINE_float("seconds", 10.0, "How long each is timed, at least.")
-  commands.run(main)
+  command_line.run(main)

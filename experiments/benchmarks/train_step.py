@@ -19,12 +19,12 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.model.denoiser import Head
 from dlm_jax.networks import transformer
 from dlm_jax.processes import base
-from dlm_jax.processes.times import Times
+from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
-from dlm_jax.training.denoiser import Head
 from dlm_jax.training.step import make_step
 from dlm_jax.training.throughput import PEAK_FLOPS, measured_matmul_flops
 
@@ -98,8 +98,8 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     carried, metrics = step(carried, batch)
     steps += 1
     jax.block_until_ready(metrics)
-  visibility = base.visibility(process)
-  return elapsed / steps, 3 * transformer.matmul_flops(network.config, shape.length, visibility)
+  pattern = base.pattern(process)
+  return elapsed / steps, 3 * transformer.matmul_flops(network.config, shape.length, pattern)
 
 
 def peak_memory() -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from dlm_jax.training import checkpoint
-from dlm_jax.training.checkpoint import Checkpointer
+from dlm_jax.runs import checkpoint
+from dlm_jax.runs.checkpoint import Checkpointer
 
 
 def truncated(step: Path) -> None:

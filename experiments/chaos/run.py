@@ -24,8 +24,8 @@ from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax.training import checkpoint
-from dlm_jax.training.metrics import read_rows
+from dlm_jax.runs import checkpoint
+from dlm_jax.runs.metrics import read_rows
 from experiments.chaos.damage import DAMAGES
 
 _KILLS = flags.DEFINE_integer("kills", 10, "How often the run is killed.")

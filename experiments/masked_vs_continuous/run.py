@@ -18,10 +18,10 @@ from ml_collections import ConfigDict
 
 from configs import continuous
 from configs.stdlib_docs import absorbing
-from dlm_jax import commands, evaluate, sample, train
+from dlm_jax import command_line, evaluate, sample, train
 from dlm_jax import experiment as experiments
-from dlm_jax.training import workdir as workdirs
-from dlm_jax.training.metrics import read_rows
+from dlm_jax.runs import workdir as workdirs
+from dlm_jax.runs.metrics import read_rows
 
 ARMS = ("absorbing", "plaid", "langflow")
 # Embeddings of one width in both continuous arms: the networks are then of one size.
@@ -166,4 +166,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

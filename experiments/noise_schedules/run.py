@@ -23,29 +23,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax import Array
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from configs import continuous
 from configs.stdlib_docs import absorbing, autoregressive
-from dlm_jax import commands, gamma_schedules, schedules
+from dlm_jax import command_line
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
-from dlm_jax.evaluation import judges, likelihood, reports, samples
+from dlm_jax.evaluation import judges, likelihood, text_statistics
 from dlm_jax.experiment import Experiment
 from dlm_jax.processes import base
+from dlm_jax.runs import provenance
+from dlm_jax.runs import workdir as workdirs
 from dlm_jax.samplers import ancestral
-from dlm_jax.training import workdir as workdirs
+from dlm_jax.schedules import alpha_schedules, gamma_schedules
 from dlm_jax.training.step import make_step
-
-Array = jax.Array
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 PROCESSES = ("absorbing", "uniform", "gaussian")
 # Whose weights every schedule is evaluated at, and under which every run is.
 REFERENCE = "linear"
-NAMES = tuple(schedules.classes())
+NAMES = tuple(alpha_schedules.classes())
 # Those of Gaussian noise that are not learned, all between the same two ends: Plaid's first ones.
 SHAPES = tuple(
   name
@@ -99,7 +100,7 @@ def config(settings: Settings, process: str) -> ConfigDict:
 
 
 @dataclasses.dataclass(frozen=True)
-class AnySchedule(schedules.Schedule):
+class AnySchedule(alpha_schedules.Schedule):
   """The schedule `NAMES[index]`. The index may be traced, so that one program serves them all."""
 
   index: Any
@@ -117,7 +118,7 @@ class AnySchedule(schedules.Schedule):
     return self._of("one_minus_alpha", t)
 
   def _of(self, method: str, value: Array) -> Array:
-    members = [getattr(schedules.make({"name": name}), method) for name in NAMES]
+    members = [getattr(alpha_schedules.make({"name": name}), method) for name in NAMES]
     return jax.lax.switch(self.index, members, value)
 
 
@@ -281,13 +282,13 @@ class Lab:
     keys = jax.random.split(jax.random.key(2), self.settings.drawn)
     tokens = np.asarray(self.sample(index, weights, keys).tokens)
     decode = self.experiment.store.tokenizer.decode
-    perplexity = samples.generative_perplexity(*judge([decode(row) for row in tokens]))
+    perplexity = text_statistics.generative_perplexity(*judge([decode(row) for row in tokens]))
     found = perplexity["over_tokens"]
     return {
       "judge_perplexity": found.value,
       "judge_perplexity_low": found.low,
       "judge_perplexity_high": found.high,
-      "entropy": samples.entropy(list(tokens)).value,
+      "entropy": text_statistics.entropy(list(tokens)).value,
     }
 
 
@@ -322,7 +323,7 @@ def protocol(settings: Settings, lab: Lab) -> dict[str, Any]:
   """What the numbers depend on; the config is that of the last process."""
   restored = SimpleNamespace(experiment=lab.experiment, step=settings.steps, metadata={})
   environment = workdirs.environment(lab.experiment.store.hash)
-  return reports.protocol(restored, "ema", environment) | {
+  return provenance.protocol(restored, "ema", environment) | {
     "trained_at_git_revision": environment["git_revision"],
     "settings": dataclasses.asdict(settings),
     "split": "test",
@@ -434,4 +435,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

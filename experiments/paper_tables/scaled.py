@@ -20,11 +20,11 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from dlm_jax import commands, evaluate, train
+from dlm_jax import command_line, evaluate, train
 from dlm_jax import experiment as experiments
-from dlm_jax.evaluation import reports
-from dlm_jax.training import workdir as workdirs
-from dlm_jax.training.metrics import read_rows
+from dlm_jax.runs import provenance
+from dlm_jax.runs import workdir as workdirs
+from dlm_jax.runs.metrics import read_rows
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "scaled.json"
@@ -66,7 +66,7 @@ def measure(workdir: Path, samples: int) -> dict[str, Any]:
     "seconds_of_training": seconds(workdir),
     "exact": scored["protocol"]["kind"] == evaluate.EXACT,
     **scored["results"]["bits_per_character"],
-    "protocol": reports.protocol(restored, "ema", scored["protocol"]["environment"]),
+    "protocol": provenance.protocol(restored, "ema", scored["protocol"]["environment"]),
   }
 
 
@@ -132,4 +132,4 @@ def main() -> int:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

@@ -14,8 +14,8 @@ from typing import Any
 
 from absl import flags
 
-from dlm_jax import commands
-from dlm_jax.errors import UserError
+from dlm_jax import command_line
+from dlm_jax.core.errors import UserError
 from experiments.paper_tables import config
 
 PUBLISHED = Path(__file__).parent / "published.json"
@@ -120,4 +120,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

@@ -26,11 +26,12 @@ from absl import flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from dlm_jax import commands, sample, train
+from dlm_jax import command_line, sample, train
 from dlm_jax import experiment as experiments
 from dlm_jax import judge as judging
-from dlm_jax.evaluation import judges, reports, samples
-from dlm_jax.training import workdir as workdirs
+from dlm_jax.evaluation import judges, text_statistics
+from dlm_jax.runs import provenance
+from dlm_jax.runs import workdir as workdirs
 from experiments.paper_tables import scaled
 
 HERE = Path(__file__).parent
@@ -101,12 +102,12 @@ def quality(
 ) -> dict[str, Any]:
   """What the texts are like, in bits where it is information; each with its 95% interval."""
   nats, counts = judge(texts)
-  bits = samples.interval(nats / math.log(2), counts)
+  bits = text_statistics.interval(nats / math.log(2), counts)
   found = {
     "judge_bits_per_character": bits,
-    "entropy_nats": samples.entropy(tokens),
-    "repetition_4": samples.repetition(tokens, 4),
-    "spelled": samples.spelled(texts, words),
+    "entropy_nats": text_statistics.entropy(tokens),
+    "repetition_4": text_statistics.repetition(tokens, 4),
+    "spelled": text_statistics.spelled(texts, words),
   }
   return {name: [value.value, value.low, value.high] for name, value in found.items()}
 
@@ -223,7 +224,7 @@ def sweep(workdir: Path, steps: int, judged: int) -> dict[str, Any]:
     "reference": quality(list(rows), texts, judging.vocabulary(store), judge),
     "protocol": {
       "command": f"python -m experiments.speed_quality.run --steps={steps} --judged={judged}",
-      "judge": reports.protocol(referee, "ema", environment),
+      "judge": provenance.protocol(referee, "ema", environment),
     },
   }
 
@@ -240,4 +241,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  commands.run(main)
+  command_line.run(main)

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax import resolve
-from dlm_jax.errors import UserError
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import base, score_entropy
-from dlm_jax.processes.times import Times
+from dlm_jax.processes.parts.times import Times
 from tests import toy
 
 PACKAGE = "dlm_jax.processes"

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.batches import Batches, in_order
 from dlm_jax.data.store import Rows
-from dlm_jax.errors import UserError
 
 
 def _rows(number, padded=False):

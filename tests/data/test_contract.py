@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import base
-from dlm_jax.errors import UserError
 
 CORPORA = resolve.names("dlm_jax.data.corpora")
 TOKENIZERS = resolve.names("dlm_jax.data.tokenizers")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data import encoding
 from dlm_jax.data.encoding import Encoder
 from dlm_jax.data.tokenizers import character, text8
-from dlm_jax.errors import UserError
 
 TEXTS = [f"text {'x' * (i % 7)} {i}" for i in range(60)]
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data import packing
 from dlm_jax.data.tokenizers import byte, character
-from dlm_jax.errors import UserError
 
 TOKENIZER = character.make(alphabet=" abc", special=("bos", "eos", "pad"))  # 4, 5 and 6
 

@@ -9,9 +9,9 @@ import ml_collections
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data import store as stores
 from dlm_jax.data import writing
-from dlm_jax.errors import UserError
 
 
 def _config(tmp_path, **fields):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data import zero_shot
 from dlm_jax.data.tokenizers import character, text8
-from dlm_jax.errors import UserError
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import make_mesh
-from dlm_jax.errors import UserError
 from dlm_jax.evaluation import conditional
 from dlm_jax.evaluation.conditional import Request
 from dlm_jax.processes import absorbing, uniform

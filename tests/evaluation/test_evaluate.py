@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from dlm_jax import evaluate
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import likelihood
 from tests.evaluation import tiny
 

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from dlm_jax import evaluate, judge, report, sample, train
 from dlm_jax import experiment as experiments
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import text8
-from dlm_jax.errors import UserError
 from dlm_jax.evaluation import judges
 from tests import tiny
 from tests.evaluation import tiny as untrained

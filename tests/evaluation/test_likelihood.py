@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import make_mesh
-from dlm_jax.errors import UserError
 from dlm_jax.evaluation import likelihood
 from dlm_jax.processes import absorbing, base
 from tests import toy

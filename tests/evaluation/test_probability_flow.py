@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.processes import absorbing
 from tests import toy

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from dlm_jax import report
-from dlm_jax.errors import UserError
-from dlm_jax.evaluation import comparison, page, tables
-from dlm_jax.evaluation.comparison import Result
+from dlm_jax.core.errors import UserError
+from dlm_jax.reporting import comparison, page, tables
+from dlm_jax.reporting.comparison import Result
 from tests.evaluation import records
 
 

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
 from dlm_jax.data.tokenizers import text8
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.experiment import Restored
+from dlm_jax.model.denoiser import Denoiser
 from dlm_jax.networks import transformer
 from dlm_jax.processes import base
-from dlm_jax.training.denoiser import Denoiser
 
 LENGTH = 16
 ROWS = 10
@@ -73,8 +73,6 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
     mesh=make_mesh({"data": -1}),
     length=LENGTH,
     evaluation=SimpleNamespace(batch_size=4),
-    denoiser=lambda params, labels=None: Denoiser(
-      network, params, visibility=base.visibility(process)
-    ),
+    denoiser=lambda params, labels=None: Denoiser(network, params, pattern=base.pattern(process)),
   )
   return Restored(experiment, params["params"], 7, {"git_revision": "of the training"})

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dlm_jax import train
-from dlm_jax.training.workdir import plain
+from dlm_jax.runs.workdir import plain
 from experiments.masked_vs_continuous import run
 
 POINTS = [{"step": 50, "seconds": 10.0, "bits": 4.0}, {"step": 100, "seconds": 20.4, "bits": 3.5}]

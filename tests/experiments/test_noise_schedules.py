@@ -4,14 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax import gamma_schedules, schedules
+from dlm_jax.schedules import alpha_schedules, gamma_schedules
 from experiments.noise_schedules import run
 
 
 @pytest.mark.parametrize("name", run.NAMES)
 def test_one_program_is_every_schedule(name):
   chosen = run.AnySchedule(jnp.int32(run.NAMES.index(name)))
-  one = schedules.make({"name": name})
+  one = alpha_schedules.make({"name": name})
   t = jnp.linspace(0.01, 0.99, 9)
   for method in ("alpha", "alpha_derivative", "one_minus_alpha"):
     np.testing.assert_allclose(getattr(chosen, method)(t), getattr(one, method)(t), rtol=1e-5)

@@ -9,8 +9,8 @@ import pytest
 
 from dlm_jax import evaluate, train
 from dlm_jax import experiment as experiments
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.batches import Batches
-from dlm_jax.errors import UserError
 from dlm_jax.training.step import make_step
 from experiments.paper_tables import config, table
 

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from dlm_jax.training.workdir import plain
+from dlm_jax.runs.workdir import plain
 from experiments.paper_tables import scaled
 
 RUN = {

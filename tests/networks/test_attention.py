@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.extend import core
 
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import Blocks, Causal
 from dlm_jax.distributed.mesh import make_mesh
-from dlm_jax.errors import UserError
 from dlm_jax.networks import attention
-from dlm_jax.visibility import Blocks, Causal
 
 QKV = jax.random.normal(jax.random.key(0), (3, 4, 128, 2, 64))
 
@@ -62,11 +62,11 @@ PATTERNS = {
 
 
 @pytest.mark.parametrize("implementation", ["xla", "splash"])
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_only_visible_pairs_count(pattern, implementation):
-  visibility, allowed = PATTERNS[pattern]
+@pytest.mark.parametrize("case", PATTERNS)
+def test_only_visible_pairs_count(case, implementation):
+  pattern, allowed = PATTERNS[case]
   qkv = QKV[:, :1]
-  attend = jax.jit(lambda q, k, v: attention.attend(q, k, v, implementation, visibility))
+  attend = jax.jit(lambda q, k, v: attention.attend(q, k, v, implementation, pattern))
   np.testing.assert_allclose(attend(*qkv), dense(*qkv, allowed), atol=2e-5)
 
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import FULL, Blocks, Causal
 from dlm_jax.distributed import sharding
 from dlm_jax.distributed.mesh import make_mesh
-from dlm_jax.errors import UserError
 from dlm_jax.networks import layers, transformer
-from dlm_jax.visibility import FULL, Blocks, Causal
 
 B, L, V = 3, 16, 11
 SMALL = {
@@ -322,7 +322,7 @@ def test_labels_reach_cached_positions():
   net, causal = network(num_labels=2), Causal(begin=0)
   params, labels = random_params(net), jnp.array([0, 1, 1])
   apply = lambda *args, **kwargs: net.apply({"params": params}, *args, **kwargs)  # noqa: E731
-  whole = apply(Z, T, visibility=causal, labels=labels)
+  whole = apply(Z, T, pattern=causal, labels=labels)
   cache = net.empty_cache(B, L)
   shifted = np.pad(Z, ((0, 0), (1, 0)))[:, :-1]
   found, _ = apply(shifted, T, 0, cache, causal, labels, method="extend")

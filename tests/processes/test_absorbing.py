@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax import schedules
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing
-from dlm_jax.processes.times import Times
+from dlm_jax.processes.parts.times import Times
+from dlm_jax.schedules import alpha_schedules
 from tests import toy
 
 JOINT = toy.joint()
@@ -34,7 +34,7 @@ def expected_nelbo(process, denoise, t):
   return weight * total
 
 
-@pytest.mark.parametrize("name", sorted(schedules.classes()))
+@pytest.mark.parametrize("name", sorted(alpha_schedules.classes()))
 @pytest.mark.parametrize("denoise", [toy.absorbing_denoiser(JOINT), WRONG], ids=["exact", "wrong"])
 def test_bound_does_not_depend_on_the_schedule(name, denoise):
   """The integral over t by quadrature in the masked fraction, where the integrand is a cubic."""
@@ -119,7 +119,7 @@ def test_many_step_bound_approaches_the_entropy_from_above():
 
 def test_discrete_weight_is_the_papers():
   """T expm1(gamma_t - gamma_s) alpha_s with gamma = log SNR (MD4), and 1/t for linear alpha."""
-  steps, schedule = 10, schedules.make({"name": "cosine"})
+  steps, schedule = 10, alpha_schedules.make({"name": "cosine"})
   process = absorbing.make(vocab_size=3, timesteps=steps, schedule={"name": "cosine"})
   t = jnp.asarray([0.25, 0.7])
   grid, weight = process._on_grid(t)

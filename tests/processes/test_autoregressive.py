@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dlm_jax import experiment as experiments
+from dlm_jax.model.denoiser import Denoiser, Head
 from dlm_jax.processes import autoregressive
-from dlm_jax.training.denoiser import Denoiser, Head
 from tests import tiny, toy
 from tests.networks.test_transformer import network as small_network
 from tests.networks.test_transformer import random_params
@@ -22,7 +22,7 @@ TOKENS = np.random.default_rng(0).integers(0, V, (3, L), np.int32)
 
 def denoiser(**fields):
   network = small_network(**fields)
-  return Denoiser(network, random_params(network), visibility=OF_NETWORK.visibility)
+  return Denoiser(network, random_params(network), pattern=OF_NETWORK.pattern)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
@@ -55,7 +55,7 @@ def test_the_network_gives_a_distribution_over_sequences():
   """The likelihoods of all sequences of a short length sum to 1: nothing leaks from the right."""
   network = small_network(vocab_size=3, num_embeddings=4)
   process = autoregressive.make(vocab_size=3)
-  denoise = Denoiser(network, random_params(network), visibility=process.visibility)
+  denoise = Denoiser(network, random_params(network), pattern=process.pattern)
   nats = process.nelbo(None, denoise, JOINT.sequences, jnp.zeros(len(JOINT.sequences)))
   assert float(jnp.exp(-nats.sum(-1)).sum()) == pytest.approx(1.0, abs=1e-4)
 
@@ -65,7 +65,7 @@ def test_head_economies_change_nothing():
   nats = OF_NETWORK.nelbo(None, plain, TOKENS, t)
   log_p = jax.nn.log_softmax(plain(TOKENS, t))
   np.testing.assert_allclose(nats, -np.take_along_axis(log_p, TOKENS[..., None], -1)[..., 0], 1e-4)
-  chunked = Denoiser(plain.network, plain.params, Head(chunks=4), visibility=plain.visibility)
+  chunked = Denoiser(plain.network, plain.params, Head(chunks=4), pattern=plain.pattern)
   np.testing.assert_allclose(OF_NETWORK.nelbo(None, chunked, TOKENS, t), nats, rtol=1e-4)
 
 
@@ -91,4 +91,4 @@ def test_one_token_is_revealed_in_each_of_l_steps(length):
 def test_the_experiment_binds_the_visibility(tmp_path):
   config = tiny.config(tmp_path, process={"name": "autoregressive"})
   experiment = experiments.build(config)
-  assert experiment.denoiser(None).visibility == experiment.process.visibility
+  assert experiment.denoiser(None).pattern == experiment.process.pattern

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import Causal
+from dlm_jax.model.denoiser import Denoiser, Head
 from dlm_jax.processes import absorbing, base, block, uniform
-from dlm_jax.processes.times import Times
-from dlm_jax.training.denoiser import Denoiser, Head
-from dlm_jax.visibility import Causal
+from dlm_jax.processes.parts.times import Times
 from tests import toy
 from tests.networks.test_transformer import network, random_params
 
@@ -26,7 +26,7 @@ def trained():
 
 
 def denoiser(trained, process, **fields):
-  return Denoiser(*trained, visibility=process.visibility, **fields)
+  return Denoiser(*trained, pattern=process.pattern, **fields)
 
 
 def test_single_tokens_are_exact_row_by_row():
@@ -50,7 +50,7 @@ def test_single_tokens_give_the_autoregressive_likelihood_of_the_network(trained
     # first. What the network then sees is `row` itself.
     moved = jnp.concatenate([row[:, 1:], row[:, :1]], axis=1)
     begin = Causal(begin=int(TOKENS[0, 0]))
-    return net.apply({"params": trained[1]}, moved, jnp.zeros(1), visibility=begin)[:, -1]
+    return net.apply({"params": trained[1]}, moved, jnp.zeros(1), pattern=begin)[:, -1]
 
   for i in (1, 2, 7):
     row = np.append(TOKENS[:1, :i], [[process.mask_id]], axis=1)

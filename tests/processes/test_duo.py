@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.networks import transformer
 from dlm_jax.processes import duo, uniform
-from dlm_jax.soft_tokens import SoftTokens
 
 SIZES = (2, 27, 50_257)
 GAMMAS = (-4.0, -2.5, -1.0, 1.0)

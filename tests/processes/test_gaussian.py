@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from dlm_jax import gamma_schedules
-from dlm_jax.errors import UserError
-from dlm_jax.processes import gaussian, parameterizations
-from dlm_jax.processes.times import Times
+from dlm_jax.core.errors import UserError
+from dlm_jax.processes import gaussian
+from dlm_jax.processes.parts import parameterizations
+from dlm_jax.processes.parts.times import Times
+from dlm_jax.schedules import gamma_schedules
 from tests import toy
 
 JOINT = toy.joint()

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
+from dlm_jax.model.denoiser import Denoiser
 from dlm_jax.processes import absorbing, block
 from dlm_jax.samplers import block_by_block
-from dlm_jax.training.denoiser import Denoiser
 from tests import toy
 from tests.networks.test_transformer import network, random_params
 
@@ -69,7 +69,7 @@ def weights():
 
 def denoiser(weights, size, inner="absorbing"):
   process = block.make(vocab_size=V, block_size=size, inner=inner)
-  return process, Denoiser(*weights, visibility=process.visibility)
+  return process, Denoiser(*weights, pattern=process.pattern)
 
 
 def test_the_cached_output_is_that_of_the_two_streams(weights):

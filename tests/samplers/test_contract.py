@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax import resolve
-from dlm_jax.errors import UserError
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing, autoregressive, block
 from dlm_jax.samplers import ancestral
 from tests import toy

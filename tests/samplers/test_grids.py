@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.samplers import grids
 
 

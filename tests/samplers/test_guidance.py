@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import (
   absorbing,
   autoregressive,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax.samplers import ancestral, churn, ddim, filtering, heun
+from dlm_jax.samplers import ancestral, churn, ddim, filters, heun
 from tests import toy
 
 ALPHA = 1e-3
@@ -61,7 +61,7 @@ def test_temperature_zero_clamps_to_an_embedding_and_temperature_sharpens():
   z, t = PROCESS.prior(jax.random.key(0), (8, JOINT.length)), jnp.full(8, 0.4)
 
   def predicted(temperature):
-    output = filtering.narrow(PROCESS, EXACT(z, t), z, t, temperature, 1.0)
+    output = filters.narrow(PROCESS, EXACT(z, t), z, t, temperature, 1.0)
     return PROCESS.mean(output, z, t)
 
   distance = jnp.linalg.norm(predicted(0.0)[:, :, None] - PROCESS.embeddings, axis=-1)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing, duo, generalized_absorbing, hybrid, score_entropy, uniform
 from dlm_jax.samplers import ancestral, euler, first_hitting, psi, remdm
 from tests import toy

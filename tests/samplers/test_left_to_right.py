@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
+from dlm_jax.model.denoiser import Denoiser
 from dlm_jax.processes import absorbing, autoregressive
 from dlm_jax.samplers import left_to_right
-from dlm_jax.training.denoiser import Denoiser
 from tests import toy
 from tests.networks.test_transformer import network, random_params
 
@@ -78,7 +78,7 @@ def uncached(denoise):
 @pytest.fixture(scope="module")
 def trained():
   net = network(depth=2, dtype="float32")
-  return Denoiser(net, random_params(net), visibility=OF_NETWORK.visibility)
+  return Denoiser(net, random_params(net), pattern=OF_NETWORK.pattern)
 
 
 def of_network(denoise, key=0, **settings):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing, hybrid, uniform
 from dlm_jax.samplers import ancestral, psi, remdm
 from tests import toy

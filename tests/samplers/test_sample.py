@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from dlm_jax import sample
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import character, text8
-from dlm_jax.errors import UserError
 from tests.evaluation import tiny
 
 TOKENIZER = text8.make()

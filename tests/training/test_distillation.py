@@ -9,12 +9,13 @@ import pytest
 
 from dlm_jax import experiment as experiments
 from dlm_jax import sample, train
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_markov
-from dlm_jax.errors import UserError
 from dlm_jax.processes import absorbing, autoregressive, duo, uniform
-from dlm_jax.training import checkpoint, distillation
+from dlm_jax.runs import checkpoint
+from dlm_jax.runs.metrics import read_rows
+from dlm_jax.training import distillation
 from dlm_jax.training.distillation import DistillationConfig
-from dlm_jax.training.metrics import read_rows
 from tests import tiny, toy
 
 CHAIN = synthetic_markov.make(letters=5)

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.model.denoiser import PROCESS, Head
 from dlm_jax.networks import transformer
 from dlm_jax.processes import base
-from dlm_jax.processes.times import Times
+from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
-from dlm_jax.training.denoiser import PROCESS, Head
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.networks import transformer
 from dlm_jax.training import optimizer
 from dlm_jax.training.optimizer import OptimizerConfig

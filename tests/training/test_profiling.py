@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from dlm_jax import train
-from dlm_jax.errors import UserError
+from dlm_jax.core.errors import UserError
 from dlm_jax.training import profiling
 from tests import tiny
 

@@ -11,11 +11,11 @@ import pytest
 
 from dlm_jax.distributed import sharding
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
+from dlm_jax.model.denoiser import Head
 from dlm_jax.networks import transformer
 from dlm_jax.processes import absorbing
-from dlm_jax.processes.times import Times
+from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import loop, optimizer, state
-from dlm_jax.training.denoiser import Head
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
 

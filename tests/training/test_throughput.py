@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from dlm_jax.training import throughput
-from dlm_jax.training.progress import ProgressLine
+from dlm_jax.training.progress_line import ProgressLine
 from dlm_jax.training.throughput import Meter
 
 

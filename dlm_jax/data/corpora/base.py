@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from dlm_jax.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, nearest
 
 
 class Corpus(Protocol):

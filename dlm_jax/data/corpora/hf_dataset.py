@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.data.corpora import base
-from dlm_jax.errors import UserError, nearest
 
 # What reads a local file, by its suffix.
 _READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".arrow": "arrow"}

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import base
-from dlm_jax.errors import UserError
 
 _SKIPPED = frozenset(
   {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib-dynload", "__pycache__"}

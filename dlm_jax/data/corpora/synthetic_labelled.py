@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import base
 from dlm_jax.data.corpora.synthetic_markov import SyntheticMarkov
-from dlm_jax.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import base
-from dlm_jax.errors import UserError
 
 # Random numbers drawn at once.
 _BLOCK = 1 << 16

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import base
-from dlm_jax.errors import UserError
 
 URL = "http://mattmahoney.net/dc/text8.zip"
 ZIP_BYTES = 31_344_016

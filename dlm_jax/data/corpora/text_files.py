@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.data.corpora import base
-from dlm_jax.errors import UserError, nearest
 
 _DOCUMENTS = ("blank_lines", "file")
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora.base import Corpus
-from dlm_jax.errors import UserError
 
 FILE = "tokenizer.json"
 SPECIAL = ("bos", "eos", "pad")

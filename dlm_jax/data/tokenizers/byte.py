@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
 from dlm_jax.data.corpora.base import Corpus
 from dlm_jax.data.tokenizers import base
 

@@ -5,10 +5,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora.base import Corpus
 from dlm_jax.data.tokenizers import base
-from dlm_jax.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

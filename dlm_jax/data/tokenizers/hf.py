@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 import tokenizers
 
-from dlm_jax import resolve
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora.base import Corpus
-from dlm_jax.errors import UserError
 
 # What known tokenizers call their special symbols.
 _BOS = ("[CLS]", "<s>", "<|begin_of_text|>", "<|endoftext|>")

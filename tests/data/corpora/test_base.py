@@ -1,7 +1,7 @@
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import base
-from dlm_jax.errors import UserError
 
 
 def test_split_of_follows_the_fractions():

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import hf_dataset
-from dlm_jax.errors import UserError
 
 TEXTS = [f"text {i}" for i in range(10)]
 

@@ -3,11 +3,11 @@ import itertools
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data import store as stores
 from dlm_jax.data import writing
 from dlm_jax.data.batches import Batches, in_order
 from dlm_jax.data.corpora import synthetic_labelled
-from dlm_jax.errors import UserError
 
 CORPUS = {
   "name": "synthetic_labelled",

@@ -5,8 +5,8 @@ from math import log
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_markov
-from dlm_jax.errors import UserError
 
 CORPUS = synthetic_markov.make(letters=3, seed=4, train_characters=200_000)
 

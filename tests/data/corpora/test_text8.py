@@ -4,8 +4,8 @@ import zipfile
 
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import text8
-from dlm_jax.errors import UserError
 
 SIZES = {"train_characters": 6, "validation_characters": 3, "test_characters": 2}
 

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import text_files
-from dlm_jax.errors import UserError
 
 
 def _write(path, data):

@@ -2,8 +2,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import character
-from dlm_jax.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 import pytest
 import tokenizers
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_markov, text_files
 from dlm_jax.data.tokenizers import hf
-from dlm_jax.errors import UserError
 
 CORPUS = synthetic_markov.make(train_characters=2000)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import text8
-from dlm_jax.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""Which position sees which: plain values that a process hands to a network.
+
+A process that reads all positions together needs none of them (`FULL`). They are static: hashable,
+without arrays, and part of what is compiled.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Full:
+  """Every position sees every position."""
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Causal:
+  """The output at a position follows from the tokens before it alone.
+
+  The network's input moves one to the right, so that attention to itself shows a position the token
+  before it.
+
+  Attributes:
+    begin: the token that stands before the first.
+  """
+
+  begin: int
+
+  def last_seen(self, index: Any) -> Any:
+    """The last index that the input `index` sees; it sees all up to there."""
+    return index
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Blocks:
+  """Blocks of noisy tokens that see themselves and the clean tokens of the blocks before them.
+
+  Block diffusion (BD3-LM, Arriola et al. 2025, section 3.2): a row `[z ; x]` of 2 L tokens, the
+  noisy and then the clean ones, each with positions 0..L-1. A clean block sees itself and the clean
+  blocks before it. The last block is shorter where L is no multiple of `size`.
+
+  Attributes:
+    size: tokens a block.
+  """
+
+  size: int
+
+  def last_seen(self, index: Any) -> Any:
+    """The last index that the clean token `index` sees; it sees all clean tokens up to there."""
+    return (index // self.size + 1) * self.size - 1
+
+  def allowed(self, query: Any, key: Any, length: int) -> Any:
+    """Whether `query` sees `key`, both indices in 0..2 length - 1, of arrays that broadcast."""
+    query_block, key_block = query % length // self.size, key % length // self.size
+    query_clean, key_clean = query >= length, key >= length
+    same = (query_block == key_block) & (query_clean == key_clean)
+    earlier = (query_block > key_block) & key_clean
+    return same | earlier
+
+
+Pattern = Full | Causal | Blocks
+FULL = Full()

@@ -1,0 +1,115 @@
+"""Runs and prepared data in a bucket: everything is read and written in a local cache of it.
+
+A path with a scheme, such as `gs://bucket/runs/a` or `s3://bucket/data`, is remote. Its files lie
+at the same place under the cache, `$DLM_JAX_CACHE` or `~/.cache/dlm_jax`, and are copied from there
+and back by fsspec (Google's needs `gcsfs`, Amazon's `s3fs`). Checkpoints alone, which all processes
+write together, go to the bucket directly.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fsspec
+
+from dlm_jax.core.errors import UserError
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+  return "://" in str(path)
+
+
+def local(path: str | os.PathLike) -> Path:
+  """Where the files of `path` lie on this machine: there, or in the cache if it is remote."""
+  if not is_remote(path):
+    return Path(path)
+  scheme, _, rest = str(path).partition("://")
+  cache = Path(os.environ.get("DLM_JAX_CACHE", "~/.cache/dlm_jax")).expanduser()
+  return cache / scheme / rest.strip("/")
+
+
+@dataclass(frozen=True)
+class Mirror:
+  """A directory and its local copy; where it is local itself there is nothing to copy.
+
+  Attributes:
+    path: the directory, perhaps remote.
+    left_out: names in it that are not copied.
+  """
+
+  path: str
+  left_out: tuple[str, ...] = ()
+  _pushed: dict[Path, tuple[int, int]] = field(default_factory=dict)
+
+  @property
+  def local(self) -> Path:
+    return local(self.path)
+
+  def pull(self, directory: Path | None = None) -> None:
+    """Copies what is remote over what is local, or into another local directory."""
+    if not is_remote(self.path):
+      return
+    directory = directory or self.local
+    system, root = _open(self.path)
+    for entry in _entries(system, root):
+      name = entry.rstrip("/").rsplit("/", 1)[-1]
+      if name in self.left_out:
+        continue
+      for file in system.find(entry) or [entry]:
+        target = directory / os.path.relpath(file, root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        system.get_file(file, str(target))
+
+  def get(self, name: str) -> Path:
+    """Copies one file here, if it is there, and returns where it is or would be."""
+    target = self.local / name
+    if is_remote(self.path):
+      system, root = _open(f"{self.path}/{name}")
+      if system.exists(root):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        system.get_file(root, str(target))
+    return target
+
+  def push(self, last: Iterable[str] = ()) -> None:
+    """Copies what is local, and new or changed since the last time; the files named `last` last."""
+    if not is_remote(self.path):
+      return
+    files = (path for path in self.local.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: (path.name in last, path)):
+      stat = path.stat()
+      version = (stat.st_size, stat.st_mtime_ns)
+      left_out = path.relative_to(self.local).parts[0] in self.left_out
+      if not left_out and self._pushed.get(path) != version:
+        self.put(path)
+        self._pushed[path] = version
+
+  def put(self, path: Path) -> None:
+    """Copies one local file."""
+    if not is_remote(self.path):
+      return
+    system, root = _open(self.path)
+    target = f"{root.rstrip('/')}/{path.relative_to(self.local).as_posix()}"
+    system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+    system.put_file(str(path), target)
+
+
+def exists(path: str) -> bool:
+  """Whether there is a file at the remote `path`."""
+  system, root = _open(path)
+  return system.exists(root)
+
+
+def _entries(system: fsspec.AbstractFileSystem, root: str) -> list[str]:
+  system.invalidate_cache()
+  return system.ls(root, detail=False) if system.exists(root) else []
+
+
+def _open(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+  try:
+    return fsspec.core.url_to_fs(str(path))
+  except (ImportError, ValueError) as error:
+    raise UserError(
+      f"{path} cannot be opened ({error}): install what it needs, such as gcsfs for gs:// or s3fs "
+      "for s3://."
+    ) from error

@@ -1,0 +1,44 @@
+"""What the output of a continuous denoiser means, and the conversions between the meanings.
+
+All are linear in (z, x, noise) for z = alpha x + sigma noise with alpha^2 + sigma^2 = 1:
+
+  x        the clean embedding
+  epsilon  the noise, (z - alpha x) / sigma (Ho et al. 2020)
+  v        alpha noise - sigma x (Salimans and Ho 2022, appendix D)
+
+The fourth, `categorical`, is logits over the vocabulary; its x is the mean embedding (CDCD, Plaid).
+"""
+
+from jax import Array
+
+from dlm_jax.core.errors import UserError, nearest
+
+LINEAR = ("x", "epsilon", "v")
+NAMES = ("categorical", *LINEAR)
+
+
+def check(name: str) -> None:
+  """Raises `UserError` for an unknown parameterization."""
+  if name not in NAMES:
+    raise UserError(
+      f"there is no parameterization {name!r}: {nearest(name, NAMES)}"
+      f"The known ones are {', '.join(NAMES)}."
+    )
+
+
+def to_x(name: str, output: Array, z: Array, alpha: Array, sigma: Array) -> Array:
+  """The clean embedding that `output` stands for; arrays broadcast against `[B, L, W]`."""
+  if name == "epsilon":
+    return (z - sigma * output) / alpha
+  if name == "v":
+    return alpha * z - sigma * output
+  return output
+
+
+def from_x(name: str, x: Array, z: Array, alpha: Array, sigma: Array) -> Array:
+  """The output that stands for the clean embedding `x`, the inverse of `to_x`."""
+  if name == "epsilon":
+    return (z - alpha * x) / sigma
+  if name == "v":
+    return (alpha * z - x) / sigma
+  return x

@@ -1,0 +1,196 @@
+"""Tables of results: rows of text, as markdown or HTML, with the marks of `comparison`."""
+
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlm_jax.reporting.comparison import Group, Result
+
+TITLES = {
+  "likelihood": "Likelihood",
+  "samples": "Samples",
+  "harness": "lm-evaluation-harness",
+}
+# What a table says it measured, in words; the rest is in the records.
+_SAID = {
+  "split": "split",
+  "packing": "packing",
+  "config.data.length": "length",
+  "environment.dataset_hash": "data",
+  "zero_shot.detokenizer": "detokenizer",
+  "zero_shot.windows": "windows",
+  "judge.name": "judge",
+  "judge.step": "judge's step",
+  "settings.prompt": "prompt",
+}
+_COMMON = {
+  "step": "step",
+  "weights": "weights",
+  "dtype": "dtype",
+  "seed": "seed",
+  "settings.seed": "seed",
+  "environment.device_kind": "device",
+  "environment.device_count": "devices",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+  """A table ready to be written.
+
+  Attributes:
+    title: a line.
+    caption: what was measured and what the rows share.
+    columns, rows: of text.
+    notes: a line for each mark.
+  """
+
+  title: str
+  caption: str
+  columns: tuple[str, ...]
+  rows: tuple[tuple[str, ...], ...]
+  notes: tuple[str, ...]
+
+  def markdown(self) -> str:
+    """The table under its title, notes below."""
+    lines = [f"### {self.title}", "", self.caption, "", _line(self.columns)]
+    lines += ["|" + "---|" * len(self.columns), *map(_line, self.rows)]
+    if self.notes:
+      lines += ["", *(f"- {note}" for note in self.notes)]
+    return "\n".join([*lines, ""])
+
+  def html(self) -> str:
+    """The same as HTML."""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.columns)
+    rows = "".join(
+      "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+      for row in self.rows
+    )
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+    return (
+      f"<h3>{html.escape(self.title)}</h3><p>{html.escape(self.caption)}</p>"
+      f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+      f'<ul class="notes">{notes}</ul>'
+    )
+
+
+def of_group(kind: str, group: Group) -> Table:
+  """The table of a group of results of one kind."""
+  columns, cells = _LAYOUTS[kind](group)
+  rows = tuple(
+    (f"{result.name} [{mark}]" if mark else result.name, *row)
+    for result, mark, row in zip(group.results, group.marks, cells, strict=True)
+  )
+  notes = [
+    f"[{letter}] differs in " + ", ".join(f"{f} = {v}" for f, v in fields.items())
+    for letter, fields in group.notes.items()
+  ]
+  measured = _said(group.measured, _SAID)
+  common = _said(group.common, _COMMON)
+  caption = f"Measured: {measured or 'as in the records'}. Unless marked: {common}."
+  return Table(TITLES[kind], caption, ("run", *columns), rows, tuple(notes))
+
+
+def process_text(protocol: Mapping[str, Any]) -> str:
+  """A process in a few words: `block of absorbing, 16`."""
+  process = protocol["process"]
+  words = process["name"]
+  if "inner" in process:
+    words += f" of {process['inner']}, {process.get('block_size')}"
+  schedule = process.get("schedule") or {}
+  return f"{words} ({schedule['name']})" if "name" in schedule else words
+
+
+def _likelihood(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+  columns = ("process", "nats/token", "bits/character", "perplexity", "evaluations a sequence")
+  rows = []
+  for result in group.results:
+    bound = "" if result.protocol.get("kind") == "negative log-likelihood" else "≤ "
+    units = ("nats_per_token", "bits_per_character", "perplexity")
+    values = (result.record["results"][unit] for unit in units)
+    rows.append(
+      (
+        process_text(result.protocol),
+        *(f"{bound}{v['value']:.4g} ± {v['standard_error']:.2g}" for v in values),
+        str(result.protocol["network_evaluations_per_sequence"]),
+      )
+    )
+  return columns, rows
+
+
+# Statistics of samples in the order of their columns.
+STATISTICS = (
+  "judge_perplexity_over_tokens",
+  "judge_perplexity_mean_over_sequences",
+  "entropy",
+  "repetition_4",
+  "distinct_2",
+  "self_bleu_4",
+  "spelled",
+  "copied_16",
+)
+
+
+def _samples(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+  there = [s for s in STATISTICS if any(r.record["results"].get(s) for r in group.results)]
+  columns = ("process", "sampler", "steps", "evaluations", "tokens/s")
+  rows = []
+  for result in group.results:
+    protocol = result.protocol
+    statistics = (result.record["results"].get(name) for name in there)
+    rows.append(
+      (
+        process_text(protocol),
+        protocol["sampler"],
+        str(protocol["settings"]["steps"]),
+        f"{evaluations(result):.4g}",
+        f"{protocol['tokens_per_second']:.4g}",
+        *(f"{s['value']:.3g} [{s['low']:.3g}, {s['high']:.3g}]" if s else "-" for s in statistics),
+      )
+    )
+  return (*columns, *(name.replace("_", " ") for name in there)), rows
+
+
+def evaluations(result: Result) -> float:
+  """Network evaluations of a batch of samples, on average."""
+  counts = result.protocol["network_evaluations"]
+  return sum(counts) / len(counts)
+
+
+def _harness(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+  metrics = sorted(
+    {
+      (task, name)
+      for result in group.results
+      for task, values in result.record["results"].items()
+      for name, value in values.items()
+      if isinstance(value, float) and "stderr" not in name
+    }
+  )
+  rows = []
+  for result in group.results:
+    found = (result.record["results"].get(task, {}).get(name) for task, name in metrics)
+    rows.append((process_text(result.protocol), *("-" if v is None else f"{v:.4f}" for v in found)))
+  return ("process", *(f"{task} {name.split(',')[0]}" for task, name in metrics)), rows
+
+
+_LAYOUTS: dict[str, Callable[[Group], tuple[tuple[str, ...], list[tuple[str, ...]]]]] = {
+  "likelihood": _likelihood,
+  "samples": _samples,
+  "harness": _harness,
+}
+
+
+def _said(fields: Mapping[str, str], names: Mapping[str, str]) -> str:
+  said = {name: json.loads(fields[field]) for field, name in names.items() if field in fields}
+  return ", ".join(
+    f"{name} {str(value)[:12] if name == 'data' else value}"
+    for name, value in said.items()
+    if value is not None
+  )
+
+
+def _line(cells: Sequence[str]) -> str:
+  return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

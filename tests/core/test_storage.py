@@ -1,0 +1,139 @@
+"""Runs and prepared data in a bucket, which here is fsspec's own, in memory or on disk."""
+
+import shutil
+
+import fsspec
+import numpy as np
+import pytest
+
+from dlm_jax import evaluate, train
+from dlm_jax.core import storage
+from dlm_jax.core.errors import UserError
+from dlm_jax.data import store as stores
+from dlm_jax.runs import workdir
+from dlm_jax.runs.metrics import read_rows
+from tests import tiny
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+  """An empty cache, as on a new machine."""
+  monkeypatch.setenv("DLM_JAX_CACHE", str(tmp_path / "cache"))
+  return tmp_path / "cache"
+
+
+@pytest.fixture
+def bucket():
+  """An empty bucket."""
+  memory = fsspec.filesystem("memory")
+  memory.store.clear()
+  memory.pseudo_dirs[:] = [""]
+  return memory
+
+
+def test_local_paths_stay_where_they_are(cache):
+  assert str(storage.local("runs/a")) == "runs/a"
+  assert storage.local("gs://bucket/runs/a/") == cache / "gs" / "bucket" / "runs" / "a"
+  storage.Mirror("runs/a").pull()
+  storage.Mirror("runs/a").push()
+
+
+def test_what_is_pushed_is_pulled_but_for_what_is_left_out(bucket, cache):
+  mirror = storage.Mirror("memory://bucket/run", left_out=("checkpoints",))
+  for name in ("a.txt", "deep/b.txt", "checkpoints/1/c.txt"):
+    path = mirror.local / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(name)
+  mirror.push()
+  assert sorted(bucket.find("/bucket/run")) == ["/bucket/run/a.txt", "/bucket/run/deep/b.txt"]
+  bucket.pipe_file("/bucket/run/checkpoints/2", b"large")
+  shutil.rmtree(cache)
+  mirror.pull()
+  found = {p.relative_to(mirror.local).as_posix() for p in mirror.local.rglob("*") if p.is_file()}
+  assert found == {"a.txt", "deep/b.txt"}
+  shutil.rmtree(cache)
+  assert mirror.get("a.txt").read_text() == "a.txt" and not mirror.get("c.txt").exists()
+  assert len(list(mirror.local.rglob("*"))) == 1
+
+
+def test_only_what_changed_is_pushed_again(bucket):
+  mirror = storage.Mirror("memory://bucket/run")
+  mirror.local.mkdir(parents=True)
+  for name in ("a", "b"):
+    (mirror.local / name).write_text(name)
+  mirror.push()
+  bucket.rm("/bucket/run", recursive=True)
+  (mirror.local / "b").write_text("more")
+  mirror.push()
+  assert bucket.find("/bucket/run") == ["/bucket/run/b"]
+
+
+def test_an_unknown_scheme_is_a_mistake():
+  with pytest.raises(UserError, match="nowhere://bucket cannot be opened"):
+    storage.Mirror("nowhere://bucket").pull()
+
+
+def test_a_store_is_prepared_once_and_copied_by_other_machines(bucket, cache, capsys):
+  config = tiny.config("memory://bucket/data").data
+  first = stores.prepare(config)
+  rows = first.rows("train")[:]["tokens"]
+  shutil.rmtree(cache)
+  again = stores.prepare(config)
+  assert "copying the prepared data of memory://bucket/data/" in capsys.readouterr().out
+  assert again.hash == first.hash and again.directory.is_relative_to(cache)
+  np.testing.assert_array_equal(again.rows("train")[:]["tokens"], rows)
+  stores.prepare(config)
+  assert "reusing the prepared data" in capsys.readouterr().out
+
+
+def test_a_store_that_was_damaged_on_the_way_is_refused(bucket, cache):
+  config = tiny.config("memory://bucket/data").data
+  stores.prepare(config)
+  (tokens,) = (name for name in bucket.find("/bucket/data") if name.endswith("train.tokens"))
+  data = bytearray(bucket.cat_file(tokens))
+  data[len(data) // 2] ^= 1
+  bucket.pipe_file(tokens, bytes(data))
+  shutil.rmtree(cache)
+  with pytest.raises(UserError, match=r"train\.tokens is not that of its manifest"):
+    stores.prepare(config)
+  assert not list(cache.rglob("*.tokens"))
+
+
+def test_a_store_without_its_manifest_is_not_there_yet(bucket, cache):
+  """Its files are copied before its manifest: another machine may look in between."""
+  config = tiny.config("memory://bucket/data").data
+  first = stores.prepare(config)
+  bucket.rm(next(n for n in bucket.find("/bucket/data") if n.endswith(stores.MANIFEST)))
+  shutil.rmtree(cache)
+  assert stores.prepare(config).hash == first.hash
+  assert any(name.endswith(stores.MANIFEST) for name in bucket.find("/bucket/data"))
+
+
+def test_a_run_under_way_keeps_its_record(tmp_path):
+  """A second start on its machine is refused before it copies anything over the record."""
+  url = f"file://{tmp_path}/bucket/run"
+  with workdir.open_workdir(url, {}, dataset_hash="d") as opened:
+    (opened.path / "metrics.jsonl").write_text("old")
+    opened.publish()
+    (opened.path / "metrics.jsonl").write_text("new")
+    with pytest.raises(UserError, match="is in use"):
+      workdir.open_workdir(url, {}, dataset_hash="d")
+    assert (opened.path / "metrics.jsonl").read_text() == "new"
+  assert (tmp_path / "bucket" / "run" / "metrics.jsonl").read_text() == "old"
+
+
+def test_a_run_moves_to_another_machine(tmp_path, cache):
+  """Resumed where nothing is cached, it ends as the run that was not interrupted."""
+  data = {"directory": tmp_path / "data"}
+  url = f"file://{tmp_path}/bucket/run"
+  assert train.train(tiny.config(**data, **{"training.steps": 4}), url) == 0
+  assert (tmp_path / "bucket" / "run" / "checkpoints" / "4").is_dir()
+  assert not list(cache.rglob("checkpoints"))
+  shutil.rmtree(cache)
+  assert train.train(tiny.config(**data, **{"training.steps": 8}), url) == 0
+  rows = read_rows(tmp_path / "bucket" / "run")
+  assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8]
+  shutil.rmtree(cache)
+  evaluate.evaluate(evaluate.Settings(url, samples=1))
+  assert list((tmp_path / "bucket" / "run" / "evaluations").glob("step8-*.json"))
+  assert len(read_rows(tmp_path / "bucket" / "run")) == len(rows)

@@ -1,0 +1,85 @@
+"""The search for an interval of times: its grid, its numbers and the command."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from dlm_jax import train, tune_block_times
+from dlm_jax.core.errors import UserError
+from dlm_jax.evaluation import block_times
+from dlm_jax.processes import block
+from dlm_jax.processes.parts.times import Times
+from tests import tiny, toy
+from tests.evaluation import tiny as untrained
+
+JOINT = toy.joint(length=4)
+PROCESS = block.make(vocab_size=JOINT.vocab_size, block_size=2)
+EXACT = toy.block_denoiser(JOINT, 2)
+TIMES = Times(epsilon=0.0)
+
+
+def test_the_grid_is_that_of_the_paper():
+  widths = np.round(np.diff(block_times.INTERVALS.astype(float))[:, 0], 3)
+  assert set(widths.tolist()) == {0.5, 0.6, 0.7, 0.8, 0.9, 1.0}
+  assert len(block_times.INTERVALS) == 6 + 5 + 4 + 3 + 2 + 1
+  assert block_times.INTERVALS.min() == 0 and block_times.INTERVALS.max() == 1
+
+
+def table(batches=200, rows=8):
+  losses = block_times.losses(PROCESS, lambda _: EXACT, TIMES)
+  return np.asarray(
+    [
+      losses(None, jax.random.key(i), jnp.asarray(JOINT.draw(i, rows)), None)
+      for i in range(batches)
+    ]
+  )
+
+
+def test_the_whole_interval_is_the_bound_and_its_loss_that_of_training():
+  found = table()
+  error = found[:, -1].std() / np.sqrt(len(found))
+  assert abs(found[:, -1].mean() - JOINT.entropy / JOINT.length) < 4 * error
+  x, (time_key, noise_key) = jnp.asarray(JOINT.draw(0, 8)), jax.random.split(jax.random.key(0))
+  t, _ = TIMES.draw(time_key, 8, PROCESS)
+  for i in (3, 20):
+    process = block.make(vocab_size=3, block_size=2, clip=tuple(block_times.INTERVALS[i].tolist()))
+    loss = process.loss(noise_key, EXACT, x, t)
+    np.testing.assert_allclose(found[0, i], loss.mean(), rtol=1e-5)
+
+
+def test_the_smallest_variance_comes_first():
+  losses = np.random.default_rng(0).normal(size=(50, len(block_times.INTERVALS)))
+  losses[:, 4] *= 1e-3
+  rows = block_times.summarize(losses)
+  assert rows[0]["clip"] == [round(float(end), 1) for end in block_times.INTERVALS[4]]
+  assert rows[0]["variance"] == pytest.approx(losses[:, 4].var(ddof=1))
+  assert [row["variance"] for row in rows] == sorted(row["variance"] for row in rows)
+
+
+def test_the_command(tmp_path):
+  process = {"name": "block", "inner": "absorbing", "block_size": 4}
+  config = tiny.config(tmp_path / "data", process=process, **{"training.steps": 2})
+  workdir = str(tmp_path / "run")
+  assert train.train(config, workdir) == 0
+  record = tune_block_times.search(tune_block_times.Settings(workdir, batches=3))
+  assert (record["batch_size"], record["step"], len(record["intervals"])) == (16, 2, 21)
+  assert (tmp_path / "run" / "clip-step2-ema-seed0.json").exists()
+  assert all(np.isfinite(row["variance"]) for row in record["intervals"])
+  console = Console(file=io.StringIO(), width=80)
+  tune_block_times.show(console, record)
+  first, last = record["intervals"][0]["clip"]
+  assert f"--config.process.clip='({first:.1f}, {last:.1f})'" in console.file.getvalue()
+
+
+def test_mistakes(monkeypatch, tmp_path):
+  monkeypatch.setattr(
+    tune_block_times.experiments, "restore", lambda *_, **__: untrained.restored()
+  )
+  with pytest.raises(UserError, match=r"is of Absorbing: only block diffusion has a process.clip"):
+    tune_block_times.search(tune_block_times.Settings(str(tmp_path)))
+  with pytest.raises(UserError, match=r"--batches must be at least 2 .* got 1"):
+    tune_block_times.search(tune_block_times.Settings(str(tmp_path), batches=1))

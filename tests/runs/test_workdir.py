@@ -1,0 +1,190 @@
+"""One process per workdir; a run is resumed with the config it was started with, or not at all."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import ml_collections
+import pytest
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.runs import workdir
+
+
+def config(**changes) -> ml_collections.ConfigDict:
+  result = ml_collections.ConfigDict(
+    {
+      "training": {"steps": 100, "learning_rate": 1e-3, "log_every": 10},
+      "network": {"widths": (8, 16), "bias": True, "extra": {}},
+      "mesh": {"data": 1},
+    }
+  )
+  result.update_from_flattened_dict(changes)
+  return result
+
+
+def open_and_close(path: pathlib.Path, settings=None, dataset_hash: str = "d") -> None:
+  workdir.open_workdir(path, settings or config(), dataset_hash=dataset_hash).close()
+
+
+def contents(path: pathlib.Path) -> dict[str, str]:
+  return {str(p.relative_to(path)): p.read_text() for p in path.rglob("*") if p.is_file()}
+
+
+def test_writes_what_the_run_depends_on(tmp_path):
+  path = tmp_path / "a" / "run"
+  with workdir.open_workdir(path, config(), dataset_hash="abc") as opened:
+    assert opened.path == path and opened.checkpoints == str(path / "checkpoints")
+  environment = json.loads((path / "environment.json").read_text())
+  assert environment["dataset_hash"] == "abc"
+  assert environment["device_count"] >= 1 and environment["device_kind"]
+  assert environment["versions"]["jax"] and environment["versions"]["orbax-checkpoint"]
+  assert environment["git_revision"] == workdir.git_revision()
+  assert set(contents(path)) == {".lock", "config.json", "environment.json", "history.jsonl"}
+
+
+def test_the_config_comes_back_as_it_was(tmp_path):
+  open_and_close(tmp_path)
+  read = workdir.read_config(tmp_path)
+  assert read.to_dict() == config().to_dict()
+  assert isinstance(read.network.widths, tuple)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_reading_where_there_is_no_run(tmp_path, name):
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(UserError, match=f"there is no run in .*{name}"):
+    workdir.read_config(tmp_path / name)
+
+
+def test_an_unchanged_config_resumes_although_json_knows_no_tuples(tmp_path):
+  open_and_close(tmp_path)
+  open_and_close(tmp_path)
+  assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_changed_config_is_refused_and_nothing_is_overwritten(tmp_path):
+  open_and_close(tmp_path)
+  before = contents(tmp_path)
+  other = config(**{"training.learning_rate": 0.5, "training.steps": 7})
+  other.network.widths = (8, 32)
+  del other.network["extra"]
+  other.training.stepsize = 3  # begins like a field that may change
+  with pytest.raises(UserError) as refusal:
+    open_and_close(tmp_path, other)
+  message = str(refusal.value)
+  assert "training.learning_rate: 0.001 -> 0.5" in message
+  assert "network.widths: [8, 16] -> [8, 32]" in message
+  assert "network.extra: {} -> (absent)" in message
+  assert "training.stepsize: (absent) -> 3" in message
+  assert "training.steps:" not in message
+  assert "--workdir" in message
+  assert {**contents(tmp_path), ".lock": ""} == {**before, ".lock": ""}
+  open_and_close(tmp_path)  # the refusal freed the lock
+
+
+def test_true_is_not_one(tmp_path):
+  open_and_close(tmp_path)
+  other = config().to_dict()
+  other["network"]["bias"] = 1
+  with pytest.raises(UserError, match=r"network\.bias: true -> 1"):
+    open_and_close(tmp_path, other)
+
+
+def test_other_data_is_refused(tmp_path):
+  open_and_close(tmp_path)
+  before = contents(tmp_path)
+  with pytest.raises(UserError, match="its hash was d, now e"):
+    open_and_close(tmp_path, dataset_hash="e")
+  assert {**contents(tmp_path), ".lock": ""} == {**before, ".lock": ""}
+
+
+def test_length_logging_and_mesh_may_change_and_the_old_config_is_kept(tmp_path):
+  open_and_close(tmp_path)
+  changes = {"training.steps": 200, "training.log_every": 1, "mesh.data": 8}
+  open_and_close(tmp_path, config(**changes))
+  assert workdir.read_config(tmp_path).training.steps == 200
+  rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+  assert [row["config"]["training"]["steps"] for row in rows] == [100, 200]
+
+
+def test_a_second_process_is_refused_by_name(tmp_path):
+  with workdir.open_workdir(tmp_path, config(), dataset_hash="d"):
+    before = contents(tmp_path)
+    for _ in range(2):
+      with pytest.raises(UserError, match=f"in use by process {os.getpid()}:"):
+        open_and_close(tmp_path)
+    assert contents(tmp_path) == before
+  open_and_close(tmp_path)
+
+
+_HOLDER = """
+import pathlib, sys, time
+from dlm_jax.training import workdir
+
+held = workdir._lock(pathlib.Path(sys.argv[1]))  # the name keeps the file, and the lock, alive
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+  root = pathlib.Path(workdir.__file__).parents[2]
+  environment = {**os.environ, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
+  arguments = [sys.executable, "-c", _HOLDER, str(tmp_path)]
+  with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as holder:
+    assert holder.stdout.readline() == "locked\n"
+    with pytest.raises(UserError, match=f"in use by process {holder.pid}:"):
+      open_and_close(tmp_path)
+    holder.send_signal(signal.SIGKILL)
+  open_and_close(tmp_path)
+
+
+def test_a_workdir_that_cannot_be_made(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UserError, match="cannot write to the workdir"):
+    open_and_close(tmp_path / "file")
+
+
+def test_write_json_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+  path = tmp_path / "x.json"
+  workdir.write_json(path, {"a": 1})
+
+  def crash(*_):
+    raise OSError("crash")
+
+  monkeypatch.setattr(workdir.os, "fsync", crash)
+  with pytest.raises(OSError, match="crash"):
+    workdir.write_json(path, {"a": 2})
+  assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_git_revision_is_of_this_code_and_unknown_without_a_checkout(tmp_path, monkeypatch):
+  if shutil.which("git") is None:
+    pytest.skip("needs git")
+  source = pathlib.Path(workdir.__file__)
+  copy = tmp_path / "installed" / source.name
+  copy.parent.mkdir()
+  shutil.copy(source, copy)
+  monkeypatch.setattr(workdir, "__file__", str(copy))
+  assert workdir.git_revision() == "unknown"
+
+  def git(*arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    command = ["git", *identity, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+  git("init")
+  git("commit", "--allow-empty", "-m", "empty")
+  assert workdir.git_revision() == "unknown"  # a checkout of something else
+  git("add", "installed")
+  git("commit", "-m", "code")
+  assert workdir.git_revision() == git("rev-parse", "HEAD")
+  assert workdir.environment("d")["git_dirty"] is False
+  copy.write_text("changed")
+  assert workdir.environment("d")["git_dirty"] is True
