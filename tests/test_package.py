@@ -45,7 +45,7 @@ def test_texts_are_drawn_and_scored():
   # An untrained network knows next to nothing.
   assert found.nats == pytest.approx(-4 * math.log(27), rel=0.2)
   with pytest.raises(UserError, match="characters outside"):
-    dlm_jax.score(model, ["Text"])
+    dlm_jax.score(model, ["text!"])
 
 
 def test_a_bound_has_a_standard_error():
