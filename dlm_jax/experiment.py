@@ -17,8 +17,9 @@ from dlm_jax.distributed import cluster
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.distributed.sharding import shardings
 from dlm_jax.model import denoiser
-from dlm_jax.model.denoiser import PROCESS, Denoiser, Head
-from dlm_jax.networks import transformer
+from dlm_jax.model.denoiser import PROCESS, Denoiser, inputs_of, with_cache
+from dlm_jax.model.head import Head
+from dlm_jax.networks.base import Network
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.parts.times import Times
@@ -124,7 +125,7 @@ class Experiment:
   store: stores.Store | None
   process: Process
   evaluation_process: Process
-  network: transformer.Transformer
+  network: Network
   times: Times
   training: TrainingConfig
   distillation: DistillationConfig
@@ -144,19 +145,21 @@ class Experiment:
 
   def denoiser(self, params: Any, labels: jax.Array | None = None) -> Denoiser:
     """The network with `params` and `labels` bound, without dropout and with the whole head."""
-    return Denoiser(
-      self.network,
-      params,
-      Head(chunks=self.training.head_chunks),
-      pattern=base.pattern(self.process),
-      labels=labels,
+    return with_cache(
+      Denoiser(
+        self.network,
+        params,
+        Head(chunks=self.training.head_chunks),
+        pattern=base.pattern(self.process),
+        labels=labels,
+      )
     )
 
   def check_unlabelled(self, wish: str) -> None:
     """Raises `UserError`, naming the `wish`, where the model cannot do without labels."""
     if not self.store.num_labels:
       raise UserError(f"{wish} needs a model of labelled text, but this text has no labels.")
-    if not self.network.config.label_dropout:
+    if not self.network.label_dropout:
       raise UserError(
         f"{wish} needs a model that has learned to do without labels, but network.label_dropout "
         "was 0: train one with 0.1."
@@ -182,7 +185,7 @@ class Experiment:
     key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STEP)
     rows = batch_shards(self.mesh)  # at least: splash attention cuts them over the mesh
     z = self.process.prior(key, (rows, self.length))
-    params = self.network.init(key, z, jnp.zeros(rows))["params"]
+    params = self.network.init(key, inputs_of(self.network, z, jnp.zeros(rows)))
     learned = base.init(self.process, jax.random.fold_in(key, 1))
     return self.state_of(params | {PROCESS: learned} if learned else params)
 
@@ -195,7 +198,7 @@ class Experiment:
     """Shapes, dtypes and shardings of the train state."""
     shapes = jax.eval_shape(self.init_state)
     rules = (
-      *transformer.SHARDING_RULES,
+      *self.network.sharding_rules,
       *denoiser.SHARDING_RULES,
       *optimizer.SHARDING_RULES,
     )
@@ -258,7 +261,7 @@ def build(
     optimizer=optimizer.make(
       optimizer_config,
       training.steps,
-      transformer.MATRIX_AXES,
+      network.matrix_axes,
       learned_schedule="schedule" in learned,
     ),
     mesh=mesh,
@@ -267,7 +270,7 @@ def build(
 
 def _model(
   config: ml_collections.ConfigDict, vocab_size: int, num_labels: int = 0
-) -> tuple[Process, Process, transformer.Transformer]:
+) -> tuple[Process, Process, Network]:
   """The process as it is trained, the process as it is scored, and the network."""
   scored = {**config.process, **(config.evaluation.get("process") or {})}
   process, evaluation_process = (
@@ -275,8 +278,9 @@ def _model(
     for fields in (config.process, scored)
   )
   network = resolve.make(
-    "dlm_jax.networks", config.network, num_labels=num_labels, **base.network_fields(process)
+    "dlm_jax.networks", config.network, num_labels=num_labels, interface=base.interface(process)
   )
+  network.check_pattern(base.pattern(process))
   return process, evaluation_process, network
 
 
@@ -352,7 +356,7 @@ def restore_teacher(experiment: Experiment) -> Any:
   """
   path = experiment.distillation.teacher
   restored = restore(path)
-  theirs, ours = (e.network.config for e in (restored.experiment, experiment))
+  theirs, ours = (e.network for e in (restored.experiment, experiment))
   for name in (f.name for f in fields(ours)):
     if getattr(theirs, name) != getattr(ours, name):
       raise UserError(

@@ -19,7 +19,7 @@ def protocol(restored: Any, weights: str, environment: Mapping[str, Any]) -> dic
     "weights": weights,
     "process": config["process"] | (config["evaluation"].get("process") or {}),
     "packing": config["data"].get("packing"),
-    "dtype": str(experiment.network.config.compute_dtype),
+    "dtype": str(experiment.network.compute_dtype),
     "environment": dict(environment),
     "trained_at_git_revision": restored.metadata.get("git_revision"),
     "config": config,
