@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.data.tokenizers.base import Tokenizer
 
 # About so many tokens are held and packed at once.
@@ -97,11 +97,7 @@ PACKINGS = {
 
 def find(name: str) -> Packing:
   """The packing called `name`. Raises `UserError` with the known names if there is none."""
-  if name not in PACKINGS:
-    raise UserError(
-      f"there is no packing {name!r}: {nearest(name, PACKINGS)}"
-      f"The known ones are {', '.join(PACKINGS)}."
-    )
+  require_known("packing", name, PACKINGS)
   return PACKINGS[name]
 
 

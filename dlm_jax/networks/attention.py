@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import require_known
 from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
 from dlm_jax.distributed.platform import platform
 from dlm_jax.networks import splash
@@ -37,11 +37,7 @@ PIECES = 8
 
 def check(implementation: str) -> None:
   """Raises `UserError` if `implementation` is not one of `IMPLEMENTATIONS`."""
-  if implementation not in IMPLEMENTATIONS:
-    raise UserError(
-      f"there is no attention {implementation!r}: {nearest(implementation, IMPLEMENTATIONS)}"
-      f"The known ones are {', '.join(IMPLEMENTATIONS)}."
-    )
+  require_known("network.attention", implementation, IMPLEMENTATIONS)
 
 
 def choose(implementation: str, dtype: jnp.dtype) -> str:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
 from dlm_jax.core.soft_tokens import SoftTokens
@@ -107,8 +108,8 @@ class Network:
     num_labels: labels a row may have, 0 where there are none; set by `make` as well.
   """
 
-  interface: NetworkInterface = dataclasses.field(default=None, metadata={"runtime": True})
-  num_labels: int = dataclasses.field(default=0, metadata={"runtime": True})
+  interface: NetworkInterface = resolve.runtime()
+  num_labels: int = resolve.runtime(0)
 
   # The patterns that the network can do.
   patterns: ClassVar[tuple[type, ...]] = (Full,)
@@ -210,15 +211,6 @@ class LinenNetwork(Network):
 
   def head(self, params: Params, hidden: Array) -> Array:
     return self.module.apply({"params": params}, hidden, method="head")
-
-
-def require_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-  """Raises `UserError` unless the field `network.<field>` holds one of `choices`."""
-  if value not in choices:
-    raise UserError(
-      f"network.{field} is {value!r}: {nearest(value, choices)}"
-      f"The known values are {', '.join(choices)}."
-    )
 
 
 def check_rates(label_dropout: float, dropout: float) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import require_known
 
 PRESETS: dict[str, dict[str, int | str]] = {
   "tiny": {"width": 512, "heads": 8, "depth": 8},
@@ -20,9 +20,5 @@ def fields_of(preset: str, fields: Mapping[str, object]) -> dict[str, object]:
   Raises:
     UserError: the preset is unknown.
   """
-  if preset not in PRESETS:
-    raise UserError(
-      f"there is no network preset {preset!r}: {nearest(preset, PRESETS)}"
-      f"The known ones are {', '.join(PRESETS)}."
-    )
+  require_known("network preset", preset, PRESETS)
   return PRESETS[preset] | {name: value for name, value in fields.items() if value is not None}

@@ -14,7 +14,7 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
 from dlm_jax.core.types import Params
@@ -98,7 +98,7 @@ class Transformer(base.LinenNetwork):
 
   def __post_init__(self) -> None:
     for field, choices in CHOICES.items():
-      base.require_choice(field, getattr(self, field), choices)
+      require_known(f"network.{field}", getattr(self, field), choices)
     attention.check(self.attention)
     if self.width % (2 * self.heads):
       raise UserError(

@@ -15,6 +15,7 @@ from dlm_jax.model.denoiser import Denoiser, with_cache
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
 from dlm_jax.processes import base
+from tests import tiny
 
 LENGTH = 16
 ROWS = 10
@@ -78,4 +79,6 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
       Denoiser(network, params, pattern=base.pattern(process))
     ),
   )
-  return Restored(experiment, params, 7, {"git_revision": "of the training"})
+  provenance = tiny.model(process_name, tokenizer=tokenizer, packing=packing).provenance
+  metadata = {"git_revision": "of the training"}
+  return Restored(experiment, params, 7, metadata, provenance)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.data.corpora import base
 
 _DOCUMENTS = ("blank_lines", "file")
@@ -31,11 +31,7 @@ class TextFiles:
     base.check_fractions(self.validation, self.test)
     if not self.paths:
       raise UserError("corpus.paths is empty: give it files or globs.")
-    if self.document not in _DOCUMENTS:
-      raise UserError(
-        f"corpus.document is {self.document!r}: {nearest(self.document, _DOCUMENTS)}"
-        f"The known values are {', '.join(_DOCUMENTS)}."
-      )
+    require_known("corpus.document", self.document, _DOCUMENTS)
 
   @property
   def splits(self) -> tuple[str, ...]:
