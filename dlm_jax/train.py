@@ -27,7 +27,7 @@ from dlm_jax.evaluation import likelihood
 from dlm_jax.experiment import Experiment
 from dlm_jax.processes import base
 from dlm_jax.reporting import plots
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
 from dlm_jax.runs.provenance import git_revision
 from dlm_jax.runs.workdir import Workdir, open_workdir, plain
