@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from dlm_jax.core.types import Json
+from dlm_jax.core.types import Fields, Json
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml_collections", "numpy")
 
@@ -38,7 +38,7 @@ class Provenance:
   git_revision: str | None
   dataset_hash: str
   characters_per_token: Mapping[str, float]
-  config: Mapping[str, Any]
+  config: Fields
 
 
 def protocol(
