@@ -10,6 +10,7 @@ from dlm_jax import experiment as experiments
 from dlm_jax.core import resolve
 from dlm_jax.data.preparation import DataConfig
 from dlm_jax.processes.parts.times import Times
+from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
 from dlm_jax.training.optimizer import OptimizerConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -30,9 +31,9 @@ def test_config_resolves(path):
     "dlm_jax.networks", config.network, vocab_size=27, num_embeddings=process.num_embeddings
   )
   for section, cls in (
-    ("training", experiments.TrainingConfig),
-    ("evaluation", experiments.EvaluationConfig),
-    ("checkpoint", experiments.CheckpointConfig),
+    ("training", TrainingConfig),
+    ("evaluation", EvaluationConfig),
+    ("checkpoint", CheckpointConfig),
     ("optimizer", OptimizerConfig),
     ("times", Times),
   ):
