@@ -48,7 +48,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-  """Fields of `config.checkpoint`: see `runs.checkpoint.Checkpointer`."""
+  """Fields of `config.checkpoint`: see `runs.checkpointer.Checkpointer`."""
 
   save_every: int = 1000
   keep_latest: int = 2

@@ -69,12 +69,14 @@ class Distillation(Objective):
 
   config: DistillationConfig
 
-  def __call__(self, params: Params, rows: Rows, state: TrainState) -> tuple[Array, Array]:
-    """The divergence of each position, nats `[B, L]`, and the overflow of the head, which is 0."""
-    process, student = self.bind(params, rows, state)
-    _, teacher = self.bind(state.teacher, rows, state, dropout=False)
-    loss = divergence(process, student, teacher, rows, gap(self.config, state.step))
-    return loss, jnp.int32(0)
+  def __call__(
+    self, params: Params, rows: Rows, state: TrainState, overflow_counter: Array | None = None
+  ) -> Array:
+    """The divergence of each position, nats `[B, L]`, 0 at given positions."""
+    process, student = self.bind(params, rows, state, overflow_counter)
+    undropped = {name: values for name, values in rows.items() if name != "dropout_keys"}
+    _, teacher = self.bind(state.teacher, undropped, state)
+    return divergence(process, student, teacher, rows, gap(self.config, state.step))
 
   def after_update(self, state: TrainState) -> TrainState:
     """The state with the average as its teacher, if the last step of a round was taken."""

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.types import Params
-from dlm_jax.model import head_scores
-from dlm_jax.model.denoiser import Denoiser, Head
-from dlm_jax.networks.transformer import Transformer
+from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.head import Head
+from dlm_jax.networks.base import Network
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.training.state import TrainState
@@ -29,45 +28,41 @@ class Objective:
   """
 
   process: Process
-  network: Transformer
+  network: Network
   head: Head
 
-  def __call__(self, params: Params, rows: Rows, state: TrainState) -> tuple[Array, Array]:
-    """The loss of each position and the overflow of the head.
+  def __call__(
+    self, params: Params, rows: Rows, state: TrainState, overflow_counter: Array | None = None
+  ) -> Array:
+    """The loss of each position, nats `[B, L]`, 0 at given positions.
 
     Args:
       params: the parameters that are trained, in place of those of `state`.
       rows: the batch and its draws.
       state: gives the step, and the teacher where there is one.
-
-    Returns:
-      Nats `[B, L]`, 0 at given positions; and how many scored positions exceeded the slots of the
-      head, int32, see `model.head`.
+      overflow_counter: see `model.denoiser.Denoiser`.
     """
-    process, denoise = self.bind(params, rows, state)
-    loss = process.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], rows.get("given"))
-    return loss, self.overflow(loss)
+    process, denoise = self.bind(params, rows, state, overflow_counter)
+    return process.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], rows.get("given"))
 
   def bind(
-    self, params: Params, rows: Rows, state: TrainState, *, dropout: bool = True
+    self, params: Params, rows: Rows, state: TrainState, overflow_counter: Array | None = None
   ) -> tuple[Process, Denoise]:
-    """The process as of the step of `state`, with what it has learned, and the denoiser."""
+    """The process as of the step of `state`, with what it has learned, and the denoiser.
+
+    Without `dropout_keys` in the rows there is no dropout.
+    """
     process = base.at_step(self.process, state.step)
     denoise = Denoiser(
       self.network,
       params,
       self.head,
-      rows["dropout_keys"] if dropout else None,
+      rows.get("dropout_keys"),
       pattern=base.pattern(process),
       labels=rows.get("label"),
+      overflow_counter=overflow_counter,
     )
     return base.bind(process, denoise)
-
-  def overflow(self, loss: Array) -> Array:
-    """Scored positions beyond the slots of the gathered head; they took the plain path."""
-    if self.head.capacity == 0.0:
-      return jnp.int32(0)
-    return head_scores.overflow(loss != 0, capacity=self.head.capacity, groups=self.head.groups)
 
   def after_update(self, state: TrainState) -> TrainState:
     """The state after a step, with what else this objective changes in it: nothing."""

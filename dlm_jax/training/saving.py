@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dlm_jax.core.types import Json
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.workdir import Workdir
 from dlm_jax.training.state import TrainState
 

@@ -10,7 +10,7 @@ from dlm_jax.core.types import Params
 from dlm_jax.distributed import cluster
 from dlm_jax.experiment import Experiment
 from dlm_jax.model.model import load
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.training.state import TrainState
 
 Rule = Callable[[Experiment, Checkpointer], TrainState | None]
@@ -72,7 +72,7 @@ def averaged_weights(experiment: Experiment, path: str, field: str) -> Params:
     UserError: there is no such run, or its network is another.
   """
   model = load(path)
-  theirs, ours = model.network.config, experiment.network.config
+  theirs, ours = model.network, experiment.network
   for name in (f.name for f in dataclasses.fields(ours)):
     if getattr(theirs, name) != getattr(ours, name):
       raise UserError(

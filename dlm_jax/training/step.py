@@ -47,16 +47,16 @@ def make_step(
   """
 
   def mean_loss(
-    params: Params, rows: Rows, scored: Array, state: TrainState
-  ) -> tuple[Array, Array]:
-    loss, overflow = objective(params, rows, state)
-    return jnp.sum(loss * rows["weight"][:, None]) / scored, overflow
+    params: Params, overflow_counter: Array, rows: Rows, scored: Array, state: TrainState
+  ) -> Array:
+    loss = objective(params, rows, state, overflow_counter)
+    return jnp.sum(loss * rows["weight"][:, None]) / scored
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     rows = batch | _draws(key, batch["tokens"].shape[0], times, objective.process)
     scored = _count_scored(batch)
-    gradient = jax.value_and_grad(partial(mean_loss, state=state), has_aux=True)
+    gradient = partial(_gradient, partial(mean_loss, state=state))
     if accumulate == 1:
       (loss, overflow), gradients = gradient(state.params, rows, scored)
     else:
@@ -87,6 +87,15 @@ def compile_step(step: Step, abstract_state: TrainState, mesh: Mesh) -> Step:
     out_shardings=(layout, replicated(mesh)),
     donate_argnums=0,
   )
+
+
+def _gradient(
+  loss: Callable[..., Array], params: Params, *rest: Array | Rows
+) -> tuple[tuple[Array, Array], Params]:
+  """((loss, positions beyond the head's slots), gradients); the plain path took such positions."""
+  both = jax.value_and_grad(loss, argnums=(0, 1))
+  value, (gradients, overflow) = both(params, jnp.float32(0), *rest)
+  return (value, overflow.astype(jnp.int32)), gradients
 
 
 def _draws(key: Array, rows: int, times: Times, process: Process) -> dict[str, Array]:
