@@ -11,6 +11,7 @@ from dlm_jax.core import resolve
 from dlm_jax.data.preparation import DataConfig
 from dlm_jax.processes import base
 from dlm_jax.processes.parts.times import Times
+from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
 from dlm_jax.training.optimizer import OptimizerConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -29,9 +30,9 @@ def test_config_resolves(path):
   process = resolve.make("dlm_jax.processes", config.process, vocab_size=27)
   resolve.make("dlm_jax.networks", config.network, interface=base.interface(process))
   for section, cls in (
-    ("training", experiments.TrainingConfig),
-    ("evaluation", experiments.EvaluationConfig),
-    ("checkpoint", experiments.CheckpointConfig),
+    ("training", TrainingConfig),
+    ("evaluation", EvaluationConfig),
+    ("checkpoint", CheckpointConfig),
     ("optimizer", OptimizerConfig),
     ("times", Times),
   ):
