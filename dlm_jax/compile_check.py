@@ -49,7 +49,6 @@ def check(config: ml_collections.ConfigDict, topology: Topology, vocab_size: int
     UserError: the config is wrong, or the step needs more memory than the compiler has.
   """
   experiment = experiments.build(config, devices=topology.devices, vocab_size=vocab_size)
-  experiments.check_batches(experiment)
   with compiling_for(topology.platform), jax.set_mesh(experiment.mesh):
     lowered = experiment.compile_step().lower(experiment.abstract_state, _batch(experiment))
     return Report(experiment, topology, ahead.cost(lowered, topology))
