@@ -47,7 +47,7 @@ class ProbabilityFlow:
       )
 
   @property
-  def evaluations(self) -> int:
+  def num_evaluations(self) -> int:
     """Network evaluations of one draw; self-conditioning takes two for each prediction."""
     return (2 * self.steps + 1) * base.evaluations(self.process)
 

@@ -8,10 +8,17 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from dlm_jax.processes.base import Process
+
 MASK = "·"
 STYLES = {"mask": "dim", "given": "cyan", "new": "bold green", "old": ""}
 
 Decode = Callable[[np.ndarray], str]
+
+
+def mask_of(process: Process) -> int | None:
+  """The id of the mask, or None for a process without one."""
+  return getattr(process, "mask_id", None)
 
 
 def state_text(
