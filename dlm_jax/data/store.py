@@ -13,8 +13,9 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,18 @@ class Store:
     """Labels of rows are 0..num_labels-1; 0 where rows have none."""
     return self.manifest.get("num_labels", 0)
 
+  @property
+  def description(self) -> dict[str, Any]:
+    """What a model needs of the data when the data is not there, as JSON can hold it."""
+    return {
+      "hash": self.hash,
+      "tokenizer": tokenizers.definition(self.tokenizer),
+      "packing": self.manifest["packing"],
+      "length": self.manifest["length"],
+      "num_labels": self.num_labels,
+      "characters_per_token": {split: self.characters_per_token(split) for split in self.splits},
+    }
+
   def num_rows(self, split: str) -> int:
     return self._split(split)["rows"]
 
@@ -153,11 +166,12 @@ class Store:
     return np.memmap(self.directory / name, dtype, mode="r", shape=shape)
 
 
-def prepare(config: Mapping[str, Any]) -> Store:
+def prepare(config: Mapping[str, Any], before: Callable[[], None] | None = None) -> Store:
   """The store of `config.data`: the one that is there, or made now.
 
   Args:
     config: fields of `DataConfig`.
+    before: called if there is work to do, before it begins.
 
   Raises:
     UserError: the config is wrong, the corpus cannot be read, a split gives no row, or the store
@@ -171,6 +185,8 @@ def prepare(config: Mapping[str, Any]) -> Store:
   if target.exists():
     cluster.say(f"reusing the prepared data in {target}")
     return open_store(target)
+  if before is not None:
+    before()
   shared = storage.is_remote(mirror.path) and storage.exists(f"{mirror.path}/{MANIFEST}")
   partial = _partial(target)
   try:
@@ -185,6 +201,18 @@ def prepare(config: Mapping[str, Any]) -> Store:
   if not shared:
     mirror.push(last=[MANIFEST])
   return open_store(target)
+
+
+def prepare_together(config: Mapping[str, Any], before: Callable[[], None] | None = None) -> Store:
+  """`prepare` by all processes: one works where the others see the same disk, else each of them.
+
+  Args:
+    config: fields of `DataConfig`.
+    before: called if there is work to do, before it begins, which may take hours: it raises what is
+      wrong elsewhere.
+  """
+  action = partial(prepare, config, before)
+  return cluster.on_first(action, "preparing the data", cluster.LONG) or action()
 
 
 def _fetch(mirror: storage.Mirror, directory: Path) -> None:

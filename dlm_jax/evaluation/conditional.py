@@ -132,21 +132,25 @@ def scorer(
   plan = _Plan(process, scoring.samples, scoring.seed)
   nats_of_batch = _compiled(plan, denoiser, scoring)
   settings = {"samples": scoring.samples, "seed": scoring.seed}
+  journal = scoring.journal
 
   def score(params: Params, requests: Sequence[Request]) -> list[Score]:
     _check(requests, scoring.max_length)
     done = {
-      Request.from_json(key): Score(**value) for key, value in scoring.journal.read("score", settings)
+      Request.from_json(key): Score(**value)
+      for key, value in scoring.journal.read("score", settings)
     }
     missing = [request for request in dict.fromkeys(requests) if request not in done]
     nats: dict[Request, list[float]] = defaultdict(list)
     for batch in watch(list(_batches(plan, missing, scoring.rows))):
       found = nats_of_batch(params, batch)
-      for (request, _), value in zip(batch, found, strict=True):
-        nats[request].append(float(value))
+      for (request, _), term in zip(batch, found, strict=True):
+        nats[request].append(float(term))
         if len(nats[request]) == plan.draws_of(request):
           done[request] = _summarize(nats.pop(request), plan.exact)
-          scoring.journal.write("score", settings, request.to_json(), dataclasses.asdict(done[request]))
+          scoring.journal.write(
+            "score", settings, request.to_json(), dataclasses.asdict(done[request])
+          )
     return [done[request] for request in requests]
 
   return score

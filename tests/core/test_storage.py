@@ -1,5 +1,6 @@
 """Runs and prepared data in a bucket, which here is fsspec's own, in memory or on disk."""
 
+import json
 import shutil
 
 import fsspec
@@ -112,12 +113,12 @@ def test_a_store_without_its_manifest_is_not_there_yet(bucket, cache):
 def test_a_run_under_way_keeps_its_record(tmp_path):
   """A second start on its machine is refused before it copies anything over the record."""
   url = f"file://{tmp_path}/bucket/run"
-  with workdir.open_workdir(url, {}, dataset_hash="d") as opened:
+  with workdir.open_workdir(url, {}, dataset={"hash": "d"}) as opened:
     (opened.path / "metrics.jsonl").write_text("old")
     opened.publish()
     (opened.path / "metrics.jsonl").write_text("new")
     with pytest.raises(UserError, match="is in use"):
-      workdir.open_workdir(url, {}, dataset_hash="d")
+      workdir.open_workdir(url, {}, dataset={"hash": "d"})
     assert (opened.path / "metrics.jsonl").read_text() == "new"
   assert (tmp_path / "bucket" / "run" / "metrics.jsonl").read_text() == "old"
 
@@ -137,3 +138,16 @@ def test_a_run_moves_to_another_machine(tmp_path, cache):
   evaluate.evaluate(evaluate.Settings(url, samples=1))
   assert list((tmp_path / "bucket" / "run" / "evaluations").glob("step8-*.json"))
   assert len(read_rows(tmp_path / "bucket" / "run")) == len(rows)
+
+
+def test_write_json_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+  path = tmp_path / "x.json"
+  storage.write_json(path, {"a": 1})
+
+  def crash(*_):
+    raise OSError("crash")
+
+  monkeypatch.setattr(storage.os, "fsync", crash)
+  with pytest.raises(OSError, match="crash"):
+    storage.write_json(path, {"a": 2})
+  assert json.loads(path.read_text()) == {"a": 1}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -124,6 +124,11 @@ def definition(tokenizer: Tokenizer) -> dict[str, Any]:
   return {"name": type(tokenizer).__module__.rpartition(".")[2], **dataclasses.asdict(tokenizer)}
 
 
+def from_definition(definition: Mapping[str, Any]) -> Tokenizer:
+  """The tokenizer of a `definition`; it needs nothing of the corpus that it was fitted to."""
+  return resolve.make("dlm_jax.data.tokenizers", definition)
+
+
 def save(tokenizer: Tokenizer, directory: str | Path) -> None:
   """Writes the tokenizer to `<directory>/tokenizer.json`."""
   path = Path(directory) / FILE
@@ -135,7 +140,7 @@ def load(directory: str | Path) -> Tokenizer:
   path = Path(directory) / FILE
   if not path.is_file():
     raise UserError(f"there is no tokenizer in {directory}: {FILE} is missing.")
-  return resolve.make("dlm_jax.data.tokenizers", json.loads(path.read_text(encoding="utf-8")))
+  return from_definition(json.loads(path.read_text(encoding="utf-8")))
 
 
 def refuse(characters: Iterable[str], alphabet: str, way_out: str) -> UserError:
