@@ -6,8 +6,9 @@ A command is a dataclass of settings and a function of it:
     command_line.run(evaluate, EvaluateSettings)
 
 Each field of the dataclass is a flag. Its name, type and default are those of the field; its help
-is what the docstring of the class says of it under `Attributes:`. A mistake of the user is reported
-as one sentence, with exit code 2.
+is what the docstring of the class says of it under `Attributes:`. A field `part_settings` whose metadata holds
+`nested` collects the settings of a part that another field names, `--part.setting=value`, as texts.
+A mistake of the user is reported as one sentence, with exit code 2.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dlm_jax.core.docstrings import meanings
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.distributed import cluster
 
 MISTAKE = 2
@@ -49,14 +50,6 @@ class ClusterSettings:
 
 # The part of the command line that belongs to a part with settings of its own: `--sampler.eta=1`.
 _nested: dict[str, dict[str, str]] = {}
-
-
-def nested() -> typing.Any:
-  """A field for the settings of a part that another field names: `--<that field>.<setting>=value`.
-
-  The field is called `<that field>_settings` and holds the texts of the values by name.
-  """
-  return dataclasses.field(default_factory=dict, metadata={"nested": True})
 
 
 def run(
@@ -254,6 +247,11 @@ def _default(field: dataclasses.Field) -> str:
 def _parse(argv: list[str], settings: type | None = None) -> list[str]:
   try:
     rest = flags.FLAGS(_without_nested(argv, settings))
+  except flags.UnrecognizedFlagError as error:
+    names = [*flags.FLAGS, *(f"{_part(field)}." for field in _nested_fields(settings))]
+    sys.exit(
+      _report(f"there is no flag --{error.flagname}: {nearest(error.flagname, names)}See --help.")
+    )
   except flags.Error as error:
     sys.exit(_report(str(error).strip().splitlines()[-1].strip()))
   except (AttributeError, KeyError) as error:  # of ml_collections, at a field that is not there
@@ -268,8 +266,7 @@ def _parse(argv: list[str], settings: type | None = None) -> list[str]:
 
 def _without_nested(argv: list[str], settings: type | None) -> list[str]:
   """The arguments without those of nested settings, which go to `_nested`."""
-  fields = dataclasses.fields(settings) if settings is not None else ()
-  parts = [_part(field) for field in fields if field.metadata.get("nested")]
+  parts = [_part(field) for field in _nested_fields(settings)]
   rest = []
   for argument in argv:
     name, equals, value = argument.removeprefix("--").partition("=")
@@ -281,6 +278,11 @@ def _without_nested(argv: list[str], settings: type | None) -> list[str]:
     else:
       _nested.setdefault(part, {})[setting] = value
   return rest
+
+
+def _nested_fields(settings: type | None) -> list[dataclasses.Field]:
+  fields = dataclasses.fields(settings) if settings is not None else ()
+  return [field for field in fields if field.metadata.get("nested")]
 
 
 def _report(sentence: object) -> int:

@@ -13,13 +13,13 @@ from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 from absl import flags
 
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
 from dlm_jax.core import storage
 from dlm_jax.core.dotted import dotted
+from dlm_jax.core.spread import evenly_spread
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
@@ -160,17 +160,14 @@ def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
   """The validation bound of parameters as metrics, always on the same rows, times and noise."""
   store, evaluation = experiment.store, experiment.evaluation
   total = store.num_rows("validation")
-  rows = store.rows("validation")[
-    np.linspace(0, total - 1, min(evaluation.rows, total)).astype(int)
-  ]
-  evaluate = likelihood.evaluator(
-    experiment.evaluation_process,
-    experiment.denoiser,
+  rows = store.rows("validation")[evenly_spread(total, evaluation.rows)]
+  scoring = likelihood.Scoring(
     batch_size=evaluation.batch_size,
     samples=evaluation.samples,
     seed=experiment.config.seed,
     mesh=experiment.mesh,
   )
+  evaluate = likelihood.evaluator(experiment.evaluation_process, experiment.denoiser, scoring)
   per_token = store.characters_per_token("validation")
 
   def validate(params: Any) -> dict[str, float]:

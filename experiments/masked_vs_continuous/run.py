@@ -57,25 +57,23 @@ def config(arm: str, steps: int, batch_size: int) -> ConfigDict:
 
 def measure(arm: str, workdir: str, *, rows: int, flow: Flow, steps: int) -> dict[str, Any]:
   """What a trained arm reached on test rows, cost, and writes in so many steps."""
-  restored = experiments.restore(workdir)
-  test = evaluate.evaluate(evaluate.Settings(workdir, samples=4, rows=rows))
+  model = load(workdir)
+  test = evaluate(EvaluateSettings(workdir=workdir, samples=4, rows=rows))
   record = {
-    "parameters": sum(leaf.size for leaf in jax.tree.leaves(restored.params)),
+    "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
     "curve": curve(workdir),
     "test": test["results"]["bits_per_character"],
   }
   if arm != "absorbing":
-    scored = evaluate.evaluate(
-      evaluate.Settings(workdir, samples=1, bound="flow", flow_steps=flow.steps, rows=flow.rows)
+    settings = EvaluateSettings(
+      workdir=workdir, samples=1, bound="flow", flow_steps=flow.steps, rows=flow.rows
     )
+    scored = evaluate(settings)
     record["flow"] = scored["results"]["bits_per_character"]
     record["flow_evaluations"] = scored["protocol"]["network_evaluations_per_sequence"]
-  settings = sample.Settings(workdir, num=4, steps=steps)
-  given = sample.conditioning(restored.experiment.store, restored.experiment.length, None, None)
-  drawn = sample.draw(settings, restored, *given)
-  decode = restored.experiment.store.tokenizer.decode
-  record["samples"] = [decode(row) for row in drawn.tokens[:3]]
-  record["nfe"] = drawn.nfe[0]
+  samples = draw(DrawSettings(num=4, steps=steps), model)
+  record["samples"] = [model.tokenizer.decode(row) for row in samples.tokens[:3]]
+  record["nfe"] = samples.num_evaluations[0]
   return record
 
 

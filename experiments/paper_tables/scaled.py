@@ -59,14 +59,15 @@ def config(preset: str, steps: int, seed: int = 0) -> ConfigDict:
 
 def measure(workdir: Path, samples: int) -> dict[str, Any]:
   """What the run at `workdir` reached on the test split, and what it cost."""
-  scored = evaluate.evaluate(evaluate.Settings(str(workdir), samples=samples))
-  restored = experiments.restore(str(workdir))
+  settings = EvaluateSettings(workdir=str(workdir), samples=samples)
+  evaluated = evaluate(settings)
+  model = load(str(workdir))
   return {
-    "parameters": sum(leaf.size for leaf in jax.tree.leaves(restored.params)),
+    "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
     "seconds_of_training": seconds(workdir),
-    "exact": scored["protocol"]["kind"] == evaluate.EXACT,
-    **scored["results"]["bits_per_character"],
-    "protocol": provenance.protocol(restored, "ema", scored["protocol"]["environment"]),
+    "exact": is_exact(evaluated["protocol"]),
+    **evaluated["results"]["bits_per_character"],
+    "protocol": provenance.protocol(model.provenance),
   }
 
 

@@ -72,7 +72,7 @@ def read(run: str) -> Ours:
     PACKINGS[protocol["packing"]],
     record["results"],
     protocol["step"],
-    protocol["kind"] == "negative log-likelihood",
+    is_exact(protocol),
   )
 
 
