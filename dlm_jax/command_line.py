@@ -6,9 +6,9 @@ A command is a dataclass of settings and a function of it:
     command_line.run(evaluate, EvaluateSettings)
 
 Each field of the dataclass is a flag. Its name, type and default are those of the field; its help
-is what the docstring of the class says of it under `Attributes:`. A field `part_settings` whose metadata holds
-`nested` collects the settings of a part that another field names, `--part.setting=value`, as texts.
-A mistake of the user is reported as one sentence, with exit code 2.
+is what the docstring of the class says of it under `Attributes:`. A field `part_settings` whose
+metadata holds `nested` collects, as texts, the settings of the part that the field `part` names:
+`--part.setting=value`. A mistake of the user is reported as one sentence, with exit code 2.
 """
 
 import dataclasses

@@ -12,7 +12,8 @@ import optax
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.types import Params
-from dlm_jax.data import store as stores
+from dlm_jax.data import preparation
+from dlm_jax.data.store import Store
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.model import from_config, parameters
 from dlm_jax.model.denoiser import Denoiser, Head
@@ -120,7 +121,7 @@ class Experiment:
   """
 
   config: ml_collections.ConfigDict
-  store: stores.Store | None
+  store: Store | None
   process: Process
   evaluation_process: Process
   network: transformer.Transformer
@@ -228,7 +229,7 @@ def build(
   store, num_labels = None, 0
   if vocab_size is None:
     # Mistakes are named before data is prepared.
-    store = stores.prepare_together(config.data, before=partial(from_config.check, config))
+    store = preparation.prepare_together(config.data, before=partial(from_config.check, config))
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   built = from_config.build(config, vocab_size, num_labels)
   distillation.check(distilled, built.process)

@@ -17,7 +17,8 @@ from rich.table import Table
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.storage import write_json
-from dlm_jax.data import store as stores
+from dlm_jax.data import preparation
+from dlm_jax.data.store import Store
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.evaluation import judges, text_statistics
 from dlm_jax.model.model import load
@@ -64,7 +65,7 @@ def assess(settings: JudgeSettings) -> dict[str, Any]:
   """
   path = Path(settings.samples)
   rows, protocol = _read(path)
-  store = stores.prepare(ConfigDict(protocol["config"]["data"]))
+  store = preparation.prepare(ConfigDict(protocol["config"]["data"]))
   samples = sequences([row["tokens"] for row in rows], store.tokenizer)
   held_out = store.rows(settings.reference)
   chosen = evenly_spread(len(held_out), len(rows))
@@ -102,7 +103,7 @@ def record_path(settings: JudgeSettings) -> Path:
 
 def statistics(
   group: Sequences,
-  store: stores.Store,
+  store: Store,
   judge: judges.Judge | None,
   words: set[str] | None,
   copied: Sequence[int],
@@ -146,7 +147,7 @@ def _unpadded(rows: dict[str, np.ndarray]) -> list[np.ndarray]:
   return [row[~padding] for row, padding in zip(rows["tokens"], given, strict=True)]
 
 
-def _training(store: stores.Store) -> Iterator[np.ndarray]:
+def _training(store: Store) -> Iterator[np.ndarray]:
   """The training tokens in pieces; rows of a stream join, since its text goes on."""
   rows = store.rows("train")
   for start in range(0, len(rows), _ROWS):
@@ -157,7 +158,7 @@ def _training(store: stores.Store) -> Iterator[np.ndarray]:
       yield from _unpadded(part)
 
 
-def vocabulary(store: stores.Store) -> set[str] | None:
+def vocabulary(store: Store) -> set[str] | None:
   """The words of the training text, where the alphabet is that of text8."""
   if store.manifest["tokenizer"]["name"] != "text8":
     return None

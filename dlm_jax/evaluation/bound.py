@@ -17,9 +17,10 @@ from rich.table import Table
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.records import BOUND, EXACT, is_exact
 from dlm_jax.core.spread import evenly_spread
-from dlm_jax.data import store as stores
 from dlm_jax.data import zero_shot
+from dlm_jax.data.store import Rows
 from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation.estimates import Bound, Estimate
 from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.model.model import Model, load, training_data
@@ -81,10 +82,10 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
-class _Text:
+class ScoredText:
   """What is scored: rows, their characters a token, and for another corpus its protocol."""
 
-  rows: stores.Rows
+  rows: Rows
   characters_per_token: float
   zero_shot: dict[str, Any] | None
 
@@ -109,7 +110,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
   return record
 
 
-def score(settings: EvaluateSettings, model: Model, text: _Text) -> dict[str, Any]:
+def score(settings: EvaluateSettings, model: Model, text: ScoredText) -> dict[str, Any]:
   """The record of an evaluation."""
   process, num_evaluations = _scored(settings, model)
   draw = likelihood.drawer(
@@ -139,7 +140,7 @@ def score(settings: EvaluateSettings, model: Model, text: _Text) -> dict[str, An
   }
 
 
-def _text(settings: EvaluateSettings, model: Model) -> _Text:
+def _text(settings: EvaluateSettings, model: Model) -> ScoredText:
   """The split of the model's own data, or the corpus in place of it."""
   if settings.corpus is not None:
     foreign = zero_shot.prepare(
@@ -148,9 +149,9 @@ def _text(settings: EvaluateSettings, model: Model) -> _Text:
       length=model.length,
       trained_packing=model.packing,
     )
-    return _Text(foreign.rows, foreign.characters_per_token, foreign.protocol)
+    return ScoredText(foreign.rows, foreign.characters_per_token, foreign.protocol)
   store = training_data(model)
-  return _Text(store.rows(settings.split), store.characters_per_token(settings.split), None)
+  return ScoredText(store.rows(settings.split), store.characters_per_token(settings.split), None)
 
 
 def _scored(settings: EvaluateSettings, model: Model) -> tuple[base.Process | ProbabilityFlow, int]:
@@ -169,10 +170,10 @@ def _progress(batches: Iterable[int]) -> Iterable[int]:
   return track(batches, "evaluating", console=console, transient=True, disable=not shown)
 
 
-def results(bound: likelihood.Bound, characters_per_token: float) -> dict[str, dict[str, float]]:
+def results(bound: Bound, characters_per_token: float) -> dict[str, dict[str, float]]:
   """The bound in each unit, `{unit: {"value": ..., "standard_error": ...}}`."""
   estimates = {
-    "nats_per_token": likelihood.Estimate(bound.nats_per_token, bound.standard_error),
+    "nats_per_token": Estimate(bound.nats_per_token, bound.standard_error),
     "bits_per_token": bound.bits_per_token,
     "bits_per_character": bound.bits_per_character(characters_per_token),
     "perplexity": bound.perplexity,

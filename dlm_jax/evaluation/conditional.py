@@ -137,8 +137,7 @@ def scorer(
   def score(params: Params, requests: Sequence[Request]) -> list[Score]:
     _check(requests, scoring.max_length)
     done = {
-      Request.from_json(key): Score(**value)
-      for key, value in scoring.journal.read("score", settings)
+      Request.from_json(key): Score(**value) for key, value in journal.read("score", settings)
     }
     missing = [request for request in dict.fromkeys(requests) if request not in done]
     nats: dict[Request, list[float]] = defaultdict(list)
@@ -148,9 +147,7 @@ def scorer(
         nats[request].append(float(term))
         if len(nats[request]) == plan.draws_of(request):
           done[request] = _summarize(nats.pop(request), plan.exact)
-          scoring.journal.write(
-            "score", settings, request.to_json(), dataclasses.asdict(done[request])
-          )
+          journal.write("score", settings, request.to_json(), dataclasses.asdict(done[request]))
     return [done[request] for request in requests]
 
   return score

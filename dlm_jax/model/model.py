@@ -11,7 +11,7 @@ from jax import Array
 
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.types import Params
-from dlm_jax.data import store
+from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
 from dlm_jax.data.tokenizers import base as tokenizers
 from dlm_jax.data.tokenizers.base import Tokenizer
@@ -153,7 +153,7 @@ def training_data(model: Model) -> Store:
   fields = provenance.config["data"]
   if not isinstance(fields, Mapping):
     raise UserError(f"the model of {provenance.workdir} was trained on no data of this project.")
-  prepared = store.prepare_together(fields)
+  prepared = preparation.prepare_together(fields)
   if prepared.hash != provenance.dataset_hash:
     raise UserError(
       f"the data prepared here (hash {prepared.hash}) is not what the run in "

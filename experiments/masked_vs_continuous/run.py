@@ -18,8 +18,10 @@ from ml_collections import ConfigDict
 
 from configs import continuous
 from configs.stdlib_docs import absorbing
-from dlm_jax import command_line, evaluate, sample, train
-from dlm_jax import experiment as experiments
+from dlm_jax import command_line, train
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.model.model import load
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.runs.metrics import read_rows
 
@@ -90,7 +92,7 @@ def curve(workdir: str) -> list[dict[str, float]]:
   return points
 
 
-def draw(results: dict[str, Any], path: Path) -> None:
+def draw_figure(results: dict[str, Any], path: Path) -> None:
   """The bound against steps and against seconds."""
   figure = Figure(figsize=(9, 3.6), layout="constrained")
   for axes, against in zip(figure.subplots(1, 2, sharey=True), ("step", "seconds"), strict=True):
@@ -158,7 +160,7 @@ def main() -> None:
   output = Path(values.workdir)
   workdirs.write_json(output / "results.json", results)
   (output / "results.md").write_text(report(results, values.steps, values.batch_size))
-  draw(results, output / "bounds.png")
+  draw_figure(results, output / "bounds.png")
   print(f"written to {output}/results.md and {output}/bounds.png")
 
 

@@ -20,8 +20,10 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from dlm_jax import command_line, evaluate, train
-from dlm_jax import experiment as experiments
+from dlm_jax import command_line, train
+from dlm_jax.core.records import is_exact
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.model.model import load
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.runs.metrics import read_rows

@@ -10,7 +10,8 @@ import pytest
 from dlm_jax import evaluate, train
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
-from dlm_jax.data import store as stores
+from dlm_jax.data import preparation
+from dlm_jax.data.store import MANIFEST
 from dlm_jax.runs import workdir
 from dlm_jax.runs.metrics import read_rows
 from tests import tiny
@@ -76,38 +77,38 @@ def test_an_unknown_scheme_is_a_mistake():
 
 def test_a_store_is_prepared_once_and_copied_by_other_machines(bucket, cache, capsys):
   config = tiny.config("memory://bucket/data").data
-  first = stores.prepare(config)
+  first = preparation.prepare(config)
   rows = first.rows("train")[:]["tokens"]
   shutil.rmtree(cache)
-  again = stores.prepare(config)
+  again = preparation.prepare(config)
   assert "copying the prepared data of memory://bucket/data/" in capsys.readouterr().out
   assert again.hash == first.hash and again.directory.is_relative_to(cache)
   np.testing.assert_array_equal(again.rows("train")[:]["tokens"], rows)
-  stores.prepare(config)
+  preparation.prepare(config)
   assert "reusing the prepared data" in capsys.readouterr().out
 
 
 def test_a_store_that_was_damaged_on_the_way_is_refused(bucket, cache):
   config = tiny.config("memory://bucket/data").data
-  stores.prepare(config)
+  preparation.prepare(config)
   (tokens,) = (name for name in bucket.find("/bucket/data") if name.endswith("train.tokens"))
   data = bytearray(bucket.cat_file(tokens))
   data[len(data) // 2] ^= 1
   bucket.pipe_file(tokens, bytes(data))
   shutil.rmtree(cache)
   with pytest.raises(UserError, match=r"train\.tokens is not that of its manifest"):
-    stores.prepare(config)
+    preparation.prepare(config)
   assert not list(cache.rglob("*.tokens"))
 
 
 def test_a_store_without_its_manifest_is_not_there_yet(bucket, cache):
   """Its files are copied before its manifest: another machine may look in between."""
   config = tiny.config("memory://bucket/data").data
-  first = stores.prepare(config)
-  bucket.rm(next(n for n in bucket.find("/bucket/data") if n.endswith(stores.MANIFEST)))
+  first = preparation.prepare(config)
+  bucket.rm(next(n for n in bucket.find("/bucket/data") if n.endswith(MANIFEST)))
   shutil.rmtree(cache)
-  assert stores.prepare(config).hash == first.hash
-  assert any(name.endswith(stores.MANIFEST) for name in bucket.find("/bucket/data"))
+  assert preparation.prepare(config).hash == first.hash
+  assert any(name.endswith(MANIFEST) for name in bucket.find("/bucket/data"))
 
 
 def test_a_run_under_way_keeps_its_record(tmp_path):
