@@ -52,9 +52,7 @@ def samples(runs, tmp_path_factory):
 
 
 def test_the_record(runs, samples):
-  settings = JudgeSettings(
-    samples=str(samples), judge=str(runs / "autoregressive"), copied=(2,)
-  )
+  settings = JudgeSettings(samples=str(samples), judge=str(runs / "autoregressive"), copied=(2,))
   record = assess.assess(settings)
   path = assess.record_path(settings)
   assert path.name == "samples.judged.json" and json.loads(path.read_text()) == record
