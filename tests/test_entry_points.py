@@ -151,9 +151,7 @@ def test_only_blocks_go_on_beyond_the_trained_length(run):
   if fields["process"]["name"] == "block":
     drawn, texts = drawn_text(workdir, length=30, infill=INFILL)
     assert all(len(text) == 30 and text.startswith("ab") for text in texts)
-    assert drawn.num_evaluations == [
-      4 * (2 + 1)
-    ]  # of each of four blocks
+    assert drawn.num_evaluations == [4 * (2 + 1)]  # of each of four blocks
   else:
     with pytest.raises(UserError, match=r"--length must lie in 1\.\.16 .*got 30"):
       drawn_text(workdir, length=30)

@@ -15,7 +15,6 @@ from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.generation import draw
 from dlm_jax.generation.draw import DrawSettings
 from dlm_jax.model.model import load, training_data
-from dlm_jax.networks import transformer
 from tests import tiny
 
 CORPUS = {
@@ -83,7 +82,7 @@ def test_samples_follow_their_label_and_the_more_so_guided(labelled):
 
 def test_guidance_evaluates_twice(labelled):
   plain, guided = (draw_labelled(labelled, label=1, guidance=g) for g in (1.0, 1.5))
-  if labelled.network.config.time_conditioned:
+  if labelled.network.knows_time:
     assert (plain.num_evaluations, guided.num_evaluations) == ([16], [32])
   else:
     assert guided.num_evaluations[0] % 2 == 0
@@ -102,8 +101,8 @@ def test_evaluates_with_and_without_labels(labelled):
 
 
 def without_label_dropout(model):
-  config = dataclasses.replace(model.network.config, label_dropout=0.0)
-  return dataclasses.replace(model, network=transformer.Transformer(config))
+  network = dataclasses.replace(model.network, label_dropout=0.0)
+  return dataclasses.replace(model, network=network)
 
 
 def test_mistakes(labelled):

@@ -242,7 +242,7 @@ def _loop(settings: DrawSettings, model: Model, rows: int, given: np.ndarray) ->
       grid=settings.grid,
       temperature=settings.temperature,
       top_p=settings.top_p,
-      cache=not (model.network.config.time_conditioned or base.is_continuous(process)),
+      cache=not (model.network.knows_time or base.is_continuous(process)),
       trajectory=settings.trajectory,
       **own,
     )

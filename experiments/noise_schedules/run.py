@@ -346,7 +346,7 @@ def provenance_of(lab: Lab) -> Provenance:
     workdir="",
     step=lab.settings.steps,
     weights="ema",
-    dtype=str(lab.experiment.network.config.compute_dtype),
+    dtype=str(lab.experiment.network.compute_dtype),
     git_revision=provenance.git_revision(),
     dataset_hash=store.hash,
     characters_per_token={name: store.characters_per_token(name) for name in store.splits},
