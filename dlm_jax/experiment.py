@@ -110,6 +110,7 @@ SECTIONS = (
   "checkpoint",
   "mesh",
   "wandb_project",
+  "replaced",
 )
 
 

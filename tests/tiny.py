@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from configs import defaults
+from dlm_jax import configuration
 
 
 def config(directory, **fields) -> ConfigDict:
@@ -31,5 +32,4 @@ def config(directory, **fields) -> ConfigDict:
     config.process = fields.pop("process")
   if "data.corpus" in fields:
     config.data.corpus = fields.pop("data.corpus")
-  config.update_from_flattened_dict(fields)
-  return config.lock()
+  return configuration.override(config, fields).lock()

@@ -47,8 +47,8 @@ class DataConfig:
     workers: processes that encode; None for as many as pay off. Changes no byte.
   """
 
-  corpus: Mapping[str, Any]
-  tokenizer: Mapping[str, Any]
+  corpus: Mapping[str, Any] = resolve.part("dlm_jax.data.corpora")
+  tokenizer: Mapping[str, Any] = resolve.part("dlm_jax.data.tokenizers")
   packing: str
   length: int
   directory: str = "data"

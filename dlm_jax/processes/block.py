@@ -11,7 +11,7 @@ where the network is asked; a single block is the plain process.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,7 +164,7 @@ class Block:
 def make(
   *,
   vocab_size: int,
-  inner: str = "absorbing",
+  inner: str | Mapping[str, Any] = "absorbing",
   block_size: int = 4,
   clip: tuple[float, float] = (0.0, 1.0),
   **fields: Any,
@@ -173,7 +173,7 @@ def make(
 
   Args:
     vocab_size: V.
-    inner: name of the process of each block.
+    inner: the process of each block, a config such as `{"name": "absorbing"}`.
     block_size, clip: see `Block`.
     **fields: of the process of each block.
 
@@ -184,7 +184,8 @@ def make(
   for name in fields:
     if nearest(name, own):
       raise UserError(f"Block has no field {name!r}: {nearest(name, own)}")
-  process = resolve.module("dlm_jax.processes", inner).make(vocab_size=vocab_size, **fields)
+  inner = {"name": inner} if isinstance(inner, str) else inner
+  process = resolve.make("dlm_jax.processes", inner, vocab_size=vocab_size, **fields)
   if base.is_continuous(process):
     raise UserError(f"process.inner must be a process on tokens, got {inner!r}.")
   return Block(process, block_size, clip)

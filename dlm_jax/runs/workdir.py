@@ -40,6 +40,7 @@ CHANGEABLE = (
   "evaluation",
   "mesh",
   "wandb_project",
+  "replaced",  # how the config came about
 )
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml_collections", "numpy")

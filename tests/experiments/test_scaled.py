@@ -1,9 +1,8 @@
 """The scaled table: every method alike but for its process, and what was published beside it."""
 
-import importlib
-
 import pytest
 
+from configs import stdlib_docs
 from dlm_jax.runs.workdir import plain
 from experiments.paper_tables import scaled
 
@@ -32,7 +31,7 @@ def test_a_preset_differs_in_its_process_alone(preset):
 
 
 def test_a_curriculum_shrinks_with_the_steps():
-  preset = importlib.import_module("configs.stdlib_docs.duo").get_config()
+  preset = stdlib_docs.get_config("duo")
   share = preset.process.curriculum_steps / preset.training.steps
   assert scaled.config("duo", 100).process.curriculum_steps == 100 * share > 0
 
