@@ -19,13 +19,12 @@ from ml_collections import ConfigDict
 from dlm_jax import experiment
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.fields import Family, Field, Modules, of_dataclass, require_field
-from dlm_jax.data.store import DataConfig
+from dlm_jax.core.types import Fields
+from dlm_jax.data.preparation import DataConfig
 from dlm_jax.distributed.mesh import AXES
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.optimizer import OptimizerConfig
-
-Fields = Mapping[str, object]
 
 ROOT = Path(__file__).parent.parent
 REPLACED = "replaced"

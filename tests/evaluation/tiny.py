@@ -14,6 +14,7 @@ from dlm_jax.experiment import Restored
 from dlm_jax.model.denoiser import Denoiser
 from dlm_jax.networks import transformer
 from dlm_jax.processes import base
+from tests import tiny
 
 LENGTH = 16
 ROWS = 10
@@ -75,4 +76,6 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
     evaluation=SimpleNamespace(batch_size=4),
     denoiser=lambda params, labels=None: Denoiser(network, params, pattern=base.pattern(process)),
   )
-  return Restored(experiment, params["params"], 7, {"git_revision": "of the training"})
+  provenance = tiny.model(process_name, tokenizer=tokenizer, packing=packing).provenance
+  metadata = {"git_revision": "of the training"}
+  return Restored(experiment, params["params"], 7, metadata, provenance)

@@ -1,9 +1,8 @@
 """Your own text: UTF-8 files, by path or glob."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
@@ -38,7 +37,7 @@ class TextFiles:
     return base.split_names(self.validation, self.test)
 
   @property
-  def version(self) -> list[list[Any]]:
+  def version(self) -> list[list[str | int]]:
     """Of each file its size and time: a file that was written again is another corpus."""
     return base.file_versions(base.files(self.paths))
 
@@ -66,7 +65,7 @@ class TextFiles:
       yield "".join(document).strip("\n")
 
 
-def make(*, paths: Any = (), **fields: Any) -> TextFiles:
+def make(*, paths: str | Sequence[str] = (), **fields: object) -> TextFiles:
   """Builds the corpus; `paths` is one path or glob, or several."""
   paths = (paths,) if isinstance(paths, str) else tuple(paths)
   return resolve.build(TextFiles, {"paths": paths, **fields})
