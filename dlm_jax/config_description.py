@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from ml_collections import ConfigDict
 
 from dlm_jax import configuration
-from dlm_jax.core import resolve
 from dlm_jax.core.fields import Family, Field, Required
+from dlm_jax.networks.presets import PRESETS
 
 
 def describe(config: ConfigDict) -> str:
@@ -31,7 +31,7 @@ def _part(where: str, family: Family, values: Mapping[str, object]) -> Iterator[
   yield f"* {where}.name = {name}  # one of {', '.join(family.names())}"
   fields = family.fields(name)
   own = {n: v for n, v in values.items() if n != "name"}
-  yield from _fields(where, fields, own, _preset(family, name, values))
+  yield from _fields(where, fields, own, _preset(family, values))
 
 
 def _fields(
@@ -57,9 +57,8 @@ def _line(where: str, field: Field, value: object, *, is_set: bool) -> str:
   return f"{'*' if is_set else ' '} {where} = {shown}{meaning}"
 
 
-def _preset(family: Family, name: str, values: Mapping[str, object]) -> Mapping[str, object]:
+def _preset(family: Family, values: Mapping[str, object]) -> Mapping[str, object]:
   """The sizes that a network's preset stands for."""
   if family is not configuration.FAMILIES["network"]:
     return {}
-  presets = vars(resolve.module("dlm_jax.networks", name)).get("PRESETS", {})
-  return presets.get(values.get("preset"), {})
+  return PRESETS.get(values.get("preset", ""), {})

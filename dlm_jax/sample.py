@@ -238,7 +238,7 @@ def _loop(
       grid=settings.grid,
       temperature=settings.temperature,
       top_p=settings.top_p,
-      cache=not (experiment.network.config.time_conditioned or base.is_continuous(process)),
+      cache=not (experiment.network.knows_time or base.is_continuous(process)),
       trajectory=settings.trajectory,
       **own,
     )

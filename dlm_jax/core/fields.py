@@ -21,14 +21,7 @@ from dlm_jax.core.errors import UserError, nearest, require_known
 # What the parts of a package are built with beside the fields of their config.
 BUILT_WITH = {
   "dlm_jax.processes": ("vocab_size",),
-  "dlm_jax.networks": (
-    "interface",
-    "num_labels",
-    "vocab_size",
-    "num_embeddings",
-    "state_width",
-    "self_conditioned",
-  ),
+  "dlm_jax.networks": ("interface", "num_labels"),
 }
 # Any vocabulary, where a default is looked up that depends on none.
 STAND_IN = {"vocab_size": 27}
@@ -100,7 +93,6 @@ class Modules:
     make = resolve.module(self.package, name).make
     hints = typing.get_type_hints(make)
     built = hints.get("return")
-    built = typing.get_type_hints(built).get("config", built)  # a network's fields stand apart
     meanings = _meanings(make.__doc__, "Args")
     elsewhere = BUILT_WITH.get(self.package, ())
     own = {

@@ -6,7 +6,7 @@ import ml_collections
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Network
 from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 
@@ -26,7 +26,7 @@ class ProcessAndNetwork:
 
   process: Process
   evaluation_process: Process
-  network: transformer.Transformer
+  network: Network
 
 
 def build(
@@ -40,8 +40,9 @@ def build(
   """
   process = resolve.make("dlm_jax.processes", config.process, vocab_size=vocab_size)
   network = resolve.make(
-    "dlm_jax.networks", config.network, num_labels=num_labels, **base.network_fields(process)
+    "dlm_jax.networks", config.network, num_labels=num_labels, interface=base.interface(process)
   )
+  network.check_pattern(base.pattern(process))
   changes = config.evaluation.get("process") or {}
   scored = process
   if changes:
@@ -59,7 +60,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 def _require_same_network(trained: Process, scored: Process, changes: dict[str, object]) -> None:
   """Raises `UserError` where the two processes show the network different things."""
   facts = {
-    "network inputs and outputs": (base.network_fields(trained), base.network_fields(scored)),
+    "network inputs and outputs": (base.interface(trained), base.interface(scored)),
     "attention pattern": (base.pattern(trained), base.pattern(scored)),
   }
   for fact, (ours, theirs) in facts.items():

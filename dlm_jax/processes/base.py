@@ -4,7 +4,6 @@ A process knows nothing of the network. It receives `denoise`, a plain callable 
 already bound, so that a test can pass an exact posterior and a sampler a guided or cached one:
 
   denoise(z, t) -> output                 what the output means is the process's business
-  denoise.cross_entropy(z, t, targets, where, forbidden) -> [B, L]    optional, see `cross_entropy`
   denoise.score(z, t, score, operands, where) -> [B, L]               optional, see `score_outputs`
   denoise.learned -> pytree               what is learned beside the network, see `bind`
 
@@ -25,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.patterns import FULL, Pattern
 from dlm_jax.schedules.alpha_schedules import Schedule
 
@@ -114,6 +114,12 @@ def network_fields(process: Process) -> dict[str, Any]:
   return {"vocab_size": process.vocab_size, "num_embeddings": process.num_embeddings}
 
 
+def interface(process: Process) -> NetworkInterface:
+  """What `process` needs its network to take and to give."""
+  fields = dict(network_fields(process))
+  return NetworkInterface(columns=fields.pop("vocab_size"), **fields)
+
+
 def is_continuous(process: Process) -> bool:
   """Whether the state z is float `[B, L, W]`, read as tokens by `process.nearest_tokens(z)`."""
   return hasattr(process, "nearest_tokens")
@@ -178,9 +184,8 @@ def per_position(t: Array) -> Array:
 def condition(denoise: Denoise, **conditioning: Any) -> Denoise:
   """`denoise` and its methods with more arguments bound, such as the clean tokens of `block`."""
   bound = partial(denoise, **conditioning)
-  for name in ("cross_entropy", "score"):
-    if hasattr(denoise, name):
-      setattr(bound, name, partial(getattr(denoise, name), **conditioning))
+  if hasattr(denoise, "score"):
+    bound.score = partial(denoise.score, **conditioning)
   return bound
 
 
@@ -195,15 +200,27 @@ def cross_entropy(
 ) -> Array:
   """-log p(`targets` | z) in nats `[B, L]` at the positions `where`, 0 elsewhere.
 
-  A denoiser that can score targets without holding `[B, L, V]` in float32 offers a method
-  `cross_entropy(z, t, targets, where, forbidden)`; it must equal the softmax cross-entropy of its
-  logits with the column `forbidden` (the mask, if it lies inside the vocabulary) taken out.
+  A denoiser that can score positions without holding `[B, L, V]` in float32 is asked for the
+  softmax cross-entropy of its logits with the column `forbidden` (the mask, if it lies inside the
+  vocabulary) taken out.
   """
-  if hasattr(denoise, "cross_entropy"):
-    return denoise.cross_entropy(z, t, targets, where, forbidden)
+  if hasattr(denoise, "score"):
+    return denoise.score(z, t, nll(forbidden), (targets,), where)
   log_p = process.log_probs(denoise(z, t), z, t)
   picked = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
   return jnp.where(where, -picked, 0.0)
+
+
+def nll(forbidden: int | None) -> Callable[[Array, Array], Array]:
+  """-log softmax(logits)[target] with the column `forbidden` taken out."""
+
+  def score(logits: Array, targets: Array) -> Array:
+    if forbidden is not None:
+      logits = logits.at[..., forbidden].set(-jnp.inf)
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - picked
+
+  return score
 
 
 def score_outputs(

@@ -147,7 +147,7 @@ class Gaussian:
       scale = jax.lax.rsqrt((alpha * self.size) ** 2 + sigma**2)
       if self_condition is not None:
         self_condition = self_condition / self.size
-      output = denoise(scale * z, gamma / GAMMA_SCALE, self_condition)
+      output = denoise(scale * z, gamma / GAMMA_SCALE, self_condition=self_condition)
       if self.shared_head:
         output = output @ self.embeddings.T
       if self._predicts_tokens and self.output_prior:

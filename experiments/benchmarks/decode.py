@@ -21,8 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dlm_jax.core import resolve
-from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Inputs
+from dlm_jax.processes import base
 from dlm_jax.samplers import sequential
 
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Times that each loop is run; the median counts.")
@@ -62,19 +64,18 @@ def decoders(fields: dict[str, Any], shape: Shape) -> tuple[Callable, Callable]:
     width=shape.width,
     heads=shape.heads,
     depth=shape.depth,
-    vocab_size=shape.vocab_size,
-    num_embeddings=process.num_embeddings,
+    interface=base.interface(process),
     conditioning="none",
     norm="rms",
     dropout=0.0,
   )
   tokens = jnp.zeros((1, shape.length), jnp.int32)
-  params = network.init(jax.random.key(0), tokens, jnp.zeros(1))["params"]
+  params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
   sampler = resolve.module("dlm_jax.samplers", sequential.sampler_of(process), entry="sample")
   size = (shape.rows, shape.length)
 
   def decode(params: Any, key: jax.Array, keep: bool) -> jax.Array:
-    denoise = Denoiser(network, params, pattern=process.pattern)
+    denoise = CachingDenoiser(network, params, pattern=process.pattern)
     # A plain function has no `extend`, so that the whole row is evaluated.
     chosen = denoise if keep else denoise.__call__
     return sampler.sample(key, process, chosen, size, steps=shape.length).tokens

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.processes import absorbing, block
 from dlm_jax.samplers import block_by_block
 from tests import toy
@@ -69,7 +69,7 @@ def weights():
 
 def denoiser(weights, size, inner="absorbing"):
   process = block.make(vocab_size=V, block_size=size, inner=inner)
-  return process, Denoiser(*weights, pattern=process.pattern)
+  return process, CachingDenoiser(*weights, pattern=process.pattern)
 
 
 def test_the_cached_output_is_that_of_the_two_streams(weights):
@@ -91,7 +91,7 @@ def test_the_cached_output_is_that_of_the_two_streams(weights):
         cache = denoise.extend(cache, x, zeros, 4 * b, 4)[1]
     return jnp.concatenate(outputs, axis=1)
 
-  np.testing.assert_allclose(cached(), denoise(z, t, x), rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(cached(), denoise(z, t, clean=x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("inner", ["absorbing", "uniform"])
