@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 @jax.tree_util.register_static
@@ -33,6 +34,28 @@ class Causal:
   def last_seen(self, index: Any) -> Any:
     """The last index that the input `index` sees; it sees all up to there."""
     return index
+
+  def shift(self, z: jax.Array) -> jax.Array:
+    """The input of the network `[B, L]` for the tokens `z` `[B, L]`, moved one to the right."""
+    return jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.begin)[:, :-1]
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class BlockCausal:
+  """Every position sees its own block and the blocks before it, in one stream of tokens.
+
+  What block diffusion comes to where noise stands in the last block alone (SDAR, LLaDA2).
+
+  Attributes:
+    size: tokens a block.
+  """
+
+  size: int
+
+  def last_seen(self, index: Any) -> Any:
+    """The last index that the input `index` sees; it sees all up to there."""
+    return (index // self.size + 1) * self.size - 1
 
 
 @jax.tree_util.register_static
@@ -63,5 +86,5 @@ class Blocks:
     return same | earlier
 
 
-Pattern = Full | Causal | Blocks
+Pattern = Full | Causal | BlockCausal | Blocks
 FULL = Full()

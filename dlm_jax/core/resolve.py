@@ -58,7 +58,8 @@ def build(cls: type, fields: Mapping[str, Any]) -> Any:
   Raises:
     UserError: a field is unknown, or one without a default is missing.
   """
-  known = {f.name: f for f in dataclasses.fields(cls) if f.init}
+  fields_of_class = [f for f in dataclasses.fields(cls) if f.init and not f.metadata.get("runtime")]
+  known = {f.name: f for f in fields_of_class}
   given = {name: value for name, value in fields.items() if value is not None}
   for name in fields:
     if name not in known:
@@ -70,6 +71,11 @@ def build(cls: type, fields: Mapping[str, Any]) -> Any:
   if required:
     raise UserError(f"{cls.__name__} needs the field {required[0]!r}.")
   return cls(**given)
+
+
+def runtime() -> Any:
+  """A dataclass field that is put in place at run time: `build` neither accepts nor lists it."""
+  return dataclasses.field(default=None, metadata={"runtime": True})
 
 
 def _is_required(field: dataclasses.Field) -> bool:

@@ -1,0 +1,13 @@
+"""Types that several rooms share."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+# Nested mappings whose leaves are arrays: the parameters of a network or of a process.
+Params: TypeAlias = Mapping[str, Any]
+# Any nesting of containers that `jax.tree` walks through, with arrays as leaves.
+PyTree: TypeAlias = Any
+# What `json.dumps` writes.
+Json: TypeAlias = None | bool | int | float | str | list["Json"] | Mapping[str, "Json"]
+# The fields of a part, as a config sets them.
+Fields: TypeAlias = Mapping[str, object]
