@@ -8,6 +8,6 @@ Params: TypeAlias = Mapping[str, Any]
 # Any nesting of containers that `jax.tree` walks through, with arrays as leaves.
 PyTree: TypeAlias = Any
 # What `json.dumps` writes.
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | Mapping[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | Mapping[str, "Json"] | None
 # The fields of a part, as a config sets them.
 Fields: TypeAlias = Mapping[str, object]

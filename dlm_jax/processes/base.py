@@ -171,7 +171,7 @@ class Process:
   def loss(
     self, key: Array, denoise: Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
-    """What training minimises, `[B, L]`: the bound, unless the config asks for another weighting."""
+    """What training minimises, `[B, L]`: `nelbo` unless the config asks for another weighting."""
     return self.nelbo(key, denoise, x, t, given)
 
   def reverse(
