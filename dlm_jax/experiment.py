@@ -1,5 +1,6 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
@@ -19,8 +20,8 @@ from dlm_jax.distributed.sharding import shardings
 from dlm_jax.model import denoiser
 from dlm_jax.model.denoiser import PROCESS, Denoiser, Head
 from dlm_jax.networks import transformer
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.runs import checkpoint, workdir
 from dlm_jax.training import distillation, loop, optimizer, state
@@ -148,7 +149,7 @@ class Experiment:
       self.network,
       params,
       Head(chunks=self.training.head_chunks),
-      pattern=base.pattern(self.process),
+      pattern=self.process.pattern,
       labels=labels,
     )
 
@@ -183,7 +184,7 @@ class Experiment:
     rows = batch_shards(self.mesh)  # at least: splash attention cuts them over the mesh
     z = self.process.prior(key, (rows, self.length))
     params = self.network.init(key, z, jnp.zeros(rows))["params"]
-    learned = base.init(self.process, jax.random.fold_in(key, 1))
+    learned = self.process.init(jax.random.fold_in(key, 1))
     return self.state_of(params | {PROCESS: learned} if learned else params)
 
   def state_of(self, params: Any) -> state.TrainState:
@@ -243,7 +244,7 @@ def build(
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   process, evaluation_process, network = _model(config, vocab_size, num_labels)
   distillation.check(distilled, process)
-  learned = jax.eval_shape(lambda: base.init(process, jax.random.key(0)))
+  learned = jax.eval_shape(lambda: process.init(jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
@@ -274,9 +275,9 @@ def _model(
     resolve.make("dlm_jax.processes", fields, vocab_size=vocab_size)
     for fields in (config.process, scored)
   )
-  network = resolve.make(
-    "dlm_jax.networks", config.network, num_labels=num_labels, **base.network_fields(process)
-  )
+  fields = dataclasses.asdict(process.interface)
+  fields["vocab_size"] = fields.pop("columns")
+  network = resolve.make("dlm_jax.networks", config.network, num_labels=num_labels, **fields)
   return process, evaluation_process, network
 
 
@@ -299,7 +300,7 @@ def check_batches(experiment: Experiment) -> None:
     )
   asked = {"head_chunks": (training.head_chunks, 1), "head_capacity": (training.head_capacity, 0)}
   for name, (value, none) in asked.items():
-    if base.is_continuous(experiment.process) and value != none:
+    if isinstance(experiment.process, Continuous) and value != none:
       raise UserError(
         f"training.{name} is {value}, but a continuous process needs all logits at once: set it to "
         f"{none}."

@@ -34,8 +34,9 @@ from dlm_jax.data import store as stores
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.generation import rendering
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.samplers import base as samplers
@@ -141,7 +142,7 @@ def checked_length(asked: int | None, experiment: experiments.Experiment) -> int
   trained = experiment.length
   if asked is None:
     return trained
-  unlimited = isinstance(base.pattern(experiment.process), Blocks)
+  unlimited = isinstance(experiment.process.pattern, Blocks)
   if asked < 1 or (asked > trained and not unlimited):
     limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
     raise UserError(f"--length must {limit}, got {asked}.")
@@ -238,7 +239,7 @@ def _loop(
       grid=settings.grid,
       temperature=settings.temperature,
       top_p=settings.top_p,
-      cache=not (experiment.network.config.time_conditioned or base.is_continuous(process)),
+      cache=not (experiment.network.config.time_conditioned or isinstance(process, Continuous)),
       trajectory=settings.trajectory,
       **own,
     )
@@ -252,10 +253,10 @@ def _guided(
 ) -> tuple[Process, Denoise]:
   """The process and the denoiser under the label and the guidance that are asked for."""
   if settings.label is None:
-    return base.bind(experiment.process, experiment.denoiser(params))
+    return bound(experiment.process, experiment.denoiser(params))
   labels = jnp.full(rows, settings.label)
-  process, labelled = base.bind(experiment.process, experiment.denoiser(params, labels))
-  _, unlabelled = base.bind(experiment.process, experiment.denoiser(params))
+  process, labelled = bound(experiment.process, experiment.denoiser(params, labels))
+  _, unlabelled = bound(experiment.process, experiment.denoiser(params))
   return guidance.guide(process, labelled, unlabelled, settings.guidance)
 
 

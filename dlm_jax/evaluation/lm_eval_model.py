@@ -12,7 +12,7 @@ from lm_eval.api.model import LM
 from dlm_jax.core import resolve
 from dlm_jax.evaluation import conditional
 from dlm_jax.evaluation.conditional import Request
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
 from dlm_jax.samplers import sequential
 
 
@@ -127,7 +127,7 @@ class HarnessModel(LM):
 
       def sample(params: Any, tokens: jax.Array, key: jax.Array) -> jax.Array:
         denoise = self._experiment.denoiser(params)
-        process, denoise = base.bind(self._experiment.process, denoise)
+        process, denoise = bound(self._experiment.process, denoise)
         settings = {"tokens": tokens, "given": given, "steps": new, "temperature": temperature}
         return sampler.sample(key, process, denoise, shape, **settings).tokens
 

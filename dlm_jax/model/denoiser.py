@@ -14,6 +14,7 @@ from dlm_jax.core.patterns import FULL, Causal, Pattern
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.model import head_scores
 from dlm_jax.networks.transformer import Transformer
+from dlm_jax.processes.base import Denoise, Process
 
 # Where the parameters hold what the process learns, beside those of the network.
 PROCESS = "process"
@@ -42,14 +43,14 @@ class Head:
 
 @dataclass(frozen=True)
 class Denoiser:
-  """`denoise(z, t) -> logits`, with `cross_entropy` and `score` for losses that save memory.
+  """`denoise(z, t) -> logits`, with `score` for losses that save memory.
 
   Attributes:
     params: those of the network, and under `process` what the process learns, if anything.
-    pattern: which position sees which; the process says it, see `processes.base.pattern`.
+    pattern: which position sees which, as the process states it.
     labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
 
-  With `pattern` `Blocks` each of the three takes `clean` `[B, L]`, and with a network that is
+  With `pattern` `Blocks` both take `clean` `[B, L]`, and with a network that is
   self-conditioned `denoise` takes `self_condition` `[B, L, W]`, see `Transformer.hidden`.
   """
 
@@ -77,7 +78,7 @@ class Denoiser:
 
   @property
   def learned(self) -> Any:
-    """What the process learns, see `processes.base.bind`, or None."""
+    """What the process learns, see `bound`, or None."""
     if PROCESS not in self.params:
       return None
     # Whole on every device: rows of a table are gathered from it.
@@ -113,21 +114,6 @@ class Denoiser:
       method="extend",
     )
 
-  def cross_entropy(
-    self,
-    z: Array,
-    t: Array,
-    targets: Array,
-    where: Array,
-    forbidden: int | None,
-    clean: Array | None = None,
-  ) -> Array:
-    """See `processes.base.cross_entropy`."""
-    hidden, head = self._halves(z, t, clean)
-    return self._economical(head_scores.cross_entropy, head_scores.gathered_cross_entropy)(
-      hidden, head, targets, where, forbidden=forbidden
-    )
-
   def score(
     self,
     z: Array,
@@ -137,11 +123,18 @@ class Denoiser:
     where: Array,
     clean: Array | None = None,
   ) -> Array:
-    """See `processes.base.score_outputs`."""
+    """See `processes.base.score_positions`."""
     hidden, head = self._halves(z, t, clean)
-    return self._economical(head_scores.score_positions, head_scores.score_gathered)(
-      hidden, head, score, operands, where
-    )
+    if self.head.capacity == 0.0:
+      apply = partial(head_scores.score_positions, chunks=self.head.chunks)
+    else:
+      apply = partial(
+        head_scores.score_gathered,
+        chunks=self.head.chunks,
+        capacity=self.head.capacity,
+        groups=self.head.groups,
+      )
+    return apply(hidden, head, score, operands, where)
 
   def _halves(self, z: Array, t: Array, clean: Array | None) -> tuple[Array, head_scores.Head]:
     """The hidden states `[B, L, D]` and the head, which maps some of them to logits."""
@@ -158,10 +151,15 @@ class Denoiser:
     )
     return hidden, lambda h: self.network.apply(variables, h, method="head")
 
-  def _economical(self, plain: Callable, gathered: Callable) -> Callable[..., Array]:
-    """One of the two ways to apply the head, with the settings of `Head`."""
-    if self.head.capacity == 0.0:
-      return partial(plain, chunks=self.head.chunks)
-    return partial(
-      gathered, chunks=self.head.chunks, capacity=self.head.capacity, groups=self.head.groups
-    )
+
+def bound(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:
+  """The process with what it has learned in place, and the denoiser as the process reads it.
+
+  What is learned stands in `params["process"]` of a `Denoiser`; a process may also scale the
+  network's input and add to its output. Any other callable is taken as it is.
+  """
+  if not isinstance(denoise, Denoiser):
+    return process, denoise
+  if denoise.learned is not None:
+    process = process.bind(denoise.learned)
+  return process, process.precondition(denoise)

@@ -10,69 +10,6 @@ Head = Callable[[Array], Array]
 Score = Callable[..., Array]
 
 
-def cross_entropy(
-  hidden: Array,
-  head: Head,
-  targets: Array,
-  where: Array,
-  *,
-  forbidden: int | None = None,
-  chunks: int = 1,
-) -> Array:
-  """-log softmax(head(hidden))[target] in nats `[B, L]` at the positions `where`, 0 elsewhere.
-
-  Args:
-    hidden: `[B, L, D]`.
-    head: maps `[..., D]` to logits `[..., V]` float32.
-    targets: int32 `[B, L]`.
-    where: bool `[B, L]`.
-    forbidden: a column of the logits that is never predicted.
-    chunks: see `score_positions`.
-  """
-  return score_positions(hidden, head, _nll(forbidden), (targets,), where, chunks=chunks)
-
-
-def gathered_cross_entropy(
-  hidden: Array,
-  head: Head,
-  targets: Array,
-  where: Array,
-  *,
-  capacity: float,
-  groups: int = 1,
-  forbidden: int | None = None,
-  chunks: int = 1,
-) -> Array:
-  """`cross_entropy`, with the head applied only to the scored positions; always equal to it.
-
-  Args:
-    capacity, groups: see `score_gathered`.
-    hidden, head, targets, where, forbidden, chunks: as in `cross_entropy`.
-  """
-  return score_gathered(
-    hidden,
-    head,
-    _nll(forbidden),
-    (targets,),
-    where,
-    capacity=capacity,
-    groups=groups,
-    chunks=chunks,
-  )
-
-
-def _nll(forbidden: int | None) -> Score:
-  """-log softmax(logits)[target] with the column `forbidden` taken out."""
-
-  def nll(logits: Array, targets: Array) -> Array:
-    if forbidden is not None:
-      logits = logits.at[..., forbidden].set(-jnp.inf)
-    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - picked
-
-  return nll
-
-
 def score_positions(
   hidden: Array,
   head: Head,

@@ -10,8 +10,7 @@ import optax
 from jax import Array
 
 from dlm_jax.model import head_scores
-from dlm_jax.model.denoiser import Denoiser, Head
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import Denoiser, Head, bound
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import distillation
@@ -56,24 +55,24 @@ def make_step(
       params,
       head,
       rows["dropout_keys"],
-      pattern=base.pattern(process),
+      pattern=process.pattern,
       labels=rows.get("label"),
     )
-    return base.bind(process, denoise)
+    return bound(process, denoise)
 
   def objective(
     params: Any, rows: dict[str, Array], scored: Array, state: TrainState
   ) -> tuple[Array, Array]:
-    stage = base.at_step(process, state.step)
-    bound, denoise = bound_to(params, rows, stage)
+    stage = process.at_step(state.step)
+    learned, denoise = bound_to(params, rows, stage)
     args = rows["tokens"], rows["t"]
     given = rows.get("given")
     if distilled is None:
-      loss = bound.loss(rows["noise_keys"], denoise, *args, given)
+      loss = learned.loss(rows["noise_keys"], denoise, *args, given)
     else:
       _, teacher = bound_to(state.teacher, rows | {"dropout_keys": None}, stage)
       gap = distillation.gap(distilled, state.step)
-      loss = distillation.loss(bound, rows["noise_keys"], denoise, teacher, *args, gap, given)
+      loss = distillation.loss(learned, rows["noise_keys"], denoise, teacher, *args, gap, given)
     loss *= rows["weight"][:, None]
     return jnp.sum(loss) / scored, _head_overflow(loss, head)
 

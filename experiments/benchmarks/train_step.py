@@ -22,7 +22,6 @@ from rich.table import Table
 from dlm_jax.core import resolve
 from dlm_jax.model.denoiser import Head
 from dlm_jax.networks import transformer
-from dlm_jax.processes import base
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
 from dlm_jax.training.step import make_step
@@ -98,7 +97,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     carried, metrics = step(carried, batch)
     steps += 1
     jax.block_until_ready(metrics)
-  pattern = base.pattern(process)
+  pattern = process.pattern
   return elapsed / steps, 3 * transformer.matmul_flops(network.config, shape.length, pattern)
 
 

@@ -108,7 +108,7 @@ def test_noise_is_drawn_anew_for_each_sample_of_each_row():
     """Scores each position with its noise."""
 
     def nelbo(self, key, denoise, x, t, given):
-      return base.row_uniform(key, x.shape)
+      return draws.row_uniform(key, x.shape)
 
     def constants(self):
       return 1.0

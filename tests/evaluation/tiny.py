@@ -13,7 +13,6 @@ from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.experiment import Restored
 from dlm_jax.model.denoiser import Denoiser
 from dlm_jax.networks import transformer
-from dlm_jax.processes import base
 
 LENGTH = 16
 ROWS = 10
@@ -73,6 +72,6 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
     mesh=make_mesh({"data": -1}),
     length=LENGTH,
     evaluation=SimpleNamespace(batch_size=4),
-    denoiser=lambda params, labels=None: Denoiser(network, params, pattern=base.pattern(process)),
+    denoiser=lambda params, labels=None: Denoiser(network, params, pattern=process.pattern),
   )
   return Restored(experiment, params["params"], 7, {"git_revision": "of the training"})

@@ -66,7 +66,7 @@ def test_one_block_is_the_plain_process(trained):
   ):
     process = block.make(vocab_size=V, inner=inner, block_size=L)
     t = jnp.array([0.2, 0.5, 1.0])
-    _, noise_key = base.split_rows(KEY, B, 2)
+    _, noise_key = draws.split_rows(KEY, B, 2)
     expected = plain.nelbo(noise_key, Denoiser(*trained), TOKENS, t)
     found = process.nelbo(KEY, denoiser(trained, process), TOKENS, t)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)

@@ -224,7 +224,7 @@ def test_objectives_are_what_they_say():
   t, key = jnp.full(rows, 0.7), jax.random.key(0)
   process = toy.gaussian_process(objective="cross_entropy")
   exact = toy.gaussian_denoiser(JOINT, process)
-  noise_key, _, _ = gaussian.base.split_rows(key, rows, 3)
+  noise_key, _, _ = gaussian.draws.split_rows(key, rows, 3)
   z = process.corrupt(noise_key, x, t)
   log_p = process.log_probs(exact(z, t), z, t)
   picked = jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0]
