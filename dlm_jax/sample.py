@@ -9,13 +9,11 @@ Autoregressive models and block diffusion write from left to right, and stop whe
 """
 
 import dataclasses
-import inspect
 import json
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -36,12 +34,12 @@ from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.generation import rendering
 from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.processes.facets import Continuous
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.samplers import base as samplers
-from dlm_jax.samplers import filters, grids, guidance, sequential
-from dlm_jax.samplers.base import SampleResult
+from dlm_jax.samplers import grids, guidance, loops
+from dlm_jax.samplers.base import Request, SampleResult
+from dlm_jax.samplers.filters import Filters
 
 # States of a trajectory that are written, at most.
 _FRAMES = 128
@@ -55,13 +53,14 @@ class Settings:
     workdir: of the run.
     num: sequences.
     steps: of the sampler, see `samplers.ancestral` and `samplers.first_hitting`.
-    sampler: name of a module in `samplers`; None is the one that fits the process.
-    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05` or `top_k=40`.
+    sampler: name of a module in `samplers`.
+    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05`.
     prompt: text that every sequence begins with.
     label: that of all sequences, of a model of labelled text; None is none in particular.
     guidance: how much more than the label asks for, see `samplers.guidance`; 1 is no guidance.
     infill: text in which each underscore is one unknown token.
     top_p: nucleus filtering of the prediction; 1 is none.
+    top_k: draw from so many most likely tokens; 0 is all.
     temperature: of the prediction; 0 takes the most likely token.
     grid: of times, `uniform` or `cosine`.
     length: tokens a sequence; None is the length the model was trained at, and its limit but for
@@ -77,13 +76,14 @@ class Settings:
   workdir: str
   num: int = 8
   steps: int = 64
-  sampler: str | None = None
+  sampler: str = "ancestral"
   sampler_settings: str = ""
   prompt: str | None = None
   infill: str | None = None
   label: int | None = None
   guidance: float = 1.0
   top_p: float = 1.0
+  top_k: int = 0
   temperature: float = 1.0
   grid: str = "uniform"
   length: int | None = None
@@ -102,12 +102,15 @@ class Settings:
       raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
     if self.label is None and self.guidance != 1.0:
       raise UserError("--guidance needs a --label to guide to.")
-    if self.sampler is not None:
-      samplers.own_settings(self.sampler, self.sampler_settings)
+    samplers.from_text(self.sampler, self.sampler_settings)
     grids.check(self.grid)
-    filters.check(self.temperature, self.top_p)
+    self.filters  # noqa: B018  refuses values out of range
     if self.output is not None and not Path(self.output).absolute().parent.is_dir():
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+
+  @property
+  def filters(self) -> Filters:
+    return Filters(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def draw(
   return Drawn(
     tokens=np.concatenate([r.tokens for r in results])[: settings.num],
     given=given,
-    nfe=[int(r.nfe) for r in results],
+    nfe=[int(r.num_evaluations) for r in results],
     trajectory=None if first is None else first[:, 0],
     seconds=seconds,
   )
@@ -219,9 +222,7 @@ def _loop(
   given: np.ndarray,
 ) -> jax.stages.Wrapped:
   """The jitted `(params, indices [B]) -> SampleResult` that draws the sequences `indices`."""
-  name = settings.sampler or sequential.sampler_of(experiment.process)
-  sampler = resolve.module("dlm_jax.samplers", name, entry="sample")
-  own = _settings_of(sampler, name, settings, experiment.store)
+  sampler = samplers.from_text(settings.sampler, settings.sampler_settings)
   known = {}
   if given.any():
     known = {"tokens": np.broadcast_to(tokens, shape), "given": np.broadcast_to(given, shape)}
@@ -229,21 +230,18 @@ def _loop(
   def sample(params: Any, indices: Array) -> SampleResult:
     key = jax.random.key(settings.seed)
     process, denoise = _guided(settings, experiment, params, shape[0])
-    result = sampler.sample(
-      jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
-      process,
-      denoise,
-      shape,
-      **known,
+    request = Request(
+      keys=jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
+      length=shape[1],
       steps=settings.steps,
       grid=settings.grid,
-      temperature=settings.temperature,
-      top_p=settings.top_p,
-      cache=not (experiment.network.config.time_conditioned or isinstance(process, Continuous)),
+      filters=settings.filters,
       trajectory=settings.trajectory,
-      **own,
+      end_id=experiment.store.tokenizer.eos_id,
+      reuse=not experiment.network.config.time_conditioned,
+      **known,
     )
-    return dataclasses.replace(result, nfe=result.nfe * guidance.evaluations(settings.guidance))
+    return loops.sample(sampler, process, denoise, request)
 
   return jax.jit(sample, out_shardings=replicated(experiment.mesh))
 
@@ -260,17 +258,6 @@ def _guided(
   return guidance.guide(process, labelled, unlabelled, settings.guidance)
 
 
-def _settings_of(
-  sampler: ModuleType, name: str, settings: Settings, store: stores.Store
-) -> dict[str, Any]:
-  """What only this sampler takes: as set, and the token that ends a text."""
-  own = samplers.own_settings(name, settings.sampler_settings)
-  end_id = store.tokenizer.eos_id
-  if end_id is not None and "end_id" in inspect.signature(sampler.sample).parameters:
-    own = {"end_id": end_id, **own}
-  return own
-
-
 def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> None:
   """Writes a JSON object a sequence to `settings.output`, and what they depend on beside it."""
   path = Path(settings.output)
@@ -282,7 +269,7 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
   environment = workdirs.environment(restored.experiment.store.hash)
   record = {
     "settings": dataclasses.asdict(settings),
-    "sampler": settings.sampler or sequential.sampler_of(restored.experiment.process),
+    "sampler": settings.sampler,
     "network_evaluations": drawn.nfe,
     "tokens_per_second": drawn.tokens_per_second,
     "seconds_without_compilation": drawn.seconds,
@@ -329,11 +316,11 @@ def define_flags() -> None:
     "steps",
     64,
     "Steps of the sampler. For first_hitting, the most network evaluations: exact from the length "
-    "on. left_to_right has none: one evaluation a token.",
+    "on. An autoregressive model takes no notice: one evaluation a token.",
   )
-  known = ", ".join(resolve.names("dlm_jax.samplers", entry="sample"))
+  known = ", ".join(resolve.names(samplers.PACKAGE))
   flags.DEFINE_string(
-    "sampler", None, f"How the noise is reversed: {known}. By default the one of the process."
+    "sampler", "ancestral", f"The rule of a step of the reverse process: {known}."
   )
   flags.DEFINE_string(
     "sampler_settings", "", "What only this sampler takes, such as strategy=loop,eta=0.05."
@@ -343,6 +330,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("label", None, "Label of the sequences, for a model of labelled text.")
   flags.DEFINE_float("guidance", 1.0, "Classifier-free guidance to the label; 1 is none.")
   flags.DEFINE_float("top_p", 1.0, "Nucleus filtering: probability that is kept, in (0, 1].")
+  flags.DEFINE_integer("top_k", 0, "Draw from so many most likely tokens; 0 is all.")
   flags.DEFINE_float("temperature", 1.0, "Of the prediction; 0 takes the most likely token.")
   flags.DEFINE_string("grid", "uniform", f"Of times: {', '.join(grids.GRIDS)}.")
   flags.DEFINE_integer(

@@ -39,7 +39,8 @@ from dlm_jax.processes import base, draws
 from dlm_jax.processes.facets import Continuous
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
-from dlm_jax.samplers import ancestral
+from dlm_jax.samplers import ancestral, loops
+from dlm_jax.samplers.base import Request
 from dlm_jax.schedules import alpha_schedules, gamma_schedules
 from dlm_jax.training.step import make_step
 
@@ -275,7 +276,8 @@ class Lab:
 
     def sample(index: Array, weights: Any, keys: Array) -> Any:
       process, denoise = bound(self.scheduled(index), experiment.denoiser(weights))
-      return ancestral.sample(keys, process, denoise, (self.settings.drawn, length), steps=length)
+      request = Request(keys=keys, length=length, steps=length)
+      return loops.sample(ancestral.make(), process, denoise, request)
 
     return jax.jit(sample)
 
