@@ -22,7 +22,7 @@ from rich.table import Table
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
 from dlm_jax.core.errors import UserError
-from dlm_jax.data import store as stores
+from dlm_jax.data import preparation
 from dlm_jax.distributed import ahead as topologies
 from dlm_jax.distributed.ahead import Topology
 from dlm_jax.distributed.collectives import Collective, collectives
@@ -162,7 +162,7 @@ def define_flags() -> None:
 def main() -> None:
   config = command_line.config()
   topology = topologies.find(flags.FLAGS.topology)
-  vocab_size = flags.FLAGS.vocab_size or stores.fitted_tokenizer(config.data).vocab_size
+  vocab_size = flags.FLAGS.vocab_size or preparation.fitted_tokenizer(config.data).vocab_size
   show(check(config, topology, vocab_size), Console())
 
 

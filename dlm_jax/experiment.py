@@ -1,29 +1,28 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.data import store as stores
-from dlm_jax.distributed import cluster
+from dlm_jax.core.types import Params
+from dlm_jax.data import preparation
+from dlm_jax.data.store import Store
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
-from dlm_jax.distributed.sharding import shardings
-from dlm_jax.model import denoiser
-from dlm_jax.model.denoiser import PROCESS, Denoiser, Head
+from dlm_jax.model import from_config, parameters
+from dlm_jax.model.denoiser import Denoiser, Head
+from dlm_jax.model.model import load, training_data
 from dlm_jax.networks import transformer
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
-from dlm_jax.runs import checkpoint, workdir
+from dlm_jax.runs import workdir
 from dlm_jax.training import distillation, loop, optimizer, state
 from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.optimizer import OptimizerConfig
@@ -122,7 +121,7 @@ class Experiment:
   """
 
   config: ml_collections.ConfigDict
-  store: stores.Store | None
+  store: Store | None
   process: Process
   evaluation_process: Process
   network: transformer.Transformer
@@ -132,6 +131,7 @@ class Experiment:
   evaluation: EvaluationConfig
   checkpoint: CheckpointConfig
   optimizer: optax.GradientTransformation
+  learning_rate: optax.Schedule
   mesh: jax.sharding.Mesh
 
   @property
@@ -181,11 +181,10 @@ class Experiment:
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
     key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STEP)
-    rows = batch_shards(self.mesh)  # at least: splash attention cuts them over the mesh
-    z = self.process.prior(key, (rows, self.length))
-    params = self.network.init(key, z, jnp.zeros(rows))["params"]
-    learned = self.process.init(jax.random.fold_in(key, 1))
-    return self.state_of(params | {PROCESS: learned} if learned else params)
+    rows = batch_shards(self.mesh)
+    return self.state_of(
+      parameters.init_params(self.process, self.network, key, rows=rows, length=self.length)
+    )
 
   def state_of(self, params: Any) -> state.TrainState:
     """The train state before the first step, from these parameters."""
@@ -194,16 +193,8 @@ class Experiment:
   @cached_property
   def abstract_state(self) -> state.TrainState:
     """Shapes, dtypes and shardings of the train state."""
-    shapes = jax.eval_shape(self.init_state)
-    rules = (
-      *transformer.SHARDING_RULES,
-      *denoiser.SHARDING_RULES,
-      *optimizer.SHARDING_RULES,
-    )
-    layout = shardings(shapes, rules, self.mesh)
-    return jax.tree.map(
-      lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
-    )
+    rules = (*parameters.sharding_rules(self.network), *optimizer.SHARDING_RULES)
+    return parameters.with_layout(jax.eval_shape(self.init_state), rules, self.mesh)
 
 
 def build(
@@ -235,22 +226,20 @@ def build(
   distilled = resolve.build(DistillationConfig, config.get("distillation") or {})
   checkpoints = resolve.build(CheckpointConfig, config.checkpoint)
   mesh = make_mesh(config.mesh, devices)
-  _model(config, vocab_size=1 << 30)  # names its mistakes before data is prepared, maybe for hours
   store, num_labels = None, 0
   if vocab_size is None:
-    # One process works where the others see the same disk; each of the others where they do not.
-    prepare = partial(stores.prepare, config.data)
-    store = cluster.on_first(prepare, "preparing the data", cluster.LONG) or prepare()
+    # Mistakes are named before data is prepared.
+    store = preparation.prepare_together(config.data, before=partial(from_config.check, config))
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
-  process, evaluation_process, network = _model(config, vocab_size, num_labels)
-  distillation.check(distilled, process)
-  learned = jax.eval_shape(lambda: process.init(jax.random.key(0)))
+  built = from_config.build(config, vocab_size, num_labels)
+  distillation.check(distilled, built.process)
+  learned = jax.eval_shape(lambda: built.process.init(jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
-    process=process,
-    evaluation_process=evaluation_process,
-    network=network,
+    process=built.process,
+    evaluation_process=built.evaluation_process,
+    network=built.network,
     times=times,
     training=training,
     distillation=distilled,
@@ -262,23 +251,11 @@ def build(
       transformer.MATRIX_AXES,
       learned_schedule="schedule" in learned,
     ),
+    learning_rate=optimizer.learning_rate(
+      optimizer_config, optimizer_config.learning_rate, training.steps
+    ),
     mesh=mesh,
   )
-
-
-def _model(
-  config: ml_collections.ConfigDict, vocab_size: int, num_labels: int = 0
-) -> tuple[Process, Process, transformer.Transformer]:
-  """The process as it is trained, the process as it is scored, and the network."""
-  scored = {**config.process, **(config.evaluation.get("process") or {})}
-  process, evaluation_process = (
-    resolve.make("dlm_jax.processes", fields, vocab_size=vocab_size)
-    for fields in (config.process, scored)
-  )
-  fields = dataclasses.asdict(process.interface)
-  fields["vocab_size"] = fields.pop("columns")
-  network = resolve.make("dlm_jax.networks", config.network, num_labels=num_labels, **fields)
-  return process, evaluation_process, network
 
 
 def check_batches(experiment: Experiment) -> None:
@@ -309,55 +286,42 @@ def check_batches(experiment: Experiment) -> None:
 
 @dataclass(frozen=True)
 class Restored:
-  """A trained model: its experiment, its parameters, the step and the checkpoint's metadata."""
+  """A trained model with its experiment; on its way out: use `model.model.load`."""
 
   experiment: Experiment
   params: Any
   step: int
   metadata: dict[str, Any]
+  provenance: Any = None
 
 
 def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Restored:
-  """Reads a trained model from its workdir, onto all devices here.
-
-  Args:
-    path: the workdir of the run.
-    step: which checkpoint; the newest one that is whole if None.
-    weights: `ema` or `raw`.
-
-  Raises:
-    UserError: no run or checkpoint is there, or its data has changed since.
-  """
-  if weights not in ("ema", "raw"):
-    raise UserError(f"weights must be 'ema' or 'raw', got {weights!r}.")
+  """See `model.model.load`; the data must be here as well."""
+  model = load(path, step, weights)
   config = workdir.read_config(path)
   config.mesh = {"data": -1}
-  experiment = build(config)
-  field = {"ema": "ema", "raw": "params"}[weights]
-  wanted = {field: getattr(experiment.abstract_state, field)}
-  directory = workdir.checkpoints(path)
-  found, metadata = checkpoint.restore(directory, wanted, step=step, partial=True)
-  if metadata["dataset_hash"] != experiment.store.hash:
-    raise UserError(
-      f"the data prepared here (hash {experiment.store.hash}) is not what the run in {path} was "
-      f"trained on (hash {metadata['dataset_hash']}): bring its store, or the corpus it came from."
-    )
-  return Restored(experiment, found[field], metadata["step"], metadata)
+  training_data(model)
+  provenance = model.provenance
+  metadata = {
+    "git_revision": provenance.git_revision,
+    "dataset_hash": provenance.dataset_hash,
+  }
+  return Restored(build(config), model.params, provenance.step, metadata, provenance)
 
 
-def restore_teacher(experiment: Experiment) -> Any:
+def restore_teacher(experiment: Experiment) -> Params:
   """The averaged parameters of the run that `experiment` distils.
 
   Raises:
     UserError: there is no such run, or its network is another.
   """
   path = experiment.distillation.teacher
-  restored = restore(path)
-  theirs, ours = (e.network.config for e in (restored.experiment, experiment))
+  teacher = load(path)
+  theirs, ours = (network.config for network in (teacher.network, experiment.network))
   for name in (f.name for f in fields(ours)):
     if getattr(theirs, name) != getattr(ours, name):
       raise UserError(
         f"the network of distillation.teacher {path} has {name} {getattr(theirs, name)}, this one "
         f"{getattr(ours, name)}: a student has the network of its teacher."
       )
-  return restored.params
+  return teacher.params

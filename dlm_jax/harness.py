@@ -115,7 +115,7 @@ def protocol(
     "limit": settings.limit,
     "shots": found.get("n-shot"),
     "task_versions": found.get("versions"),
-    "lm_eval": workdirs.version("lm_eval"),
+    "lm_eval": provenance.version("lm_eval"),
     **provenance.protocol(
       restored, settings.weights, workdirs.environment(restored.experiment.store.hash)
     ),

@@ -26,7 +26,8 @@ from rich.table import Table
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
 from dlm_jax.core.errors import UserError
-from dlm_jax.data import store as stores
+from dlm_jax.data import preparation
+from dlm_jax.data.store import Store
 from dlm_jax.evaluation import judges, text_statistics
 from dlm_jax.runs import workdir as workdirs
 
@@ -71,7 +72,7 @@ def assess(settings: Settings) -> dict[str, Any]:
   """
   path = Path(settings.samples)
   rows, protocol = _read(path)
-  store = stores.prepare(ConfigDict(protocol["config"]["data"]))
+  store = preparation.prepare(ConfigDict(protocol["config"]["data"]))
   drawn = sequences([row["tokens"] for row in rows], store)
   held_out = store.rows(settings.reference)
   chosen = np.linspace(0, len(held_out) - 1, min(len(rows), len(held_out))).astype(int)
@@ -109,7 +110,7 @@ def record_path(settings: Settings) -> Path:
 
 def statistics(
   group: Sequences,
-  store: stores.Store,
+  store: Store,
   judge: judges.Judge | None,
   words: set[str] | None,
   copied: Sequence[int],
@@ -135,7 +136,7 @@ def _as_json(value: text_statistics.Interval) -> dict[str, float] | None:
   return None if math.isnan(value.value) else dataclasses.asdict(value)
 
 
-def sequences(rows: Sequence[Sequence[int]], store: stores.Store) -> Sequences:
+def sequences(rows: Sequence[Sequence[int]], store: Store) -> Sequences:
   """Rows of tokens up to the symbol that ends a text, without the one that begins it."""
   bos, eos = store.tokenizer.bos_id, store.tokenizer.eos_id
   cut = []
@@ -153,7 +154,7 @@ def _unpadded(rows: dict[str, np.ndarray]) -> list[np.ndarray]:
   return [row[~padding] for row, padding in zip(rows["tokens"], given, strict=True)]
 
 
-def _training(store: stores.Store) -> Iterator[np.ndarray]:
+def _training(store: Store) -> Iterator[np.ndarray]:
   """The training tokens in pieces; rows of a stream join, since its text goes on."""
   rows = store.rows("train")
   for start in range(0, len(rows), _ROWS):
@@ -164,7 +165,7 @@ def _training(store: stores.Store) -> Iterator[np.ndarray]:
       yield from _unpadded(part)
 
 
-def vocabulary(store: stores.Store) -> set[str] | None:
+def vocabulary(store: Store) -> set[str] | None:
   """The words of the training text, where the alphabet is that of text8."""
   if store.manifest["tokenizer"]["name"] != "text8":
     return None

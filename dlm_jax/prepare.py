@@ -8,7 +8,7 @@ Training does it too where the store is not there yet.
 from absl import flags
 
 from dlm_jax import command_line
-from dlm_jax.data import store as stores
+from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
 
 
@@ -25,7 +25,7 @@ def summary(store: Store) -> str:
 
 
 def main() -> None:
-  print(summary(stores.prepare(command_line.config().data)))
+  print(summary(preparation.prepare(command_line.config().data)))
 
 
 if __name__ == "__main__":

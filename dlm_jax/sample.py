@@ -28,7 +28,7 @@ from dlm_jax import experiment as experiments
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Blocks
-from dlm_jax.data import store as stores
+from dlm_jax.data.store import Store
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.generation import rendering
@@ -164,7 +164,7 @@ def check_label(settings: Settings, experiment: experiments.Experiment) -> None:
 
 
 def conditioning(
-  store: stores.Store, length: int, prompt: str | None, infill: str | None
+  store: Store, length: int, prompt: str | None, infill: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """The known tokens int32 `[length]` (0 where unknown) and where they are, bool `[length]`.
 

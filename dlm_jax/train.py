@@ -18,7 +18,7 @@ from absl import flags
 
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
-from dlm_jax.core import resolve, storage
+from dlm_jax.core import storage
 from dlm_jax.core.dotted import dotted
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import cluster
@@ -29,9 +29,9 @@ from dlm_jax.networks import transformer
 from dlm_jax.reporting import plots
 from dlm_jax.runs.checkpoint import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
-from dlm_jax.runs.workdir import Workdir, git_revision, open_workdir, plain
-from dlm_jax.training import loop, optimizer, profiling
-from dlm_jax.training.optimizer import OptimizerConfig
+from dlm_jax.runs.provenance import git_revision
+from dlm_jax.runs.workdir import Workdir, open_workdir, plain
+from dlm_jax.training import loop, profiling
 from dlm_jax.training.preemption import RESUMABLE
 from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress_line import ProgressLine
@@ -58,7 +58,7 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
   cluster.require_same({"the dataset hash": store.hash}, "comparing the data")
   checkpoint = experiment.checkpoint
   with (
-    open_workdir(directory, config.to_dict(), dataset_hash=store.hash) as workdir,
+    open_workdir(directory, config.to_dict(), dataset=store.description) as workdir,
     Checkpointer(
       workdir.checkpoints,
       save_every=checkpoint.save_every,
@@ -115,12 +115,11 @@ def _run(
     return True
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   cluster.say(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
-  rates = resolve.build(OptimizerConfig, config.optimizer)
   run = loop.Run(
     step=experiment.compile_step(),
     batches=_batches(experiment).iterate(start),
     validate=_validation(experiment),
-    learning_rate=optimizer.learning_rate(rates, rates.learning_rate, training.steps),
+    learning_rate=experiment.learning_rate,
     metadata={
       "config": config.to_dict(),
       "git_revision": git_revision(),

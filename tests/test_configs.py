@@ -8,7 +8,7 @@ import pytest
 
 from dlm_jax import experiment as experiments
 from dlm_jax.core import resolve
-from dlm_jax.data.store import DataConfig
+from dlm_jax.data.preparation import DataConfig
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training.optimizer import OptimizerConfig
 

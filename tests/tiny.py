@@ -1,8 +1,22 @@
-"""The smallest experiment that goes all the way: a Markov chain, two narrow layers, short rows."""
+"""The smallest experiment that goes all the way, and the smallest model.
 
+The experiment is a Markov chain, two narrow layers and short rows.
+"""
+
+from functools import partial
+
+import jax
 from ml_collections import ConfigDict
 
 from configs import defaults
+from dlm_jax.data.tokenizers import text8
+from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.distributed.mesh import batch_shards, make_mesh
+from dlm_jax.distributed.sharding import replicated
+from dlm_jax.model import from_config
+from dlm_jax.model.model import Model
+from dlm_jax.model.parameters import init_params
+from dlm_jax.runs.provenance import Provenance
 
 
 def config(directory, **fields) -> ConfigDict:
@@ -33,3 +47,57 @@ def config(directory, **fields) -> ConfigDict:
     config.data.corpus = fields.pop("data.corpus")
   config.update_from_flattened_dict(fields)
   return config.lock()
+
+
+def model(
+  process: str | dict = "absorbing",
+  *,
+  tokenizer: Tokenizer | None = None,
+  packing: str = "stream",
+  length: int = 16,
+  num_labels: int = 0,
+  **network: object,
+) -> Model:
+  """An untrained model over the letters of text8, or of `tokenizer`; made in a second.
+
+  Args:
+    process: its name, or its fields with the name.
+    tokenizer, packing, length, num_labels: as of `Model`.
+    **network: fields of the network beside those that make it small.
+  """
+  tokenizer = tokenizer or text8.make()
+  fields = {"name": process} if isinstance(process, str) else process
+  size = {"name": "transformer", "preset": "tiny", "width": 16, "heads": 2, "depth": 1}
+  config = ConfigDict(
+    {
+      "process": fields,
+      "network": {**size, **network},
+      "data": {"packing": packing, "length": length},
+      "evaluation": {},
+      "training": {},
+    }
+  )
+  built = from_config.build(config, tokenizer.vocab_size, num_labels)
+  mesh = make_mesh({"data": -1})
+  init = partial(init_params, built.process, built.network, rows=batch_shards(mesh), length=length)
+  return Model(
+    process=built.process,
+    evaluation_process=built.evaluation_process,
+    network=built.network,
+    params=jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(0)),
+    tokenizer=tokenizer,
+    length=length,
+    packing=packing,
+    num_labels=num_labels,
+    mesh=mesh,
+    provenance=Provenance(
+      workdir="nowhere",
+      step=7,
+      weights="ema",
+      dtype="float32",
+      git_revision="of the training",
+      dataset_hash="of the data",
+      characters_per_token={"test": 1.0},
+      config=config.to_dict(),
+    ),
+  )

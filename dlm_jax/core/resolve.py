@@ -1,36 +1,60 @@
 """Names in a config resolve to modules: `process.name = "absorbing"` is `processes/absorbing.py`.
 
-There is no registry to maintain: a new file in the package is a new name. A module is a choice
-when it has the package's entry function (`make`, or `sample` for samplers).
+There is no registry to maintain: a new file in the package is a new name. A module is a choice when
+it defines the entry function of its package, `make`. Its source is searched for that function and
+nothing is imported but the module that was chosen, so that a broken or heavy sibling breaks only
+itself.
 """
 
+import ast
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, nearest, require_known
 
 
 def names(package: str, entry: str = "make") -> list[str]:
   """The names that `package` offers: its modules that define the function `entry`."""
+  return list(_names(package, entry))
+
+
+@functools.cache
+def _names(package: str, entry: str) -> tuple[str, ...]:
   paths = importlib.import_module(package).__path__
-  found = (module.name for module in pkgutil.iter_modules(paths))
-  return sorted(n for n in found if hasattr(importlib.import_module(f"{package}.{n}"), entry))
+  modules = [
+    (module.name, Path(module.module_finder.path) / f"{module.name}.py")
+    for module in pkgutil.iter_modules(paths)
+    if not module.ispkg
+  ]
+  return tuple(sorted(name for name, path in modules if _defines(path, entry)))
+
+
+def _defines(path: Path, entry: str) -> bool:
+  """Whether the file defines the function `entry`. A file with an error fails when it is chosen."""
+  source = path.read_text(encoding="utf-8")
+  try:
+    body = ast.parse(source).body
+  except SyntaxError:
+    return f"\ndef {entry}(" in source
+  return any(isinstance(node, ast.FunctionDef) and node.name == entry for node in body)
 
 
 def module(package: str, name: str, entry: str = "make") -> ModuleType:
   """The module `package.name`. Raises `UserError` with the known names when there is none."""
-  known = names(package, entry)
-  if name not in known:
-    kind = package.rsplit(".", 1)[-1]
-    raise UserError(
-      f"there is no {name!r} in {kind}: {nearest(name, known)}"
-      f"The known names are {', '.join(known)}."
-    )
+  require_known(kind_of(package), name, names(package, entry))
   return importlib.import_module(f"{package}.{name}")
+
+
+def kind_of(package: str) -> str:
+  """What a package holds many of, in the singular: `process` for `dlm_jax.processes`."""
+  last = package.rsplit(".", 1)[-1]
+  return {"processes": "process", "corpora": "corpus"}.get(last, last.removesuffix("s"))
 
 
 def make(package: str, config: Mapping[str, Any], **fields: Any) -> Any:
@@ -46,8 +70,24 @@ def make(package: str, config: Mapping[str, Any], **fields: Any) -> Any:
   """
   config = dict(config)
   if "name" not in config:
-    raise UserError(f"the config of {package.rsplit('.', 1)[-1]} has no 'name': got {config}.")
+    raise UserError(f"the config of the {kind_of(package)} has no 'name': got {config}.")
   return module(package, config.pop("name")).make(**config, **fields)
+
+
+def runtime(default: Any = None) -> Any:
+  """A dataclass field that is put in place at run time: `build` neither accepts nor lists it."""
+  return dataclasses.field(default=default, metadata={"runtime": True})
+
+
+def part(package: str) -> Any:
+  """A dataclass field that holds the config of a module of `package`: its `name` and its fields."""
+  return dataclasses.field(metadata={"package": package})
+
+
+def settable(cls: type) -> dict[str, dataclasses.Field]:
+  """The fields of a dataclass that a user may set, by name."""
+  fields = dataclasses.fields(cls)
+  return {f.name: f for f in fields if f.init and not f.metadata.get("runtime")}
 
 
 def build(cls: type, fields: Mapping[str, Any]) -> Any:
@@ -58,8 +98,7 @@ def build(cls: type, fields: Mapping[str, Any]) -> Any:
   Raises:
     UserError: a field is unknown, or one without a default is missing.
   """
-  fields_of_class = [f for f in dataclasses.fields(cls) if f.init and not f.metadata.get("runtime")]
-  known = {f.name: f for f in fields_of_class}
+  known = settable(cls)
   given = {name: value for name, value in fields.items() if value is not None}
   for name in fields:
     if name not in known:
@@ -71,11 +110,6 @@ def build(cls: type, fields: Mapping[str, Any]) -> Any:
   if required:
     raise UserError(f"{cls.__name__} needs the field {required[0]!r}.")
   return cls(**given)
-
-
-def runtime() -> Any:
-  """A dataclass field that is put in place at run time: `build` neither accepts nor lists it."""
-  return dataclasses.field(default=None, metadata={"runtime": True})
 
 
 def _is_required(field: dataclasses.Field) -> bool:

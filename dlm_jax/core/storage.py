@@ -6,6 +6,7 @@ and back by fsspec (Google's needs `gcsfs`, Amazon's `s3fs`). Checkpoints alone,
 write together, go to the bucket directly.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 import fsspec
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import Json
 
 
 def is_remote(path: str | os.PathLike) -> bool:
@@ -92,6 +94,17 @@ class Mirror:
     target = f"{root.rstrip('/')}/{path.relative_to(self.local).as_posix()}"
     system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
     system.put_file(str(path), target)
+
+
+def write_json(path: str | os.PathLike, value: Json) -> None:
+  """Writes `value` as JSON so that a reader, or a crash, sees the old file or the new one."""
+  path = Path(path)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  with temporary.open("w") as file:
+    file.write(json.dumps(value, indent=2) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)
 
 
 def exists(path: str) -> bool:

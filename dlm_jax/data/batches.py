@@ -45,7 +45,8 @@ class Batches:
   part: np.ndarray | None = None
 
   def __post_init__(self) -> None:
-    _check_share(self.batch_size, 0, 1)
+    if self.batch_size < 1:
+      raise UserError(f"the batch size must be at least 1, got {self.batch_size}.")
     if not 0 <= self.seed < 2**32:
       raise UserError(f"the seed must lie in 0..{2**32 - 1}, got {self.seed}.")
 
@@ -61,36 +62,3 @@ class Batches:
   @cached_property
   def _order(self) -> grain.MapDataset:
     return grain.MapDataset.range(len(self.source)).shuffle(seed=self.seed).repeat()
-
-
-def in_order(
-  source: Rows, batch_size: int, *, process_index: int = 0, process_count: int = 1
-) -> Iterator[Batch]:
-  """This process's shares of global batches that hold each row once, in order, as in validation.
-
-  Every batch has B rows and holds `given`: the last one is filled up with copies of the last row,
-  given as a whole, so that they are not scored.
-
-  Raises:
-    UserError: the processes do not divide the batch.
-  """
-  _check_share(batch_size, process_index, process_count)
-  share = batch_size // process_count
-  for start in range(process_index * share, _round_up(len(source), batch_size), batch_size):
-    indices = np.arange(start, start + share)
-    rows = source[np.minimum(indices, len(source) - 1)]
-    given = rows.get("given", np.zeros(rows["tokens"].shape, bool))
-    yield {**rows, "given": given | (indices >= len(source))[:, None]}
-
-
-def _check_share(batch_size: int, process_index: int, process_count: int) -> None:
-  if batch_size < 1 or batch_size % process_count:
-    raise UserError(
-      f"the batch size must be a multiple of the {process_count} processes, got {batch_size}."
-    )
-  if not 0 <= process_index < process_count:
-    raise UserError(f"process {process_index} is none of 0..{process_count - 1}.")
-
-
-def _round_up(number: int, multiple: int) -> int:
-  return -(-number // multiple) * multiple

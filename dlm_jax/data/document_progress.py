@@ -1,7 +1,7 @@
 """How far preparing has come, on a terminal."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Self
 
 from rich import progress
 from rich.console import Console
@@ -29,7 +29,7 @@ class Progress:
     self._line.start()
     return self
 
-  def __exit__(self, *_: Any) -> None:
+  def __exit__(self, *exception: object) -> None:
     self._line.stop()
 
   def watch(self, texts: Iterable[str]) -> Iterator[str]:

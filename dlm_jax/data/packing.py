@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.data.tokenizers.base import Tokenizer
 
 # About so many tokens are held and packed at once.
@@ -21,7 +21,7 @@ _GROUP_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Rows:
+class PackedRows:
   """Some rows.
 
   Attributes:
@@ -33,7 +33,9 @@ class Rows:
   lengths: np.ndarray | None = None
 
 
-def stream(documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer) -> Iterator[Rows]:
+def stream(
+  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer
+) -> Iterator[PackedRows]:
   """Windows of the joined documents."""
   rest = np.zeros(0, np.uint8)
   for group in _groups(_joined(documents, tokenizer)):
@@ -41,24 +43,28 @@ def stream(documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer) -
     cut = len(tokens) // length * length
     rest = tokens[cut:]
     if cut:
-      yield Rows(tokens[:cut].reshape(-1, length))
+      yield PackedRows(tokens[:cut].reshape(-1, length))
 
 
-def wrapped(documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer) -> Iterator[Rows]:
+def wrapped(
+  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer
+) -> Iterator[PackedRows]:
   """Windows of the joined documents between begin and end."""
   ends = ((0, 0), (tokenizer.bos_id, tokenizer.eos_id))
   for rows in stream(documents, length - 2, tokenizer):
-    yield Rows(np.pad(rows.tokens, ((0, 0), (1, 1)), constant_values=ends))
+    yield PackedRows(np.pad(rows.tokens, ((0, 0), (1, 1)), constant_values=ends))
 
 
-def padded(documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer) -> Iterator[Rows]:
+def padded(
+  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer
+) -> Iterator[PackedRows]:
   """A document a row."""
   for group in _groups(documents):
     lengths = np.array([min(len(document), length) for document in group])
     tokens = np.full((len(group), length), tokenizer.pad_id, group[0].dtype)
     for row, document in zip(tokens, group, strict=True):
       row[: len(document)] = document[:length]
-    yield Rows(tokens, lengths)
+    yield PackedRows(tokens, lengths)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Packing:
     truncates: whether the tokens of a document beyond `length` are dropped.
   """
 
-  pack: Callable[[Iterable[np.ndarray], int, Tokenizer], Iterator[Rows]]
+  pack: Callable[[Iterable[np.ndarray], int, Tokenizer], Iterator[PackedRows]]
   special: tuple[str, ...] = ()
   overhead: int = 0
   truncates: bool = False
@@ -97,11 +103,7 @@ PACKINGS = {
 
 def find(name: str) -> Packing:
   """The packing called `name`. Raises `UserError` with the known names if there is none."""
-  if name not in PACKINGS:
-    raise UserError(
-      f"there is no packing {name!r}: {nearest(name, PACKINGS)}"
-      f"The known ones are {', '.join(PACKINGS)}."
-    )
+  require_known("packing", name, PACKINGS)
   return PACKINGS[name]
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.data.encoding import Encoded, Encoder, encode, token_dtype
 from dlm_jax.data.packing import Packing
 from dlm_jax.data.tokenizers.base import Tokenizer
+
+# `dtype`, `bytes` and `sha256` of a file, as JSON.
+FileEntry: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Written:
   """The counts of a split, and `{name: {dtype, bytes, sha256}}` of its files."""
 
   counts: Counts
-  files: dict[str, dict[str, Any]]
+  files: dict[str, FileEntry]
 
 
 def write_split(
@@ -89,7 +92,7 @@ def write_split(
 
 def write_labels(
   directory: Path, split: str, labels: Iterable[int], num_labels: int, rows: int
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, FileEntry]:
   """Writes the labels of a split, one a row, and returns `{name: {dtype, bytes, sha256}}`.
 
   Raises:
@@ -137,7 +140,7 @@ class _File:
     self._file = self.path.open("wb")
     return self
 
-  def __exit__(self, *_: Any) -> None:
+  def __exit__(self, *exception: object) -> None:
     self._file.close()
     if not self.size:
       self.path.unlink()
@@ -149,5 +152,5 @@ class _File:
     self.size += len(data)
 
   @property
-  def entry(self) -> dict[str, Any]:
+  def entry(self) -> FileEntry:
     return {"dtype": self.dtype.name, "bytes": self.size, "sha256": self._sha256.hexdigest()}

@@ -10,17 +10,16 @@ import dataclasses
 import glob
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.data import packing as packings
-from dlm_jax.data import writing
+from dlm_jax.core.types import Fields, Json
+from dlm_jax.data import packing, writing
 from dlm_jax.data.store import Rows
 from dlm_jax.data.tokenizers.base import Tokenizer
 
@@ -36,7 +35,7 @@ class Protocol:
     packing: a name of `data.packing.PACKINGS`; None is that of the model's training.
   """
 
-  corpus: Mapping[str, Any]
+  corpus: Fields
   split: str
   detokenizer: str = "none"
   packing: str | None = None
@@ -54,10 +53,10 @@ class Foreign:
 
   rows: Rows
   characters_per_token: float
-  protocol: dict[str, Any]
+  protocol: dict[str, Json]
 
 
-def _hub(dataset: str, split: str = "test", **fields: Any) -> dict[str, Any]:
+def _hub(dataset: str, split: str = "test", **fields: object) -> dict[str, object]:
   return {"name": "hf_dataset", "dataset": dataset, "train": split, **fields}
 
 
@@ -102,8 +101,8 @@ def prepare(
     UserError: the corpus cannot be read, holds characters that the tokenizer lacks, or gives no
       row.
   """
-  packing = chosen.packing or trained_packing
-  packer = packings.find(packing)
+  name = chosen.packing or trained_packing
+  packer = packing.find(name)
   packer.check(tokenizer)
   corpus = resolve.make("dlm_jax.data.corpora", chosen.corpus)
   texts = map(DETOKENIZERS[chosen.detokenizer], corpus.documents(chosen.split))
@@ -122,7 +121,7 @@ def prepare(
   )
   described = dataclasses.asdict(chosen) | {
     "corpus": dict(chosen.corpus),
-    "packing": packing,
+    "packing": name,
     "windows": f"disjoint, of {length} tokens",
     "counts": dataclasses.asdict(counts),
     "sha256": {name: file["sha256"] for name, file in written.files.items()},

@@ -3,30 +3,29 @@
 <workdir>/
   .lock             held while a run writes here; the kernel frees it when the process dies
   config.json       the resolved config
+  dataset.json      of the training data: its hash, the tokenizer and what sampling needs to know
   environment.json  git revision, package versions, devices, dataset hash
   history.jsonl     one line a start: the config and the environment of that start
   checkpoints/
 """
 
 import dataclasses
-import datetime
 import fcntl
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
-import subprocess
 from collections.abc import Mapping
 from typing import Any, Self, TextIO
 
-import jax
 import ml_collections
 
 from dlm_jax.core import storage
 from dlm_jax.core.dotted import dotted
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.storage import write_json
+from dlm_jax.core.types import Json
 from dlm_jax.distributed import cluster
+from dlm_jax.runs.provenance import environment
 
 # What a resumed run may change, as prefixes of dotted names: how long it runs, what it reports and
 # where it runs, never what it computes.
@@ -37,13 +36,18 @@ CHANGEABLE = (
   "checkpoint",
   "data.directory",
   "data.workers",
-  "evaluation",
+  "evaluation.rows",
+  "evaluation.samples",
+  "evaluation.batch_size",
   "mesh",
   "wandb_project",
 )
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml_collections", "numpy")
 _ABSENT = "(absent)"
+
+# Raise it when the files of a workdir, or the names in its checkpoints, come to mean other things.
+LAYOUT = 2
+_DATASET = "dataset.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Workdir:
 
 
 def open_workdir(
-  path: str | os.PathLike, config: Mapping[str, Any], *, dataset_hash: str
+  path: str | os.PathLike, config: Mapping[str, Any], *, dataset: Mapping[str, Json]
 ) -> Workdir:
   """Locks the directory of a run, made if absent, and records how this run was started.
 
@@ -88,16 +92,17 @@ def open_workdir(
   Args:
     path: the directory.
     config: the resolved config, with values that JSON can hold.
-    dataset_hash: the hash of the prepared tokens that the run trains on.
+    dataset: what a model needs of the data when the data is not there, with its `hash`; see
+      `data.store.Store.description`.
 
   Raises:
-    UserError: another process runs here; or what is here came from other data or from a config
-      that differs in more than `CHANGEABLE`.
+    UserError: another process runs here; or what is here came from other data, from another version
+      of this project, or from a config that differs in more than `CHANGEABLE`.
   """
   mirror = _mirror(path)
   path = mirror.local.absolute()
   lock = cluster.on_first(
-    lambda: _open_first(path, mirror, plain(config), dataset_hash), "the workdir"
+    lambda: _open_first(path, mirror, plain(config), dict(dataset)), "the workdir"
   )
   return Workdir(path, lock, mirror)
 
@@ -123,15 +128,25 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(_with_tuples(json.loads(path.read_text())))
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-  """Writes `value` as JSON so that a reader, or a crash, sees the old file or the new one."""
-  path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  with temporary.open("w") as file:
-    file.write(json.dumps(value, indent=2) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
+def read_dataset(workdir: str | os.PathLike) -> dict[str, Json]:
+  """What the run in `workdir` recorded of its data, see `open_workdir`.
+
+  Raises:
+    UserError: the run is of a version of this project with another layout of the workdir.
+  """
+  return _parse_dataset(workdir, _mirror(workdir).get(_DATASET))
+
+
+def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> dict[str, Json]:
+  dataset = json.loads(path.read_text()) if path.exists() else {}
+  if dataset.get("layout") != LAYOUT:
+    found = f"layout {dataset['layout']}" if dataset else f"no {_DATASET}"
+    raise UserError(
+      f"the run in {workdir} is of another version of dlm_jax ({found}; this version reads layout "
+      f"{LAYOUT}), so its checkpoints cannot be loaded: check out the git revision named in its "
+      "environment.json, or train again in another --workdir."
+    )
+  return dataset
 
 
 def write_record(workdir: str | os.PathLike, name: str, record: Any) -> pathlib.Path:
@@ -144,28 +159,8 @@ def write_record(workdir: str | os.PathLike, name: str, record: Any) -> pathlib.
   return path
 
 
-def git_revision() -> str:
-  """The commit that this code comes from, or `unknown` when it is not in a git checkout."""
-  return _git("rev-parse", "HEAD") or "unknown"
-
-
-def environment(dataset_hash: str) -> dict[str, Any]:
-  """What a result depends on beside its config: code, packages, devices, data."""
-  changes = _git("status", "--porcelain")
-  return {
-    "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    "git_revision": git_revision(),
-    "git_dirty": None if changes is None else bool(changes),
-    "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
-    "device_kind": jax.devices()[0].device_kind,
-    "device_count": jax.device_count(),
-    "process_count": jax.process_count(),
-    "dataset_hash": dataset_hash,
-  }
-
-
 def _open_first(
-  path: pathlib.Path, mirror: storage.Mirror, config: dict[str, Any], dataset_hash: str
+  path: pathlib.Path, mirror: storage.Mirror, config: dict[str, Any], dataset: dict[str, Json]
 ) -> TextIO:
   try:
     path.mkdir(parents=True, exist_ok=True)
@@ -174,11 +169,12 @@ def _open_first(
     raise UserError(f"cannot write to the workdir {path} ({error}): give another.") from error
   try:
     mirror.pull()  # under the lock: the cache may be that of a run under way
-    _require_same_run(path, config, dataset_hash)
-    here = environment(dataset_hash)
+    _require_same_run(path, config, dataset["hash"])
+    here = environment(dataset["hash"])
     with (path / "history.jsonl").open("a") as file:
       file.write(json.dumps({"config": config, "environment": here}) + "\n")
     write_json(path / "environment.json", here)
+    write_json(path / _DATASET, {"layout": LAYOUT, **dataset})
     write_json(path / "config.json", config)
     mirror.push()
   except BaseException:
@@ -209,6 +205,7 @@ def _lock(path: pathlib.Path) -> TextIO:
 def _require_same_run(path: pathlib.Path, config: dict[str, Any], dataset_hash: str) -> None:
   if not (path / "config.json").exists():
     return
+  before = _parse_dataset(path, path / _DATASET)["hash"]
   old, new = dotted(json.loads((path / "config.json").read_text())), dotted(config)
   changed = [
     f"{name}: {old.get(name, _ABSENT)} -> {new.get(name, _ABSENT)}"
@@ -220,7 +217,6 @@ def _require_same_run(path: pathlib.Path, config: dict[str, Any], dataset_hash: 
       f"the run in {path} has another config: {'; '.join(changed)}. Undo the change to resume it, "
       "or give another --workdir to start a new run."
     )
-  before = json.loads((path / "environment.json").read_text())["dataset_hash"]
   if before != dataset_hash:
     raise UserError(
       f"the run in {path} was trained on other data: its hash was {before}, now {dataset_hash}. "
@@ -243,24 +239,3 @@ def _with_tuples(value: Any) -> Any:
   if isinstance(value, dict):
     return {key: _with_tuples(inner) for key, inner in value.items()}
   return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
-
-
-def version(package: str) -> str | None:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return None
-
-
-def _git(*arguments: str) -> str | None:
-  """The output of a git command where this file is, or None when git does not track this file."""
-  here = pathlib.Path(__file__).resolve()
-  try:
-    # An installed copy may lie inside a checkout of something else.
-    for command in (("ls-files", "--error-unmatch", here.name), arguments):
-      done = subprocess.run(
-        ["git", *command], cwd=here.parent, capture_output=True, text=True, check=True
-      )
-  except (OSError, subprocess.CalledProcessError):
-    return None
-  return done.stdout.strip()

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import PartitionSpec
 from optax.contrib import MuonDimensionNumbers, muon
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import require_known
 from dlm_jax.distributed.sharding import Rules, path_name
 
 MatrixAxes = Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]]
@@ -61,11 +61,7 @@ class OptimizerConfig:
   def __post_init__(self) -> None:
     for field, known in CHOICES.items():
       value = getattr(self, field)
-      if value not in known:
-        raise UserError(
-          f"optimizer.{field} is {value!r}: {nearest(value, known)}"
-          f"The known values are {', '.join(known)}."
-        )
+      require_known(f"optimizer.{field}", value, known)
 
 
 def learning_rate(config: OptimizerConfig, peak: float, steps: int) -> optax.Schedule:

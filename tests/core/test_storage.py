@@ -1,5 +1,6 @@
 """Runs and prepared data in a bucket, which here is fsspec's own, in memory or on disk."""
 
+import json
 import shutil
 
 import fsspec
@@ -9,7 +10,8 @@ import pytest
 from dlm_jax import evaluate, train
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
-from dlm_jax.data import store as stores
+from dlm_jax.data import preparation
+from dlm_jax.data.store import MANIFEST
 from dlm_jax.runs import workdir
 from dlm_jax.runs.metrics import read_rows
 from tests import tiny
@@ -75,49 +77,49 @@ def test_an_unknown_scheme_is_a_mistake():
 
 def test_a_store_is_prepared_once_and_copied_by_other_machines(bucket, cache, capsys):
   config = tiny.config("memory://bucket/data").data
-  first = stores.prepare(config)
+  first = preparation.prepare(config)
   rows = first.rows("train")[:]["tokens"]
   shutil.rmtree(cache)
-  again = stores.prepare(config)
+  again = preparation.prepare(config)
   assert "copying the prepared data of memory://bucket/data/" in capsys.readouterr().out
   assert again.hash == first.hash and again.directory.is_relative_to(cache)
   np.testing.assert_array_equal(again.rows("train")[:]["tokens"], rows)
-  stores.prepare(config)
+  preparation.prepare(config)
   assert "reusing the prepared data" in capsys.readouterr().out
 
 
 def test_a_store_that_was_damaged_on_the_way_is_refused(bucket, cache):
   config = tiny.config("memory://bucket/data").data
-  stores.prepare(config)
+  preparation.prepare(config)
   (tokens,) = (name for name in bucket.find("/bucket/data") if name.endswith("train.tokens"))
   data = bytearray(bucket.cat_file(tokens))
   data[len(data) // 2] ^= 1
   bucket.pipe_file(tokens, bytes(data))
   shutil.rmtree(cache)
   with pytest.raises(UserError, match=r"train\.tokens is not that of its manifest"):
-    stores.prepare(config)
+    preparation.prepare(config)
   assert not list(cache.rglob("*.tokens"))
 
 
 def test_a_store_without_its_manifest_is_not_there_yet(bucket, cache):
   """Its files are copied before its manifest: another machine may look in between."""
   config = tiny.config("memory://bucket/data").data
-  first = stores.prepare(config)
-  bucket.rm(next(n for n in bucket.find("/bucket/data") if n.endswith(stores.MANIFEST)))
+  first = preparation.prepare(config)
+  bucket.rm(next(n for n in bucket.find("/bucket/data") if n.endswith(MANIFEST)))
   shutil.rmtree(cache)
-  assert stores.prepare(config).hash == first.hash
-  assert any(name.endswith(stores.MANIFEST) for name in bucket.find("/bucket/data"))
+  assert preparation.prepare(config).hash == first.hash
+  assert any(name.endswith(MANIFEST) for name in bucket.find("/bucket/data"))
 
 
 def test_a_run_under_way_keeps_its_record(tmp_path):
   """A second start on its machine is refused before it copies anything over the record."""
   url = f"file://{tmp_path}/bucket/run"
-  with workdir.open_workdir(url, {}, dataset_hash="d") as opened:
+  with workdir.open_workdir(url, {}, dataset={"hash": "d"}) as opened:
     (opened.path / "metrics.jsonl").write_text("old")
     opened.publish()
     (opened.path / "metrics.jsonl").write_text("new")
     with pytest.raises(UserError, match="is in use"):
-      workdir.open_workdir(url, {}, dataset_hash="d")
+      workdir.open_workdir(url, {}, dataset={"hash": "d"})
     assert (opened.path / "metrics.jsonl").read_text() == "new"
   assert (tmp_path / "bucket" / "run" / "metrics.jsonl").read_text() == "old"
 
@@ -137,3 +139,16 @@ def test_a_run_moves_to_another_machine(tmp_path, cache):
   evaluate.evaluate(evaluate.Settings(url, samples=1))
   assert list((tmp_path / "bucket" / "run" / "evaluations").glob("step8-*.json"))
   assert len(read_rows(tmp_path / "bucket" / "run")) == len(rows)
+
+
+def test_write_json_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+  path = tmp_path / "x.json"
+  storage.write_json(path, {"a": 1})
+
+  def crash(*_):
+    raise OSError("crash")
+
+  monkeypatch.setattr(storage.os, "fsync", crash)
+  with pytest.raises(OSError, match="crash"):
+    storage.write_json(path, {"a": 2})
+  assert json.loads(path.read_text()) == {"a": 1}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.data.batches import Batches, in_order
+from dlm_jax.data.batches import Batches
 from dlm_jax.data.store import Rows
 
 
@@ -93,35 +93,9 @@ def test_what_a_batch_holds():
   assert batch["given"].tolist() == [[False, False, True]] * 4
 
 
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("processes", [1, 2])
-def test_in_order_holds_each_row_once(processes, padded):
-  source = _rows(9, padded)
-  shares = [
-    list(in_order(source, 4, process_index=index, process_count=processes))
-    for index in range(processes)
-  ]
-  assert {len(share) for share in shares} == {3}
-  whole = [
-    {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    for parts in zip(*shares, strict=True)
-  ]
-  tokens = np.concatenate([batch["tokens"] for batch in whole])
-  given = np.concatenate([batch["given"] for batch in whole])
-  assert len(tokens) == 12
-  assert tokens[:9, 0].tolist() == list(range(9))
-  assert given[9:].all()
-  assert given[:9].tolist() == [[False, False, padded]] * 9
-
-
 def test_errors():
-  with pytest.raises(UserError, match="multiple of the 1 processes, got 0"):
+  with pytest.raises(UserError, match="batch size must be at least 1, got 0"):
     Batches(_rows(9), 0, 0)
-  for size, processes in ((5, 2), (0, 1)):
-    with pytest.raises(UserError, match=f"multiple of the {processes} processes, got {size}"):
-      next(in_order(_rows(9), size, process_count=processes))
-  with pytest.raises(UserError, match=r"process 2 is none of 0\.\.1"):
-    next(in_order(_rows(9), 4, process_index=2, process_count=2))
   for seed in (-1, 2**32):
     with pytest.raises(UserError, match=f"seed must lie in .*got {seed}"):
       Batches(_rows(9), 4, seed)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.data import store as stores
-from dlm_jax.data import writing
+from dlm_jax.data import preparation, writing
+from dlm_jax.data.store import open_store
 
 
 def _config(tmp_path, **fields):
@@ -44,8 +44,8 @@ def _text_of(store, split="train"):
 
 class TestPrepare:
   def test_holds_the_text_of_the_corpus(self, tmp_path):
-    store = stores.prepare(_markov(tmp_path, 100, length=16))
-    (text,) = stores.resolve.make(
+    store = preparation.prepare(_markov(tmp_path, 100, length=16))
+    (text,) = preparation.resolve.make(
       "dlm_jax.data.corpora", {"name": "synthetic_markov", "train_characters": 100}
     ).documents("train")
     assert _text_of(store) == text[:96]
@@ -53,7 +53,7 @@ class TestPrepare:
     assert store.splits == ("train", "validation", "test")
 
   def test_rows(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     rows = store.rows("train")
     assert len(rows) == store.num_rows("train")
     assert rows.tokens.dtype == np.uint8
@@ -68,7 +68,7 @@ class TestPrepare:
     (tmp_path / "text.txt").write_text("abcd\n\nab\n\nabcdefgh")
     corpus = {"name": "text_files", "paths": [str(tmp_path / "text.txt")]}
     corpus |= {"validation": 0, "test": 0}
-    store = stores.prepare(_config(tmp_path, corpus=corpus, packing="padded", length=4))
+    store = preparation.prepare(_config(tmp_path, corpus=corpus, packing="padded", length=4))
     rows = store.rows("train")[:]
     pad = store.tokenizer.pad_id
     assert rows["tokens"].tolist() == [[1, 2, 3, 4], [1, 2, pad, pad], [1, 2, 3, 4]]
@@ -86,38 +86,42 @@ class TestPrepare:
   def test_files(self, tmp_path):
     splits = ("train", "validation", "test")
     always = {"manifest.json", "tokenizer.json", *(f"{split}.tokens" for split in splits)}
-    stream = stores.prepare(_config(tmp_path)).directory
+    stream = preparation.prepare(_config(tmp_path)).directory
     assert {path.name for path in stream.iterdir()} == always
-    padded = stores.prepare(_config(tmp_path, packing="padded")).directory
+    padded = preparation.prepare(_config(tmp_path, packing="padded")).directory
     lengths = {f"{split}.lengths" for split in splits}
     assert {path.name for path in padded.iterdir()} == always | lengths
 
   def test_another_tokenizer_file_is_another_store(self, tmp_path):
-    trained = stores.prepare(_config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 270}))
+    trained = preparation.prepare(
+      _config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 270})
+    )
     path = tmp_path / "tokenizer.json"
     config = _config(tmp_path, tokenizer={"name": "hf", "file": str(path)})
     path.write_text(trained.tokenizer.definition)
-    store = stores.prepare(config)
+    store = preparation.prepare(config)
     path.write_text(trained.tokenizer.definition + "\n")
-    assert stores.prepare(config).directory != store.directory
+    assert preparation.prepare(config).directory != store.directory
 
   def test_takes_a_config_dict_and_back_from_json(self, tmp_path):
     config = ml_collections.ConfigDict(_config(tmp_path))
-    store = stores.prepare(config)
-    again = stores.prepare(ml_collections.ConfigDict(json.loads(config.to_json())))
+    store = preparation.prepare(config)
+    again = preparation.prepare(ml_collections.ConfigDict(json.loads(config.to_json())))
     assert again.directory == store.directory
 
   def test_a_complete_store_is_reused(self, tmp_path, capsys, monkeypatch):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     assert "reusing" not in capsys.readouterr().out
     monkeypatch.setattr(writing, "write_split", None)
-    assert stores.prepare(_config(tmp_path)).hash == store.hash
+    assert preparation.prepare(_config(tmp_path)).hash == store.hash
     assert f"reusing the prepared data in {store.directory}" in capsys.readouterr().out
 
   def test_explicit_defaults_and_workers_are_no_change(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     corpus = {**_config(tmp_path)["corpus"], "document": "blank_lines"}
-    assert stores.prepare(_config(tmp_path, corpus=corpus, workers=1)).directory == store.directory
+    assert (
+      preparation.prepare(_config(tmp_path, corpus=corpus, workers=1)).directory == store.directory
+    )
 
   @pytest.mark.parametrize(
     "change",
@@ -131,40 +135,40 @@ class TestPrepare:
   )
   def test_another_config_is_another_store(self, tmp_path, change):
     config = _config(tmp_path)
-    store = stores.prepare(config)
+    store = preparation.prepare(config)
     if "corpus" in change:
       change = {"corpus": {**config["corpus"], **change["corpus"]}}
-    other = stores.prepare({**config, **change})
+    other = preparation.prepare({**config, **change})
     assert other.directory != store.directory
     assert other.hash != store.hash
 
   def test_another_text_is_another_store(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     with (tmp_path / "text.txt").open("a") as file:
       file.write(" some words")
-    other = stores.prepare(_config(tmp_path))
+    other = preparation.prepare(_config(tmp_path))
     assert other.directory != store.directory
     assert other.hash != store.hash
 
   def test_the_hash_is_of_the_content_and_not_of_where_it_comes_from(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     (tmp_path / "text.txt").rename(tmp_path / "moved.txt")
     corpus = {"name": "text_files", "paths": str(tmp_path / "moved.txt")}
-    moved = stores.prepare(_config(tmp_path, corpus=corpus))
+    moved = preparation.prepare(_config(tmp_path, corpus=corpus))
     assert moved.directory != store.directory
     assert moved.hash == store.hash
 
   def test_the_number_of_workers_changes_no_byte(self, tmp_path, monkeypatch):
     monkeypatch.setattr("dlm_jax.data.encoding._CHUNK", 500)
-    one = stores.prepare(_config(tmp_path, workers=1, directory=str(tmp_path / "one")))
-    two = stores.prepare(_config(tmp_path, workers=2, directory=str(tmp_path / "two")))
+    one = preparation.prepare(_config(tmp_path, workers=1, directory=str(tmp_path / "one")))
+    two = preparation.prepare(_config(tmp_path, workers=2, directory=str(tmp_path / "two")))
     assert one.directory.name == two.directory.name
     assert one.manifest == two.manifest
     two.verify()
 
   def test_the_dtype_fits_the_vocabulary(self, tmp_path):
     config = _config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 300})
-    store = stores.prepare(config)
+    store = preparation.prepare(config)
     tokens = store.rows("train").tokens
     assert tokens.dtype == np.uint16
     assert tokens.max() < store.tokenizer.vocab_size == 300
@@ -172,8 +176,8 @@ class TestPrepare:
 
   @pytest.mark.parametrize("name", ["character", "byte"])
   def test_the_tokenizer_comes_with_the_store(self, tmp_path, name):
-    store = stores.prepare(_config(tmp_path, tokenizer={"name": name}))
-    opened = stores.open_store(store.directory)
+    store = preparation.prepare(_config(tmp_path, tokenizer={"name": name}))
+    opened = open_store(store.directory)
     assert opened.tokenizer == store.tokenizer
     assert opened.hash == store.hash
     assert "document" in _text_of(opened)
@@ -183,22 +187,26 @@ class TestCharacters:
   """Bits a character are only right if these are."""
 
   def test_a_symbol_is_a_character(self, tmp_path):
-    assert stores.prepare(_config(tmp_path)).characters_per_token("train") == 1.0
+    assert preparation.prepare(_config(tmp_path)).characters_per_token("train") == 1.0
 
   def test_begin_and_end_are_none(self, tmp_path):
-    store = stores.prepare(_config(tmp_path, packing="wrapped", length=10))
+    store = preparation.prepare(_config(tmp_path, packing="wrapped", length=10))
     assert store.characters_per_token("train") == pytest.approx(8 / 10)
 
   def test_of_bytes(self, tmp_path):
     (tmp_path / "text.txt").write_text("\n\n".join(["éé"] * 400))
     corpus = {**_config(tmp_path)["corpus"], "validation": 0, "test": 0}
-    store = stores.prepare(_config(tmp_path, corpus=corpus, tokenizer={"name": "byte"}, length=5))
+    store = preparation.prepare(
+      _config(tmp_path, corpus=corpus, tokenizer={"name": "byte"}, length=5)
+    )
     # Of two characters in four bytes, and a newline.
     assert store.characters_per_token("train") == pytest.approx(3 / 5, rel=1e-3)
     assert len(_text_of(store)) == store.manifest["splits"]["train"]["characters"]
 
   def test_of_subwords_and_special_separators(self, tmp_path):
-    store = stores.prepare(_config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 300}))
+    store = preparation.prepare(
+      _config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 300})
+    )
     counts = store.manifest["splits"]["train"]
     assert counts["characters"] == pytest.approx(len(_text_of(store)), abs=20)
     assert store.characters_per_token("train") == counts["characters"] / counts["tokens"]
@@ -206,37 +214,37 @@ class TestCharacters:
 
 class TestDamage:
   def test_a_file_of_another_size(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     path = store.directory / "validation.tokens"
     with path.open("r+b") as file:
       file.truncate(path.stat().st_size - 1)
     with pytest.raises(UserError, match=r"damaged: validation\.tokens has .*Delete it"):
-      stores.prepare(_config(tmp_path))
+      preparation.prepare(_config(tmp_path))
     path.unlink()
     with pytest.raises(UserError, match=r"validation\.tokens is missing"):
-      stores.open_store(store.directory)
+      open_store(store.directory)
 
   def test_a_changed_byte(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     store.verify()
     with (store.directory / "train.tokens").open("r+b") as file:
       file.write(b"\x1a\x1a\x1a")
     with pytest.raises(UserError, match=r"damaged: the hash of train\.tokens"):
-      stores.open_store(store.directory).verify()
+      open_store(store.directory).verify()
 
   def test_a_manifest_that_is_not_there_or_not_readable(self, tmp_path):
     with pytest.raises(UserError, match=r"no prepared data in .*dlm_jax\.prepare"):
-      stores.open_store(tmp_path)
+      open_store(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match=r"damaged: manifest\.json is not JSON"):
-      stores.open_store(tmp_path)
+      open_store(tmp_path)
 
   def test_another_format(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     path = store.directory / "manifest.json"
     path.write_text(json.dumps({**store.manifest, "format": 0}))
     with pytest.raises(UserError, match="has format 0"):
-      stores.open_store(store.directory)
+      open_store(store.directory)
 
 
 class TestInterrupted:
@@ -251,47 +259,47 @@ class TestInterrupted:
 
     monkeypatch.setattr(writing, "write_split", fail)
     with pytest.raises(KeyboardInterrupt):
-      stores.prepare(_config(tmp_path))
+      preparation.prepare(_config(tmp_path))
     assert list((tmp_path / "data").iterdir()) == []
-    stores.prepare(_config(tmp_path)).verify()
+    preparation.prepare(_config(tmp_path)).verify()
 
   def test_a_killed_run_reads_as_nothing_and_a_second_run_succeeds(self, tmp_path):
     config = _config(tmp_path)
     script = f"""
       import os, signal
-      from dlm_jax.data import store, writing
+      from dlm_jax.data import preparation, writing
       real = writing.write_split
       def killed(directory, split, *rest):
         if split == "test":
           os.kill(os.getpid(), signal.SIGKILL)
         return real(directory, split, *rest)
       writing.write_split = killed
-      store.prepare({config!r})
+      preparation.prepare({config!r})
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=os.getcwd())
     assert run.returncode == -signal.SIGKILL
     (partial,) = (tmp_path / "data").iterdir()
     assert (partial / "train.tokens").exists()
     with pytest.raises(UserError, match="no prepared data"):
-      stores.open_store(partial)
-    store = stores.prepare(config)
+      open_store(partial)
+    store = preparation.prepare(config)
     store.verify()
     # What the killed run left is gone.
     assert list((tmp_path / "data").iterdir()) == [store.directory]
 
   def test_a_run_under_way_elsewhere_is_left_alone(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     store.directory.rename(tmp_path / "away")
-    prefix = f".{store.directory.name}.{stores.socket.gethostname()}."
+    prefix = f".{store.directory.name}.{preparation.socket.gethostname()}."
     running = tmp_path / "data" / f"{prefix}{os.getppid()}"
     running.mkdir()
-    stores.prepare(_config(tmp_path))
+    preparation.prepare(_config(tmp_path))
     assert running.exists()
 
   def test_the_faster_of_two_runs_wins(self, tmp_path, monkeypatch):
     real = writing.write_split
     config = _config(tmp_path)
-    elsewhere = stores.prepare({**config, "directory": str(tmp_path / "elsewhere")})
+    elsewhere = preparation.prepare({**config, "directory": str(tmp_path / "elsewhere")})
 
     def overtaken(*arguments):
       target = tmp_path / "data" / elsewhere.directory.name
@@ -300,7 +308,7 @@ class TestInterrupted:
       return real(*arguments)
 
     monkeypatch.setattr(writing, "write_split", overtaken)
-    store = stores.prepare(config)
+    store = preparation.prepare(config)
     store.verify()
     assert list((tmp_path / "data").iterdir()) == [store.directory]
 
@@ -308,10 +316,10 @@ class TestInterrupted:
 class TestErrors:
   def test_a_split_that_fills_no_row(self, tmp_path):
     with pytest.raises(UserError, match=r"train split has 10 tokens.*one row of 16.*data\.length"):
-      stores.prepare(_markov(tmp_path, 10))
+      preparation.prepare(_markov(tmp_path, 10))
     (tmp_path / "text.txt").write_text("some words in one document")
     with pytest.raises(UserError, match="split has 0 tokens in 0 documents"):
-      stores.prepare(_config(tmp_path))
+      preparation.prepare(_config(tmp_path))
     assert list((tmp_path / "data").iterdir()) == []
 
   @pytest.mark.parametrize(
@@ -330,21 +338,21 @@ class TestErrors:
   )
   def test_of_the_config(self, tmp_path, change, match):
     with pytest.raises(UserError, match=match):
-      stores.prepare({**_config(tmp_path), **change})
+      preparation.prepare({**_config(tmp_path), **change})
     assert not (tmp_path / "data").exists()
 
   def test_a_packing_that_the_tokenizer_cannot_serve(self, tmp_path):
-    definition = stores.prepare(
+    definition = preparation.prepare(
       _config(tmp_path, tokenizer={"name": "hf", "train_vocab_size": 270})
     ).tokenizer.definition
     path = tmp_path / "tokenizer.json"
     path.write_text(definition.replace("<|pad|>", "<|not|>"))
     config = _config(tmp_path, tokenizer={"name": "hf", "file": str(path)}, packing="padded")
     with pytest.raises(UserError, match=r"packing 'padded' needs a pad symbol.*tokenizer\.pad"):
-      stores.prepare(config)
+      preparation.prepare(config)
 
   def test_an_unknown_split(self, tmp_path):
-    store = stores.prepare(_config(tmp_path))
+    store = preparation.prepare(_config(tmp_path))
     for call in (store.rows, store.num_rows, store.characters_per_token):
       with pytest.raises(UserError, match="no split 'tset': did you mean 'test'"):
         call("tset")

@@ -8,7 +8,7 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.evaluation import likelihood
-from dlm_jax.processes import absorbing, base
+from dlm_jax.processes import absorbing
 from tests import toy
 
 JOINT = toy.joint()

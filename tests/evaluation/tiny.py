@@ -13,6 +13,7 @@ from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.experiment import Restored
 from dlm_jax.model.denoiser import Denoiser
 from dlm_jax.networks import transformer
+from tests import tiny
 
 LENGTH = 16
 ROWS = 10
@@ -74,4 +75,6 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
     evaluation=SimpleNamespace(batch_size=4),
     denoiser=lambda params, labels=None: Denoiser(network, params, pattern=process.pattern),
   )
-  return Restored(experiment, params["params"], 7, {"git_revision": "of the training"})
+  provenance = tiny.model(process_name, tokenizer=tokenizer, packing=packing).provenance
+  metadata = {"git_revision": "of the training"}
+  return Restored(experiment, params["params"], 7, metadata, provenance)

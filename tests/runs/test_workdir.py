@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import ml_collections
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.runs import workdir
+from dlm_jax.runs import provenance, workdir
 
 
 def config(**changes) -> ml_collections.ConfigDict:
@@ -28,7 +27,7 @@ def config(**changes) -> ml_collections.ConfigDict:
 
 
 def open_and_close(path: pathlib.Path, settings=None, dataset_hash: str = "d") -> None:
-  workdir.open_workdir(path, settings or config(), dataset_hash=dataset_hash).close()
+  workdir.open_workdir(path, settings or config(), dataset={"hash": dataset_hash}).close()
 
 
 def contents(path: pathlib.Path) -> dict[str, str]:
@@ -37,14 +36,21 @@ def contents(path: pathlib.Path) -> dict[str, str]:
 
 def test_writes_what_the_run_depends_on(tmp_path):
   path = tmp_path / "a" / "run"
-  with workdir.open_workdir(path, config(), dataset_hash="abc") as opened:
+  with workdir.open_workdir(path, config(), dataset={"hash": "abc", "num_labels": 3}) as opened:
     assert opened.path == path and opened.checkpoints == str(path / "checkpoints")
   environment = json.loads((path / "environment.json").read_text())
   assert environment["dataset_hash"] == "abc"
   assert environment["device_count"] >= 1 and environment["device_kind"]
   assert environment["versions"]["jax"] and environment["versions"]["orbax-checkpoint"]
-  assert environment["git_revision"] == workdir.git_revision()
-  assert set(contents(path)) == {".lock", "config.json", "environment.json", "history.jsonl"}
+  assert environment["git_revision"] == provenance.git_revision()
+  assert set(contents(path)) == {
+    ".lock",
+    "config.json",
+    "dataset.json",
+    "environment.json",
+    "history.jsonl",
+  }
+  assert workdir.read_dataset(path) == {"layout": workdir.LAYOUT, "hash": "abc", "num_labels": 3}
 
 
 def test_the_config_comes_back_as_it_was(tmp_path):
@@ -113,7 +119,7 @@ def test_length_logging_and_mesh_may_change_and_the_old_config_is_kept(tmp_path)
 
 
 def test_a_second_process_is_refused_by_name(tmp_path):
-  with workdir.open_workdir(tmp_path, config(), dataset_hash="d"):
+  with workdir.open_workdir(tmp_path, config(), dataset={"hash": "d"}):
     before = contents(tmp_path)
     for _ in range(2):
       with pytest.raises(UserError, match=f"in use by process {os.getpid()}:"):
@@ -124,7 +130,7 @@ def test_a_second_process_is_refused_by_name(tmp_path):
 
 _HOLDER = """
 import pathlib, sys, time
-from dlm_jax.training import workdir
+from dlm_jax.runs import workdir
 
 held = workdir._lock(pathlib.Path(sys.argv[1]))  # the name keeps the file, and the lock, alive
 print("locked", flush=True)
@@ -150,41 +156,30 @@ def test_a_workdir_that_cannot_be_made(tmp_path):
     open_and_close(tmp_path / "file")
 
 
-def test_write_json_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
-  path = tmp_path / "x.json"
-  workdir.write_json(path, {"a": 1})
+@pytest.mark.parametrize("wish", ["read", "resume"])
+@pytest.mark.parametrize(("written", "found"), [(None, "no dataset.json"), (1, "layout 1")])
+def test_a_run_of_another_version_is_refused(tmp_path, wish, written, found):
+  open_and_close(tmp_path)
+  (tmp_path / "dataset.json").unlink()
+  if written is not None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"layout": written, "hash": "d"}))
+  before = contents(tmp_path)
+  with pytest.raises(UserError, match=rf"another version of dlm_jax \({found}.*train again"):
+    workdir.read_dataset(tmp_path) if wish == "read" else open_and_close(tmp_path)
+  assert {**contents(tmp_path), ".lock": ""} == {**before, ".lock": ""}
 
-  def crash(*_):
-    raise OSError("crash")
 
-  monkeypatch.setattr(workdir.os, "fsync", crash)
-  with pytest.raises(OSError, match="crash"):
-    workdir.write_json(path, {"a": 2})
-  assert json.loads(path.read_text()) == {"a": 1}
-
-
-def test_git_revision_is_of_this_code_and_unknown_without_a_checkout(tmp_path, monkeypatch):
-  if shutil.which("git") is None:
-    pytest.skip("needs git")
-  source = pathlib.Path(workdir.__file__)
-  copy = tmp_path / "installed" / source.name
-  copy.parent.mkdir()
-  shutil.copy(source, copy)
-  monkeypatch.setattr(workdir, "__file__", str(copy))
-  assert workdir.git_revision() == "unknown"
-
-  def git(*arguments):
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    command = ["git", *identity, *arguments]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-  git("init")
-  git("commit", "--allow-empty", "-m", "empty")
-  assert workdir.git_revision() == "unknown"  # a checkout of something else
-  git("add", "installed")
-  git("commit", "-m", "code")
-  assert workdir.git_revision() == git("rev-parse", "HEAD")
-  assert workdir.environment("d")["git_dirty"] is False
-  copy.write_text("changed")
-  assert workdir.environment("d")["git_dirty"] is True
+@pytest.mark.parametrize(("name", "allowed"), [("rows", True), ("process", False)])
+def test_how_much_is_evaluated_may_change_but_not_the_process_that_is_scored(
+  tmp_path, name, allowed
+):
+  values = {"rows": 8, "process": {"masking": "counted"}}
+  old, new = config().to_dict(), config().to_dict()
+  old["evaluation"], new["evaluation"] = {"rows": 4, "process": {}}, {"rows": 4, "process": {}}
+  new["evaluation"][name] = values[name]
+  open_and_close(tmp_path, old)
+  if allowed:
+    open_and_close(tmp_path, new)
+  else:
+    with pytest.raises(UserError, match=r"another config: evaluation\.process"):
+      open_and_close(tmp_path, new)

@@ -4,9 +4,10 @@ import glob
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.types import Json
 
 
 class Corpus(Protocol):
@@ -18,17 +19,29 @@ class Corpus(Protocol):
   """
 
   splits: tuple[str, ...]
-  version: Any
+  version: Json
 
   def documents(self, split: str) -> Iterator[str]:
     """Streams the documents of `split`, in the same order each time.
 
-    A corpus whose documents have labels gives these, 0..num_labels-1, in the same order by a method
-    `labels(split)`.
-
     Raises:
       UserError: there is no such split, or its text cannot be read.
     """
+    ...
+
+
+@runtime_checkable
+class Labelled(Protocol):
+  """A corpus whose documents have labels.
+
+  Attributes:
+    num_labels: labels are 0..num_labels-1.
+  """
+
+  num_labels: int
+
+  def labels(self, split: str) -> Iterator[int]:
+    """The labels of the documents of `split`, in their order."""
     ...
 
 
@@ -69,7 +82,7 @@ def split_of(name: str, validation: float, test: float) -> str:
   return "test" if u < validation + test else "train"
 
 
-def file_versions(paths: Iterable[str | Path]) -> list[list[Any]]:
+def file_versions(paths: Iterable[str | Path]) -> list[list[str | int]]:
   """`[path, size, time of the last change in ns]` of each file."""
   stats = ((str(path), Path(path).stat()) for path in paths)
   return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]

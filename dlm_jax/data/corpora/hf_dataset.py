@@ -4,13 +4,18 @@ Covers LM1B, OpenWebText, FineWeb, WikiText and TinyStories. The library maps it
 or streams them, so memory stays bounded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.types import Fields
 from dlm_jax.data.corpora import base
+
+# A `Dataset` or an `IterableDataset` of a library that is optional here.
+Documents: TypeAlias = Any
 
 # What reads a local file, by its suffix.
 _READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".arrow": "arrow"}
@@ -65,7 +70,7 @@ class HfDataset:
     return tuple(name for name, there in given.items() if there)
 
   @property
-  def version(self) -> list[list[Any]] | None:
+  def version(self) -> list[list[str | int]] | None:
     """Of local files their sizes and times."""
     if not self.files:
       return None
@@ -77,7 +82,7 @@ class HfDataset:
       if row[self.column].strip():
         yield row[self.column]
 
-  def _rows(self, split: str) -> Any:
+  def _rows(self, split: str) -> Documents:
     if not self.held_out or split == "test":
       return self._load(getattr(self, split))
     rows = self._load(self.train)
@@ -89,13 +94,13 @@ class HfDataset:
       )
     return rows.take(kept) if split == "train" else rows.skip(kept)
 
-  def _count(self, rows: Any) -> int:
+  def _count(self, rows: Documents) -> int:
     if not self.streaming:
       return len(rows)
     known = (rows.info.splits or {}).get(self.train)
     return known.num_examples if known else sum(1 for _ in rows)
 
-  def _load(self, name: str) -> Any:
+  def _load(self, name: str) -> Documents:
     """The rows of a split as the data set calls it. Raises `UserError` if they cannot be had."""
     datasets = _library()
     try:
@@ -117,7 +122,7 @@ class HfDataset:
       )
     return rows
 
-  def _source(self) -> dict[str, Any]:
+  def _source(self) -> Fields:
     """What the library loads."""
     if self.dataset is not None:
       return {"path": self.dataset, "name": self.subset}
@@ -132,13 +137,13 @@ class HfDataset:
     return {"path": _READERS[suffixes.pop()], "data_files": names}
 
 
-def make(*, files: Mapping[str, Any] | None = None, **fields: Any) -> HfDataset:
+def make(*, files: Fields | None = None, **fields: object) -> HfDataset:
   """Builds the corpus; `files` maps a split to a path or glob, or to several."""
   pairs = ((split, (p,) if isinstance(p, str) else tuple(p)) for split, p in (files or {}).items())
   return resolve.build(HfDataset, {"files": tuple(sorted(pairs)), **fields})
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
   try:
     import datasets  # noqa: PLC0415  optional, and slow to import
   except ImportError as error:

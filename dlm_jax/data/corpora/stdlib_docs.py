@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
@@ -71,7 +70,7 @@ class StdlibDocs:
         yield text
 
 
-def make(**fields: Any) -> StdlibDocs:
+def make(**fields: object) -> StdlibDocs:
   return resolve.build(StdlibDocs, fields)
 
 
@@ -107,7 +106,7 @@ def _raw_documents(name: str, path: Path) -> Iterator[tuple[str, str]]:
       yield f"topic {topic}", text
     return
   nodes = [node for node in ast.walk(tree) if isinstance(node, _DOCUMENTED)]
-  for node in sorted(nodes, key=lambda node: getattr(node, "lineno", 0)):
+  for node in sorted(nodes, key=lambda node: 0 if isinstance(node, ast.Module) else node.lineno):
     if docstring := ast.get_docstring(node, clean=False):
       yield name, inspect.cleandoc(docstring)
 

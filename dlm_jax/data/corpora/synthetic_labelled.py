@@ -5,7 +5,6 @@ It judges conditional models: the entropy of each chain is known, and the label 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
@@ -72,5 +71,5 @@ class SyntheticLabelled:
     return getattr(self, f"{split}_documents")
 
 
-def make(**fields: Any) -> SyntheticLabelled:
+def make(**fields: object) -> SyntheticLabelled:
   return resolve.build(SyntheticLabelled, fields)

@@ -7,7 +7,6 @@ import string
 from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -91,7 +90,7 @@ class SyntheticMarkov:
         yield state
 
 
-def make(**fields: Any) -> SyntheticMarkov:
+def make(**fields: object) -> SyntheticMarkov:
   return resolve.build(SyntheticMarkov, fields)
 
 

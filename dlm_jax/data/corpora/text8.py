@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
@@ -48,7 +47,7 @@ class Text8:
     return tuple(self._sizes())
 
   @property
-  def version(self) -> list[list[Any]] | None:
+  def version(self) -> list[list[str | int]] | None:
     """Of a local file its size and time; the official one does not change."""
     return None if self.path is None else base.file_versions(base.files([self.path]))
 
@@ -75,7 +74,7 @@ class Text8:
     }
 
 
-def make(**fields: Any) -> Text8:
+def make(**fields: object) -> Text8:
   return resolve.build(Text8, fields)
 
 

@@ -1,12 +1,11 @@
 """Your own text: UTF-8 files, by path or glob."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.data.corpora import base
 
 _DOCUMENTS = ("blank_lines", "file")
@@ -31,18 +30,14 @@ class TextFiles:
     base.check_fractions(self.validation, self.test)
     if not self.paths:
       raise UserError("corpus.paths is empty: give it files or globs.")
-    if self.document not in _DOCUMENTS:
-      raise UserError(
-        f"corpus.document is {self.document!r}: {nearest(self.document, _DOCUMENTS)}"
-        f"The known values are {', '.join(_DOCUMENTS)}."
-      )
+    require_known("corpus.document", self.document, _DOCUMENTS)
 
   @property
   def splits(self) -> tuple[str, ...]:
     return base.split_names(self.validation, self.test)
 
   @property
-  def version(self) -> list[list[Any]]:
+  def version(self) -> list[list[str | int]]:
     """Of each file its size and time: a file that was written again is another corpus."""
     return base.file_versions(base.files(self.paths))
 
@@ -70,7 +65,7 @@ class TextFiles:
       yield "".join(document).strip("\n")
 
 
-def make(*, paths: Any = (), **fields: Any) -> TextFiles:
+def make(*, paths: str | Sequence[str] = (), **fields: object) -> TextFiles:
   """Builds the corpus; `paths` is one path or glob, or several."""
   paths = (paths,) if isinstance(paths, str) else tuple(paths)
   return resolve.build(TextFiles, {"paths": paths, **fields})

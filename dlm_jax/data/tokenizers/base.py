@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import Fields, Json
 from dlm_jax.data.corpora.base import Corpus
 
 FILE = "tokenizer.json"
@@ -34,7 +35,7 @@ class Tokenizer(Protocol):
   bos_id: int | None
   eos_id: int | None
   pad_id: int | None
-  version: Any
+  version: Json
 
   def fit(self, corpus: Corpus) -> Self:
     """The tokenizer with what it learns from the corpus; itself if there is nothing to learn."""
@@ -119,9 +120,14 @@ class AppendedSpecials:
     return self.num_symbols + self.special.index(name) if name in self.special else None
 
 
-def definition(tokenizer: Tokenizer) -> dict[str, Any]:
+def definition(tokenizer: Tokenizer) -> dict[str, Json]:
   """The config that makes this tokenizer as it is, with what it has learned."""
   return {"name": type(tokenizer).__module__.rpartition(".")[2], **dataclasses.asdict(tokenizer)}
+
+
+def from_definition(definition: Fields) -> Tokenizer:
+  """The tokenizer of a `definition`; it needs nothing of the corpus that it was fitted to."""
+  return resolve.make("dlm_jax.data.tokenizers", definition)
 
 
 def save(tokenizer: Tokenizer, directory: str | Path) -> None:
@@ -135,7 +141,7 @@ def load(directory: str | Path) -> Tokenizer:
   path = Path(directory) / FILE
   if not path.is_file():
     raise UserError(f"there is no tokenizer in {directory}: {FILE} is missing.")
-  return resolve.make("dlm_jax.data.tokenizers", json.loads(path.read_text(encoding="utf-8")))
+  return from_definition(json.loads(path.read_text(encoding="utf-8")))
 
 
 def refuse(characters: Iterable[str], alphabet: str, way_out: str) -> UserError:

@@ -1,7 +1,7 @@
 """A token a byte of UTF-8: every text has an encoding."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -33,5 +33,5 @@ class Byte(base.AppendedSpecials):
     return int(np.count_nonzero(self.of_text(ids) & 0xC0 != 0x80))
 
 
-def make(**fields: Any) -> Byte:
+def make(**fields: object) -> Byte:
   return resolve.build(Byte, fields)

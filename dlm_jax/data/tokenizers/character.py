@@ -1,7 +1,7 @@
 """A token a character, of the alphabet that the corpus turns out to have."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Character(base.AppendedSpecials):
     return self.alphabet
 
 
-def make(**fields: Any) -> Character:
+def make(**fields: object) -> Character:
   return resolve.build(Character, fields)
 
 

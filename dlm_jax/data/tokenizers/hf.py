@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import tokenizers
@@ -142,7 +142,7 @@ class Hf:
     return found
 
 
-def make(**fields: Any) -> Hf:
+def make(**fields: object) -> Hf:
   return resolve.build(Hf, fields)
 
 

@@ -6,7 +6,7 @@ in lower case, digits spelled out, everything else a space, runs of spaces one s
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Text8(base.AppendedSpecials):
     return len(self.of_text(ids))
 
 
-def make(**fields: Any) -> Text8:
+def make(**fields: object) -> Text8:
   return resolve.build(Text8, fields)
 
 

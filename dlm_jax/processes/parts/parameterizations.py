@@ -11,7 +11,7 @@ The fourth, `categorical`, is logits over the vocabulary; its x is the mean embe
 
 from jax import Array
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import require_known
 
 LINEAR = ("x", "epsilon", "v")
 NAMES = ("categorical", *LINEAR)
@@ -19,11 +19,7 @@ NAMES = ("categorical", *LINEAR)
 
 def check(name: str) -> None:
   """Raises `UserError` for an unknown parameterization."""
-  if name not in NAMES:
-    raise UserError(
-      f"there is no parameterization {name!r}: {nearest(name, NAMES)}"
-      f"The known ones are {', '.join(NAMES)}."
-    )
+  require_known("parameterization", name, NAMES)
 
 
 def to_x(name: str, output: Array, z: Array, alpha: Array, sigma: Array) -> Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.patterns import FULL
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.draws import row_uniform
@@ -35,11 +35,7 @@ class Times:
   importance: bool = False
 
   def __post_init__(self) -> None:
-    if self.sampling not in SAMPLING:
-      raise UserError(
-        f"there is no time sampling {self.sampling!r}: {nearest(self.sampling, SAMPLING)}"
-        f"The known ones are {', '.join(SAMPLING)}."
-      )
+    require_known("time sampling", self.sampling, SAMPLING)
     if not 0 <= self.epsilon < 1 or (self.importance and self.epsilon == 0):
       raise UserError(
         f"times.epsilon must lie in [0, 1), and above 0 with importance, got {self.epsilon}."

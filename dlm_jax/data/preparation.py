@@ -1,0 +1,225 @@
+"""Prepares token stores: encodes and packs a corpus, once.
+
+The name of a store ends in a hash of what it was made from, so another config is another directory.
+It is written beside its place and moved there at the end: a directory of that name is complete.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dlm_jax.core import resolve, storage
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import Fields, Json
+from dlm_jax.data import packing, writing
+from dlm_jax.data.corpora.base import Corpus, Labelled
+from dlm_jax.data.document_progress import Progress
+from dlm_jax.data.store import FORMAT, MANIFEST, Store, open_store
+from dlm_jax.data.tokenizers import base
+from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.distributed import cluster
+
+
+@dataclass(frozen=True)
+class DataConfig:
+  """Fields of `config.data`.
+
+  Attributes:
+    corpus: `name`, one of `dlm_jax.data.corpora`, and its fields.
+    tokenizer: `name`, one of `dlm_jax.data.tokenizers`, and its fields.
+    packing: `stream`, `wrapped` or `padded`, see `dlm_jax.data.packing`.
+    length: tokens of a row.
+    directory: where stores are kept; may be remote, see `dlm_jax.core.storage`.
+    workers: processes that encode; None for as many as pay off. Changes no byte.
+  """
+
+  corpus: Fields
+  tokenizer: Fields
+  packing: str
+  length: int
+  directory: str = "data"
+  workers: int | None = None
+
+  def __post_init__(self) -> None:
+    if self.workers is not None and self.workers < 1:
+      raise UserError(f"data.workers must be at least 1 (or None), got {self.workers}.")
+
+
+def prepare(config: Fields, before: Callable[[], None] | None = None) -> Store:
+  """The store of `config.data`: the one that is there, or made now.
+
+  Args:
+    config: fields of `DataConfig`.
+    before: called if there is work to do, before it begins.
+
+  Raises:
+    UserError: the config is wrong, the corpus cannot be read, a split gives no row, or the store
+      that is there is damaged.
+  """
+  spec = resolve.build(DataConfig, config)
+  corpus, tokenizer = _parts(spec)
+  identity = _identity(spec, corpus, tokenizer)
+  mirror = storage.Mirror(f"{spec.directory}/{_name(spec, identity)}")
+  target = mirror.local
+  if target.exists():
+    cluster.say(f"reusing the prepared data in {target}")
+    return open_store(target)
+  if before is not None:
+    before()
+  shared = storage.is_remote(mirror.path) and storage.exists(f"{mirror.path}/{MANIFEST}")
+  unfinished = _unfinished(target)
+  try:
+    if shared:
+      print(f"copying the prepared data of {mirror.path} to {target}")
+      _fetch(mirror, unfinished)
+    else:
+      _write(unfinished, spec, corpus, tokenizer, identity)
+    _move(unfinished, target)
+  finally:
+    shutil.rmtree(unfinished, ignore_errors=True)
+  if not shared:
+    mirror.push(last=[MANIFEST])
+  return open_store(target)
+
+
+def prepare_together(config: Fields, before: Callable[[], None] | None = None) -> Store:
+  """`prepare` by all processes: one works where the others see the same disk, else each of them.
+
+  Args:
+    config: fields of `DataConfig`.
+    before: called if there is work to do, before it begins, which may take hours: it raises what is
+      wrong elsewhere.
+  """
+  action = partial(prepare, config, before)
+  return cluster.on_first(action, "preparing the data", cluster.LONG) or action()
+
+
+def _fetch(mirror: storage.Mirror, directory: Path) -> None:
+  """Copies a remote store to a local directory. Raises `UserError` if a byte is not as written."""
+  mirror.pull(directory)
+  open_store(directory).verify()
+
+
+def fitted_tokenizer(config: Fields) -> Tokenizer:
+  """The tokenizer of `config.data` without its store: reads the corpus only where it must.
+
+  Raises:
+    UserError: as `prepare`.
+  """
+  corpus, tokenizer = _parts(resolve.build(DataConfig, config))
+  return tokenizer.fit(corpus)
+
+
+def _parts(spec: DataConfig) -> tuple[Corpus, Tokenizer]:
+  """The corpus, and the tokenizer before it is fitted."""
+  corpus = resolve.make("dlm_jax.data.corpora", spec.corpus)
+  tokenizer = resolve.make("dlm_jax.data.tokenizers", spec.tokenizer)
+  packer = packing.find(spec.packing)
+  if spec.length <= packer.overhead:
+    raise UserError(f"data.length must be above {packer.overhead}, got {spec.length}.")
+  if isinstance(corpus, Labelled) and spec.packing != "padded":
+    raise UserError(
+      f"a row of the labelled corpus {spec.corpus['name']!r} must be one document: set "
+      f"data.packing to 'padded', got {spec.packing!r}."
+    )
+  return corpus, tokenizer.with_special(packer.special)
+
+
+def _identity(spec: DataConfig, corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Json]:
+  """All that the tokens depend on, defaults included, as JSON."""
+  identity = {
+    "format": FORMAT,
+    "corpus": {"name": spec.corpus["name"], **dataclasses.asdict(corpus)},
+    "corpus_version": corpus.version,
+    "tokenizer": base.definition(tokenizer),
+    "tokenizer_version": tokenizer.version,
+    "packing": spec.packing,
+    "length": spec.length,
+  }
+  return json.loads(json.dumps(identity))
+
+
+def _name(spec: DataConfig, identity: Mapping[str, Json]) -> str:
+  parts = (spec.corpus["name"], spec.tokenizer["name"], spec.packing, spec.length)
+  return "-".join(map(str, (*parts, _digest(identity)[:12])))
+
+
+def _digest(value: object) -> str:
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _unfinished(target: Path) -> Path:
+  """A new directory beside the target; those of processes of this host that are gone are removed.
+
+  Each process writes its own, so that several may prepare the same data at once.
+  """
+  prefix = f".{target.name}.{socket.gethostname()}."
+  for old in target.parent.glob(f"{prefix}*"):
+    if not _is_running(int(old.name.removeprefix(prefix))):
+      shutil.rmtree(old, ignore_errors=True)
+  unfinished = target.parent / f"{prefix}{os.getpid()}"
+  unfinished.mkdir(parents=True)
+  return unfinished
+
+
+def _is_running(pid: int) -> bool:
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except PermissionError:
+    return True
+  return True
+
+
+def _move(unfinished: Path, target: Path) -> None:
+  try:
+    unfinished.rename(target)
+  except OSError:
+    if not target.exists():
+      raise
+    # Another process was faster, with the same data.
+
+
+def _write(
+  directory: Path,
+  spec: DataConfig,
+  corpus: Corpus,
+  tokenizer: Tokenizer,
+  identity: Mapping[str, Json],
+) -> None:
+  """Writes all files of a store, the manifest last."""
+  packer = packing.find(spec.packing)
+  tokenizer = tokenizer.fit(corpus)
+  packer.check(tokenizer)
+  base.save(tokenizer, directory)
+  files, splits = {}, {}
+  for split in corpus.splits:
+    with Progress(f"preparing {split}") as progress:
+      texts = progress.watch(corpus.documents(split))
+      written = writing.write_split(
+        directory, split, texts, spec.length, tokenizer, packer, spec.workers
+      )
+    splits[split] = dataclasses.asdict(written.counts)
+    files |= written.files
+    if isinstance(corpus, Labelled):
+      files |= writing.write_labels(
+        directory, split, corpus.labels(split), corpus.num_labels, written.counts.rows
+      )
+  learned = {
+    "tokenizer": base.definition(tokenizer),
+    "packing": spec.packing,
+    "length": spec.length,
+    "files": {name: file["sha256"] for name, file in files.items()},
+  }
+  manifest = {**identity, "hash": _digest(learned), "splits": splits, "files": files}
+  if isinstance(corpus, Labelled):
+    manifest["num_labels"] = corpus.num_labels
+  (directory / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -1,0 +1,162 @@
+"""A trained model apart from its experiment: what it takes to sample it, score it or teach with it.
+
+A `Model` is data. What is done with it are functions of other rooms: `generation`, `evaluation`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+from jax import Array
+
+from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.types import Params
+from dlm_jax.data import preparation
+from dlm_jax.data.store import Store
+from dlm_jax.data.tokenizers import base as tokenizers
+from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.distributed.mesh import make_mesh
+from dlm_jax.model import from_config
+from dlm_jax.model.denoiser import Denoiser, Head
+from dlm_jax.model.parameters import abstract_params
+from dlm_jax.networks.transformer import Transformer
+from dlm_jax.processes.base import Process
+from dlm_jax.runs import checkpoint, workdir
+from dlm_jax.runs.provenance import Provenance
+
+# Which part of the train state holds the weights of each name.
+WEIGHTS = {"ema": "ema", "raw": "params"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+  """A trained model.
+
+  Attributes:
+    process: the noise process, as it was trained.
+    evaluation_process: the same as it is scored, see `evaluation.process` of a config.
+    network: of the form that the process needs.
+    params: of the network, and under `process` what the process has learned.
+    tokenizer: between text and tokens.
+    length: tokens of a row in training.
+    packing: how text became rows, a name of `data.packing`: tells whether a row begins with BOS.
+    num_labels: labels of rows are 0..num_labels-1; 0 where the text had none.
+    mesh: the devices that hold the parameters.
+    head_chunks: pieces of the length for which logits exist one at a time.
+    provenance: where it comes from.
+  """
+
+  process: Process
+  evaluation_process: Process
+  network: Transformer
+  params: Params
+  tokenizer: Tokenizer
+  length: int
+  packing: str
+  num_labels: int
+  mesh: jax.sharding.Mesh
+  head_chunks: int = 1
+  provenance: Provenance
+
+  def denoiser(self, params: Params | None = None, labels: Array | None = None) -> Denoiser:
+    """The network with its parameters and `labels` bound, without dropout.
+
+    Args:
+      params: those of the model if None. A function under `jax.jit` takes them as an argument:
+        closed over they would be constants of the program.
+      labels: int32 `[B]`; None is no label.
+    """
+    return Denoiser(
+      self.network,
+      self.params if params is None else params,
+      Head(chunks=self.head_chunks),
+      pattern=self.process.pattern,
+      labels=labels,
+    )
+
+  def check_unlabelled(self, purpose: str) -> None:
+    """Raises `UserError`, naming the `purpose`, where the model cannot do without labels."""
+    if not self.num_labels:
+      raise UserError(f"{purpose} needs a model of labelled text, but this text has no labels.")
+    if not self.network.config.label_dropout:
+      raise UserError(
+        f"{purpose} needs a model that has learned to do without labels, but network.label_dropout "
+        "was 0: train one with 0.1."
+      )
+
+
+def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
+  """Reads a trained model from the workdir of its run, onto all devices here.
+
+  Neither the corpus nor the prepared data need be here, and nothing of training is built.
+
+  Args:
+    path: the workdir, perhaps remote.
+    step: which checkpoint; None is the newest that is whole.
+    weights: `ema`, the moving average, or `raw`, those last trained.
+
+  Raises:
+    UserError: there is no run or no such checkpoint, the weights are of no such name, or the run
+      is of another version of this project.
+  """
+  if weights not in WEIGHTS:
+    raise UserError(
+      f"there are no weights {weights!r}: {nearest(weights, WEIGHTS)}"
+      f"The known ones are {', '.join(WEIGHTS)}."
+    )
+  config = workdir.read_config(path)
+  dataset = workdir.read_dataset(path)
+  tokenizer = tokenizers.from_definition(dataset["tokenizer"])
+  built = from_config.build(config, tokenizer.vocab_size, dataset["num_labels"])
+  mesh = make_mesh({"data": -1})
+  part = WEIGHTS[weights]
+  wanted = {part: abstract_params(built.process, built.network, mesh, dataset["length"])}
+  found, metadata = checkpoint.restore(workdir.checkpoints(path), wanted, step=step, partial=True)
+  if metadata["dataset_hash"] != dataset["hash"]:
+    raise UserError(
+      f"the checkpoint of step {metadata['step']} in {path} was trained on other data (hash "
+      f"{metadata['dataset_hash']}) than the run says (hash {dataset['hash']}): bring the workdir "
+      "back as it was."
+    )
+  return Model(
+    process=built.process,
+    evaluation_process=built.evaluation_process,
+    network=built.network,
+    params=found[part],
+    tokenizer=tokenizer,
+    length=dataset["length"],
+    packing=dataset["packing"],
+    num_labels=dataset["num_labels"],
+    mesh=mesh,
+    head_chunks=config.training.get("head_chunks") or 1,
+    provenance=Provenance(
+      workdir=str(path),
+      step=metadata["step"],
+      weights=weights,
+      dtype=str(built.network.config.compute_dtype),
+      git_revision=metadata.get("git_revision"),
+      dataset_hash=dataset["hash"],
+      characters_per_token=dataset["characters_per_token"],
+      config=config.to_dict(),
+    ),
+  )
+
+
+def training_data(model: Model) -> Store:
+  """The prepared data that the model was trained on, prepared again where it is not here.
+
+  Raises:
+    UserError: the corpus cannot be read, or has changed since.
+  """
+  provenance = model.provenance
+  fields = provenance.config["data"]
+  if not isinstance(fields, Mapping):
+    raise UserError(f"the model of {provenance.workdir} was trained on no data of this project.")
+  prepared = preparation.prepare_together(fields)
+  if prepared.hash != provenance.dataset_hash:
+    raise UserError(
+      f"the data prepared here (hash {prepared.hash}) is not what the run in "
+      f"{provenance.workdir} was trained on (hash {provenance.dataset_hash}): bring its store, or "
+      "the corpus it came from."
+    )
+  return prepared
