@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from scipy import stats
 
+from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.processes import gaussian
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.parts import parameterizations
@@ -85,6 +86,8 @@ def exact_denoiser(
 ) -> Callable[..., Array]:
   """log p(x_i | z) `[B, L, V]`, by enumeration, under noise that treats each position by itself.
 
+  Of soft tokens it sees the likeliest.
+
   Args:
     joint: of the clean tokens.
     log_likelihood: maps z `[B, L]` and t `[B]` or `[B, L]` to log q(z_j | x_j) `[B, V^L, L]` of
@@ -99,6 +102,9 @@ def exact_denoiser(
     same &= ~np.eye(joint.length, dtype=bool)
 
   def denoise(z: Array, t: Array, clean: Array | None = None) -> Array:
+    if isinstance(z, SoftTokens):
+      likeliest = jnp.argmax(z.weights, axis=-1, keepdims=True)
+      z = jnp.take_along_axis(z.tokens, likeliest, axis=-1)[..., 0]
     tokens = (z if clean is None else clean)[:, None]
     agrees = (tokens == joint.sequences) | (tokens == joint.vocab_size)
     log_clean = jnp.where(agrees, 0.0, -jnp.inf)

@@ -152,11 +152,16 @@ def test_what_the_process_reads_beside_a_prediction_follows_from_the_exact_one(n
   """A filter leaves no estimate: of the exact prediction it must be the one that was there."""
   process, rows = make(name), 4096
   x, t = JOINT.draw(0, rows), jnp.full(rows, 0.6)
-  z = process.corrupt(jax.random.key(0), x, t)
-  prediction = process.predict(oracle(name)(z, t), z, t)
-  args = (z, t, jnp.full(rows, 0.3))
-  one = process.reverse(jax.random.key(1), prediction, *args)
-  other = process.reverse(jax.random.key(1), prediction.with_log_probs(prediction.log_probs), *args)
+
+  @jax.jit
+  def run(key):
+    z = process.corrupt(jax.random.key(0), x, t)
+    prediction = process.predict(oracle(name)(z, t), z, t)
+    filtered = prediction.with_log_probs(prediction.log_probs)
+    s = jnp.full(rows, 0.3)
+    return [process.reverse(key, each, z, t, s) for each in (prediction, filtered)]
+
+  one, other = run(jax.random.key(1))
   if isinstance(process, Continuous):
     np.testing.assert_allclose(one, other, atol=1e-5)
   else:
@@ -167,28 +172,36 @@ def test_given_positions_are_never_noised_scored_or_changed(name):
   process, denoise = make(name), oracle(name)
   x, rows = JOINT.draw(0, 256), 256
   given = np.random.default_rng(0).random(x.shape) < 0.5
-  key, t = jax.random.key(0), jnp.ones(rows)
-  z = process.corrupt(key, x, t, given)
+  t = jnp.ones(rows)
+
+  @jax.jit
+  def run(key):
+    z = process.corrupt(key, x, t, given)
+    losses = [scored(key, denoise, x, t, given) for scored in (process.nelbo, process.loss)]
+    noise = hold(process, process.prior(key, x.shape), x, given)
+    prediction = process.predict(denoise(noise, t), noise, t)
+    return z, losses, process.reverse(key, prediction, noise, t, jnp.zeros(rows), given)
+
+  z, losses, out = run(jax.random.key(0))
   np.testing.assert_array_equal(z, hold(process, z, x, given))
-  for scored in (process.nelbo, process.loss):
-    assert not np.asarray(scored(key, denoise, x, t, given))[given].any()
-  noise = hold(process, process.prior(key, x.shape), x, given)
-  prediction = process.predict(denoise(noise, t), noise, t)
-  out = process.reverse(key, prediction, noise, t, jnp.zeros(rows), given)
+  for loss in losses:
+    assert not np.asarray(loss)[given].any()
   np.testing.assert_array_equal(out, hold(process, out, x, given))
 
 
 def test_gradients_are_finite_at_both_ends(name):
   process, exact = make(name), oracle(name)
   x = JOINT.draw(0, 8)
+
+  @jax.jit
+  @jax.value_and_grad
+  def total(scale, t):
+    # The exact denoiser rules symbols out with -inf; a network's logits are finite.
+    denoise = lambda z, t, **c: scale * jnp.maximum(exact(z, t, **c), -30.0)  # noqa: E731
+    return process.nelbo(jax.random.key(0), denoise, x, jnp.full(8, t)).sum()
+
   for t in (0.0, 1e-7, 1.0):
-
-    def total(scale, t=t):
-      # The exact denoiser rules symbols out with -inf; a network's logits are finite.
-      denoise = lambda z, t, **c: scale * jnp.maximum(exact(z, t, **c), -30.0)  # noqa: E731
-      return process.nelbo(jax.random.key(0), denoise, x, jnp.full(8, t)).sum()
-
-    value, slope = jax.value_and_grad(total)(0.7)
+    value, slope = total(0.7, t)
     assert np.isfinite(value) and np.isfinite(slope)
 
 
