@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from dlm_jax.core import resolve
 from dlm_jax.processes.draws import row_keys
@@ -28,3 +29,8 @@ def draw(sampler, process, denoise, shape, *, key=0, **fields):
   keys = row_keys(jax.random.key(key), shape[0]) if isinstance(key, int) else key
   run = lambda keys: loops.sample(sampler, process, denoise, request(keys, shape[1], **fields))  # noqa: E731
   return jax.device_get(jax.jit(run)(keys))
+
+
+def padded(denoise, length):
+  """`denoise` of `length` positions, where whole blocks go beyond: what is there is never seen."""
+  return lambda z, t: jnp.pad(denoise(z[:, :length], t), ((0, 0), (0, z.shape[1] - length), (0, 0)))
