@@ -8,8 +8,8 @@ devices (`cpu:8`), or `here`. No data is prepared: the vocabulary is that of the
 or `--vocab_size` where that tokenizer would have to be fetched first.
 """
 
-import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -21,11 +21,9 @@ from rich.table import Table
 
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
-from dlm_jax.core.errors import UserError
 from dlm_jax.data import preparation
-from dlm_jax.distributed import ahead as topologies
-from dlm_jax.distributed.ahead import Topology
-from dlm_jax.distributed.collectives import Collective, collectives
+from dlm_jax.distributed import ahead
+from dlm_jax.distributed.ahead import Collective, Cost, Topology
 from dlm_jax.distributed.platform import compiling_for
 from dlm_jax.distributed.sharding import batch_sharding
 from dlm_jax.experiment import Experiment
@@ -37,27 +35,11 @@ LARGE = 1 << 16
 
 @dataclass(frozen=True)
 class Report:
-  """What the compiler says of one training step.
-
-  Attributes:
-    experiment, topology: what was compiled, and for what.
-    state: bytes on a device of the train state and the batch, there throughout.
-    temporary: bytes on a device that a step needs beside them.
-    collectives: of the program, each once however often a loop runs it.
-    seconds: that compiling took.
-  """
+  """What was compiled, for what, and what it costs."""
 
   experiment: Experiment
   topology: Topology
-  state: int
-  temporary: int
-  collectives: list[Collective]
-  seconds: float
-
-  @property
-  def memory(self) -> int:
-    """Bytes that a device must have."""
-    return self.state + self.temporary
+  cost: Cost
 
 
 def check(config: ml_collections.ConfigDict, topology: Topology, vocab_size: int) -> Report:
@@ -68,27 +50,9 @@ def check(config: ml_collections.ConfigDict, topology: Topology, vocab_size: int
   """
   experiment = experiments.build(config, devices=topology.devices, vocab_size=vocab_size)
   experiments.check_batches(experiment)
-  start = time.perf_counter()
   with compiling_for(topology.platform), jax.set_mesh(experiment.mesh):
     lowered = experiment.compile_step().lower(experiment.abstract_state, _batch(experiment))
-    try:
-      compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-      if "RESOURCE_EXHAUSTED" not in str(error):
-        raise
-      raise UserError(f"the step does not fit a {topology.kind}: {_first_line(error)}") from error
-  seconds = time.perf_counter() - start
-  memory = compiled.memory_analysis()
-  # Donated: what the state becomes lies where the state was.
-  outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
-  return Report(
-    experiment,
-    topology,
-    state=memory.argument_size_in_bytes,
-    temporary=memory.temp_size_in_bytes + outputs + memory.generated_code_size_in_bytes,
-    collectives=collectives(compiled.as_text()),
-    seconds=seconds,
-  )
+    return Report(experiment, topology, ahead.cost(lowered, topology))
 
 
 def _batch(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
@@ -98,10 +62,6 @@ def _batch(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
   if experiment.config.data.packing == "padded":
     batch["given"] = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=where)
   return batch
-
-
-def _first_line(error: Exception) -> str:
-  return str(error).strip().splitlines()[0]
 
 
 def show(report: Report, console: Console) -> None:
@@ -116,24 +76,24 @@ def show(report: Report, console: Console) -> None:
     f"{parameters:,} parameters, {tokens:,} tokens a step, "
     f"{tokens // len(topology.devices):,} a device"
   )
-  console.print(f"compiled in {report.seconds:.0f} s\n")
+  console.print(f"compiled in {report.cost.seconds:.0f} s\n")
   console.print(_memory_table(report))
-  console.print(_collectives_table(report.collectives))
+  console.print(_collectives_table(report.cost.collectives))
 
 
 def _memory_table(report: Report) -> Table:
   table = Table(title="memory of a device")
   table.add_column("")
   table.add_column("GiB", justify="right")
-  table.add_row("state and batch", f"{report.state / GIB:.2f}")
-  table.add_row("temporary", f"{report.temporary / GIB:.2f}")
-  table.add_row("together", f"{report.memory / GIB:.2f}")
+  table.add_row("state and batch", f"{report.cost.arguments / GIB:.2f}")
+  table.add_row("temporary", f"{report.cost.temporary / GIB:.2f}")
+  table.add_row("together", f"{report.cost.memory / GIB:.2f}")
   there = report.topology.memory_gib
   table.add_row("of", "unknown" if there is None else f"{there:.2f}")
   return table
 
 
-def _collectives_table(found: list[Collective]) -> Table:
+def _collectives_table(found: Sequence[Collective]) -> Table:
   """Kind and dtype of the large collectives; a loop's body counts once."""
   groups = defaultdict(list)
   for collective in found:
@@ -161,7 +121,7 @@ def define_flags() -> None:
 
 def main() -> None:
   config = command_line.config()
-  topology = topologies.find(flags.FLAGS.topology)
+  topology = ahead.find(flags.FLAGS.topology)
   vocab_size = flags.FLAGS.vocab_size or preparation.fitted_tokenizer(config.data).vocab_size
   show(check(config, topology, vocab_size), Console())
 

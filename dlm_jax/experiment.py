@@ -16,9 +16,10 @@ from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.model import from_config, parameters
-from dlm_jax.model.denoiser import Denoiser, Head
+from dlm_jax.model.denoiser import Denoiser, with_cache
+from dlm_jax.model.head import Head
 from dlm_jax.model.model import load, training_data
-from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
@@ -72,7 +73,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-  """Fields of `config.checkpoint`: see `training.checkpoint.Checkpointer`."""
+  """Fields of `config.checkpoint`: see `runs.checkpointer.Checkpointer`."""
 
   save_every: int = 1000
   keep_latest: int = 2
@@ -124,7 +125,7 @@ class Experiment:
   store: Store | None
   process: Process
   evaluation_process: Process
-  network: transformer.Transformer
+  network: Network
   times: Times
   training: TrainingConfig
   distillation: DistillationConfig
@@ -145,19 +146,21 @@ class Experiment:
 
   def denoiser(self, params: Any, labels: jax.Array | None = None) -> Denoiser:
     """The network with `params` and `labels` bound, without dropout and with the whole head."""
-    return Denoiser(
-      self.network,
-      params,
-      Head(chunks=self.training.head_chunks),
-      pattern=self.process.pattern,
-      labels=labels,
+    return with_cache(
+      Denoiser(
+        self.network,
+        params,
+        Head(chunks=self.training.head_chunks),
+        pattern=self.process.pattern,
+        labels=labels,
+      )
     )
 
   def check_unlabelled(self, wish: str) -> None:
     """Raises `UserError`, naming the `wish`, where the model cannot do without labels."""
     if not self.store.num_labels:
       raise UserError(f"{wish} needs a model of labelled text, but this text has no labels.")
-    if not self.network.config.label_dropout:
+    if not self.network.label_dropout:
       raise UserError(
         f"{wish} needs a model that has learned to do without labels, but network.label_dropout "
         "was 0: train one with 0.1."
@@ -248,7 +251,7 @@ def build(
     optimizer=optimizer.make(
       optimizer_config,
       training.steps,
-      transformer.MATRIX_AXES,
+      built.network.matrix_axes,
       learned_schedule="schedule" in learned,
     ),
     learning_rate=optimizer.learning_rate(
@@ -317,7 +320,7 @@ def restore_teacher(experiment: Experiment) -> Params:
   """
   path = experiment.distillation.teacher
   teacher = load(path)
-  theirs, ours = (network.config for network in (teacher.network, experiment.network))
+  theirs, ours = (teacher.network, experiment.network)
   for name in (f.name for f in fields(ours)):
     if getattr(theirs, name) != getattr(ours, name):
       raise UserError(

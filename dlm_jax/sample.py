@@ -238,7 +238,7 @@ def _loop(
       filters=settings.filters,
       trajectory=settings.trajectory,
       end_id=experiment.store.tokenizer.eos_id,
-      reuse=not experiment.network.config.time_conditioned,
+      reuse=not experiment.network.knows_time,
       **known,
     )
     return loops.sample(sampler, process, denoise, request)

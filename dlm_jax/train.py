@@ -25,9 +25,8 @@ from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
 from dlm_jax.evaluation import likelihood
 from dlm_jax.experiment import Experiment
-from dlm_jax.networks import transformer
 from dlm_jax.reporting import plots
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
 from dlm_jax.runs.provenance import git_revision
 from dlm_jax.runs.workdir import Workdir, open_workdir, plain
@@ -188,7 +187,7 @@ def _meter(experiment: Experiment) -> Meter:
   length, pattern = experiment.length, experiment.process.pattern
   return Meter(
     tokens_per_step=experiment.training.batch_size * length,
-    flops_per_token=3 * transformer.matmul_flops(experiment.network.config, length, pattern),
+    flops_per_token=3 * experiment.network.flops_per_token(length, pattern),
     devices=jax.device_count(),
     peak=peak_flops(),
   )

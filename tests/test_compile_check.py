@@ -26,7 +26,7 @@ ADAM = {"optimizer.name": "adamw", "mesh.data": 1, "mesh.fsdp": -1}
 
 
 def large(report, kind):
-  found = (c for c in report.collectives if c.kind == kind and c.bytes >= compile_check.LARGE)
+  found = (c for c in report.cost.collectives if c.kind == kind and c.bytes >= compile_check.LARGE)
   return {c.dtype for c in found}
 
 
@@ -40,8 +40,8 @@ def test_on_cpu_devices():
   fields = {**WIDE, **ADAM, "network.dtype": "float32"}
   config = tiny.config("no data is touched", **fields)
   report = compile_check.check(config, ahead.find("cpu:4"), vocab_size=512)
-  assert report.state == pytest.approx(state_bytes(report.experiment, 4), rel=0.1)
-  assert report.temporary > 0 and report.seconds > 0
+  assert report.cost.arguments == pytest.approx(state_bytes(report.experiment, 4), rel=0.1)
+  assert report.cost.temporary > 0 and report.cost.seconds > 0
   assert large(report, "all-gather") == {"f32"}
   shown = io.StringIO()
   compile_check.show(report, Console(file=shown, width=100))
@@ -55,8 +55,8 @@ def test_a_tpu_gathers_in_bfloat16_and_holds_little_beside_its_share():
   config = tiny.config("no data is touched", **WIDE, **ADAM)
   report = compile_check.check(config, ahead.find("v5e-4"), vocab_size=512)
   assert report.topology.memory_gib == 16
-  assert report.state == pytest.approx(state_bytes(report.experiment, 4), rel=0.1)
-  assert report.memory < 64 * 2**20
+  assert report.cost.arguments == pytest.approx(state_bytes(report.experiment, 4), rel=0.1)
+  assert report.cost.memory < 64 * 2**20
   assert large(report, "all-gather") == {"bf16"}
 
 

@@ -26,9 +26,7 @@ def test_config_resolves(path):
   resolve.make("dlm_jax.data.corpora", data.corpus)
   resolve.make("dlm_jax.data.tokenizers", data.tokenizer)
   process = resolve.make("dlm_jax.processes", config.process, vocab_size=27)
-  resolve.make(
-    "dlm_jax.networks", config.network, vocab_size=27, num_embeddings=process.num_embeddings
-  )
+  resolve.make("dlm_jax.networks", config.network, interface=process.interface)
   for section, cls in (
     ("training", experiments.TrainingConfig),
     ("evaluation", experiments.EvaluationConfig),

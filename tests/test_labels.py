@@ -12,7 +12,6 @@ from dlm_jax import experiment as experiments
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_labelled
 from dlm_jax.evaluation import likelihood
-from dlm_jax.networks import transformer
 from tests import tiny
 
 CORPUS = {
@@ -84,7 +83,7 @@ def test_samples_follow_their_label_and_the_more_so_guided(labelled):
 
 def test_guidance_evaluates_twice(labelled):
   plain, guided = (draw_labelled(labelled, label=1, guidance=g) for g in (1.0, 1.5))
-  if labelled.experiment.network.config.time_conditioned:
+  if labelled.experiment.network.knows_time:
     assert (plain.nfe, guided.nfe) == ([16], [32])
   else:
     assert guided.nfe[0] % 2 == 0
@@ -103,8 +102,8 @@ def test_evaluates_with_and_without_labels(labelled):
 
 
 def without_label_dropout(experiment):
-  config = dataclasses.replace(experiment.network.config, label_dropout=0.0)
-  return dataclasses.replace(experiment, network=transformer.Transformer(config))
+  network = dataclasses.replace(experiment.network, label_dropout=0.0)
+  return dataclasses.replace(experiment, network=network)
 
 
 def test_mistakes(labelled):

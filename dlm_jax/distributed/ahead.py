@@ -1,8 +1,12 @@
-"""Devices to compile for: those here, CPUs as many as one likes, or TPUs that nobody has to own."""
+"""Compiling ahead of time: for which devices, and what the compiled program costs them.
+
+The devices are those here, any number of CPU devices, or TPUs that nobody has to own.
+"""
 
 import math
 import os
 import re
+import time
 from dataclasses import dataclass
 
 import jax
@@ -23,6 +27,11 @@ MEMORY_GIB = {
   "NVIDIA H100 80GB HBM3": 80,
   "NVIDIA H200": 141,
 }
+
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8}
+KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
+_INSTRUCTION = re.compile(rf" = (\S.*?) ({'|'.join(KINDS)})(-start)?\(")
+_ARRAY = re.compile(rf"\b({'|'.join(BYTES)})\[([\d,]*)\]")
 
 
 @dataclass(frozen=True)
@@ -101,3 +110,85 @@ def shape_of(chips: int, axes: int) -> tuple[int, ...]:
   twos = int(math.log2(chips))
   shape = sorted(2 ** (twos // axes + (axis < twos % axes)) for axis in range(axes))
   return tuple(sorted(shape, key=lambda size: size == 1))  # libtpu wants 2 x 2 x 1
+
+
+@dataclass(frozen=True)
+class Collective:
+  """One collective of a program.
+
+  Attributes:
+    kind: of `KINDS`.
+    dtype, shape: of the largest array it makes on a device.
+  """
+
+  kind: str
+  dtype: str
+  shape: tuple[int, ...]
+
+  @property
+  def bytes(self) -> int:
+    return BYTES[self.dtype] * math.prod(self.shape)
+
+
+def collectives(text: str) -> list[Collective]:
+  """The collectives of a compiled program, each once however often a loop runs it.
+
+  Args:
+    text: `Compiled.as_text()`.
+  """
+  found = []
+  for result, kind, _ in _INSTRUCTION.findall(text):
+    arrays = [
+      Collective(kind, dtype, tuple(int(size) for size in sizes.split(",") if size))
+      for dtype, sizes in _ARRAY.findall(result)
+    ]
+    found.append(max(arrays, key=lambda array: array.bytes))
+  return found
+
+
+@dataclass(frozen=True)
+class Cost:
+  """What a program costs each device.
+
+  Attributes:
+    arguments: bytes of what it is given, and of what takes its place.
+    temporary: bytes that it needs beside them.
+    collectives: each once, however often a loop runs it.
+    seconds: that compiling took.
+  """
+
+  arguments: int
+  temporary: int
+  collectives: tuple[Collective, ...]
+  seconds: float
+
+  @property
+  def memory(self) -> int:
+    """Bytes that a device must have."""
+    return self.arguments + self.temporary
+
+
+def cost(lowered: jax.stages.Lowered, topology: Topology) -> Cost:
+  """Compiles a program for the devices of `topology` and reads its cost; runs nothing.
+
+  Raises:
+    UserError: the program needs more memory than the compiler has for it.
+  """
+  start = time.perf_counter()
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    reason = str(error).strip().splitlines()[0]
+    raise UserError(f"the step does not fit a {topology.kind}: {reason}") from error
+  seconds = time.perf_counter() - start
+  memory = compiled.memory_analysis()
+  # Donated: an output may lie where an argument was.
+  outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
+  return Cost(
+    arguments=memory.argument_size_in_bytes,
+    temporary=memory.temp_size_in_bytes + outputs + memory.generated_code_size_in_bytes,
+    collectives=tuple(collectives(compiled.as_text())),
+    seconds=seconds,
+  )

@@ -1,21 +1,23 @@
 """The network with its parameters bound: the callable that processes and samplers are given."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, fields
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec
 
-from dlm_jax.core.patterns import FULL, Causal, Pattern
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Pattern
+from dlm_jax.core.soft_tokens import SoftTokens
+from dlm_jax.core.types import Params
 from dlm_jax.distributed.sharding import Rules, constrain
-from dlm_jax.model import head_scores
-from dlm_jax.networks.transformer import Transformer
+from dlm_jax.model.head import WHOLE_HEAD, Head, Score, with_count
+from dlm_jax.networks.base import Caches, Inputs, Network
 from dlm_jax.processes.base import Denoise, Process
 
+# In these, no position sees what stands after its block: what is finished can be cached.
+CACHED_PATTERNS = (Causal, BlockCausal, Blocks)
 # Where the parameters hold what the process learns, beside those of the network.
 PROCESS = "process"
 
@@ -26,70 +28,113 @@ SHARDING_RULES: Rules = (
 
 
 @dataclass(frozen=True)
-class Head:
-  """How the head is applied when tokens are scored.
-
-  Attributes:
-    chunks: pieces of the length for which logits exist one at a time; must divide it.
-    capacity: score only the positions asked for, in this fraction of all as static slots; 0 applies
-      the head everywhere.
-    groups: batch shards of the mesh, see `losses.gathered_cross_entropy`.
-  """
-
-  chunks: int = 1
-  capacity: float = 0.0
-  groups: int = 1
-
-
-@dataclass(frozen=True)
 class Denoiser:
-  """`denoise(z, t) -> logits`, with `score` for losses that save memory.
+  """`denoise(z, t) -> logits`, with `score` for losses that never hold all logits.
 
   Attributes:
+    network: of any kind.
     params: those of the network, and under `process` what the process learns, if anything.
+    head: how the head is applied by `score`.
+    dropout_keys: keys `[B]`, which switch dropout on.
     pattern: which position sees which, as the process states it.
     labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
+    overflow_counter: a scalar by which the derivative of what `score` returns is the number of
+      positions that exceeded the slots of the head, see `head.with_count`.
 
-  With `pattern` `Blocks` both take `clean` `[B, L]`, and with a network that is
-  self-conditioned `denoise` takes `self_condition` `[B, L, W]`, see `Transformer.hidden`.
+  Conditioning is given by keyword: `clean` `[B, L]` with the pattern `Blocks`, `self_condition`
+  `[B, L, W]` with a network that takes it, `positions` and `valid`; see `networks.base.Inputs`.
   """
 
-  network: Transformer
-  params: Any
-  head: Head = Head()
+  network: Network
+  params: Params
+  head: Head = WHOLE_HEAD
   dropout_keys: Array | None = None
   pattern: Pattern = FULL
   labels: Array | None = None
+  overflow_counter: Array | None = None
 
-  def __call__(
-    self, z: Array, t: Array, clean: Array | None = None, self_condition: Array | None = None
-  ) -> Array:
+  def __call__(self, z: Array | SoftTokens, t: Array, **conditioning: Array | None) -> Array:
     """Logits `[B, L, V]` float32."""
-    return self.network.apply(
-      self._variables,
-      z,
-      t,
-      self.dropout_keys,
-      self_condition=self_condition,
-      pattern=self.pattern,
-      clean=clean,
-      labels=self.labels,
-    )
+    hidden = self.network.hidden(self.network_params, self._inputs(z, t, conditioning))
+    return self.network.head(self.network_params, hidden)
+
+  def score(
+    self,
+    z: Array | SoftTokens,
+    t: Array,
+    score: Score,
+    operands: tuple[Array, ...],
+    where: Array,
+    **conditioning: Array | None,
+  ) -> Array:
+    """`score(logits, *operands)` `[B, L]` at the positions `where`, 0 elsewhere.
+
+    Args:
+      z, t, conditioning: as of a call.
+      score: maps `[..., V]`, and `[...]` for each operand, to `[...]`, each position by itself.
+      operands: `[B, L]` each.
+      where: bool `[B, L]`.
+    """
+    hidden = self.network.hidden(self.network_params, self._inputs(z, t, conditioning))
+    apply = lambda h: self.network.head(self.network_params, h)  # noqa: E731
+    losses = self.head.score(hidden, apply, score, operands, where)
+    if self.overflow_counter is None:
+      return losses
+    count = self.head.overflow(where).astype(jnp.float32)
+    return with_count(losses, count, self.overflow_counter)
 
   @property
-  def learned(self) -> Any:
-    """What the process learns, see `bound`, or None."""
+  def learned(self) -> Params | None:
+    """What the process learns, or None."""
     if PROCESS not in self.params:
       return None
     # Whole on every device: rows of a table are gathered from it.
     return jax.tree.map(lambda a: constrain(a, *[None] * a.ndim), self.params[PROCESS])
 
   @property
-  def _variables(self) -> dict[str, Any]:
-    return {"params": {name: p for name, p in self.params.items() if name != PROCESS}}
+  def network_params(self) -> Params:
+    return {name: p for name, p in self.params.items() if name != PROCESS}
+
+  def _inputs(
+    self, z: Array | SoftTokens, t: Array, conditioning: dict[str, Array | None]
+  ) -> Inputs:
+    if isinstance(self.pattern, Causal):
+      z = self.pattern.shift(z)
+    return inputs_of(
+      self.network,
+      z,
+      t,
+      pattern=self.pattern,
+      labels=self.labels,
+      dropout_keys=self.dropout_keys,
+      **conditioning,
+    )
+
+
+def inputs_of(
+  network: Network, z: Array | SoftTokens, t: Array, **fields: Array | Pattern | None
+) -> Inputs:
+  """The inputs of `network` at the state `z`, which is tokens or states as its interface says."""
+  if network.interface.state_width is None:
+    return Inputs(tokens=z, time=t, **fields)
+  return Inputs(states=z, time=t, **fields)
+
+
+class CachingDenoiser(Denoiser):
+  """A denoiser whose network can cache, with a pattern in which nothing before sees what is new.
+
+  It is what samplers call `samplers.base.Extends`.
+  """
+
+  def __post_init__(self) -> None:
+    if not isinstance(self.network, Caches) or not isinstance(self.pattern, CACHED_PATTERNS):
+      raise UserError(
+        f"the network {type(self.network).__name__} cannot keep keys and values with the pattern "
+        f"{type(self.pattern).__name__}: sample without a cache."
+      )
 
   def empty_cache(self, rows: int, length: int) -> Array:
-    """What `extend` starts from."""
+    """What `extend` starts from, with room for `length` positions."""
     return self.network.empty_cache(rows, length)
 
   def extend(
@@ -101,65 +146,31 @@ class Denoiser:
     before; and it has now seen those of these positions. `t` is `[B]`.
     """
     if isinstance(self.pattern, Causal):
-      z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.pattern.begin)
-    inputs = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
-    return self.network.apply(
-      self._variables,
-      inputs,
-      t,
-      start,
-      cache,
-      self.pattern,
-      self.labels,
-      method="extend",
-    )
+      z = self.pattern.shift(z)
+    tokens = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
+    positions = start + jnp.arange(size)
+    inputs = inputs_of(self.network, tokens, t, positions=positions, labels=self.labels)
+    mask = jnp.arange(cache.shape[3]) <= self.pattern.last_seen(positions)[:, None]
+    hidden, cache = self.network.extend(self.network_params, inputs, cache, start, mask)
+    return self.network.head(self.network_params, hidden), cache
 
-  def score(
-    self,
-    z: Array,
-    t: Array,
-    score: Callable[..., Array],
-    operands: tuple[Array, ...],
-    where: Array,
-    clean: Array | None = None,
-  ) -> Array:
-    """See `processes.base.score_positions`."""
-    hidden, head = self._halves(z, t, clean)
-    if self.head.capacity == 0.0:
-      apply = partial(head_scores.score_positions, chunks=self.head.chunks)
-    else:
-      apply = partial(
-        head_scores.score_gathered,
-        chunks=self.head.chunks,
-        capacity=self.head.capacity,
-        groups=self.head.groups,
-      )
-    return apply(hidden, head, score, operands, where)
 
-  def _halves(self, z: Array, t: Array, clean: Array | None) -> tuple[Array, head_scores.Head]:
-    """The hidden states `[B, L, D]` and the head, which maps some of them to logits."""
-    variables = self._variables
-    hidden = self.network.apply(
-      variables,
-      z,
-      t,
-      self.dropout_keys,
-      pattern=self.pattern,
-      clean=clean,
-      labels=self.labels,
-      method="hidden",
-    )
-    return hidden, lambda h: self.network.apply(variables, h, method="head")
+def with_cache(denoiser: Denoiser) -> Denoiser:
+  """The denoiser as a `CachingDenoiser`, where its network and its pattern allow it."""
+  if not isinstance(denoiser.network, Caches) or not isinstance(denoiser.pattern, CACHED_PATTERNS):
+    return denoiser
+  return CachingDenoiser(**{f.name: getattr(denoiser, f.name) for f in fields(denoiser)})
 
 
 def bound(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:
   """The process with what it has learned in place, and the denoiser as the process reads it.
 
   What is learned stands in `params["process"]` of a `Denoiser`; a process may also scale the
-  network's input and add to its output. Any other callable is taken as it is.
+  network's input and add to its output. The denoiser keeps keys and values where it can, see
+  `CachingDenoiser`. Any other callable is taken as it is.
   """
   if not isinstance(denoise, Denoiser):
     return process, denoise
   if denoise.learned is not None:
     process = process.bind(denoise.learned)
-  return process, process.precondition(denoise)
+  return process, process.precondition(with_cache(denoise))

@@ -1,13 +1,12 @@
 """The process and the network that a config describes."""
 
-import dataclasses
 from dataclasses import dataclass
 
 import ml_collections
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
 
 # A vocabulary that is larger than any, for what can be checked before the true one is there.
@@ -26,7 +25,7 @@ class ProcessAndNetwork:
 
   process: Process
   evaluation_process: Process
-  network: transformer.Transformer
+  network: Network
 
 
 def build(
@@ -39,9 +38,10 @@ def build(
       attention pattern of the process, or `evaluation.process` needs another network.
   """
   process = resolve.make("dlm_jax.processes", config.process, vocab_size=vocab_size)
-  form = dataclasses.asdict(process.interface)
-  form["vocab_size"] = form.pop("columns")
-  network = resolve.make("dlm_jax.networks", config.network, num_labels=num_labels, **form)
+  network = resolve.make(
+    "dlm_jax.networks", config.network, num_labels=num_labels, interface=process.interface
+  )
+  network.check_pattern(process.pattern)
   changes = config.evaluation.get("process") or {}
   scored = process
   if changes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jax
 from jax import Array
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.types import Params
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
@@ -17,9 +17,10 @@ from dlm_jax.data.tokenizers import base as tokenizers
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.model import from_config
-from dlm_jax.model.denoiser import Denoiser, Head
+from dlm_jax.model.denoiser import Denoiser, with_cache
+from dlm_jax.model.head import Head
 from dlm_jax.model.parameters import abstract_params
-from dlm_jax.networks.transformer import Transformer
+from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
 from dlm_jax.runs import checkpoint, workdir
 from dlm_jax.runs.provenance import Provenance
@@ -48,7 +49,7 @@ class Model:
 
   process: Process
   evaluation_process: Process
-  network: Transformer
+  network: Network
   params: Params
   tokenizer: Tokenizer
   length: int
@@ -66,19 +67,21 @@ class Model:
         closed over they would be constants of the program.
       labels: int32 `[B]`; None is no label.
     """
-    return Denoiser(
-      self.network,
-      self.params if params is None else params,
-      Head(chunks=self.head_chunks),
-      pattern=self.process.pattern,
-      labels=labels,
+    return with_cache(
+      Denoiser(
+        self.network,
+        self.params if params is None else params,
+        Head(chunks=self.head_chunks),
+        pattern=self.process.pattern,
+        labels=labels,
+      )
     )
 
   def check_unlabelled(self, purpose: str) -> None:
     """Raises `UserError`, naming the `purpose`, where the model cannot do without labels."""
     if not self.num_labels:
       raise UserError(f"{purpose} needs a model of labelled text, but this text has no labels.")
-    if not self.network.config.label_dropout:
+    if not self.network.label_dropout:
       raise UserError(
         f"{purpose} needs a model that has learned to do without labels, but network.label_dropout "
         "was 0: train one with 0.1."
@@ -99,11 +102,7 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
     UserError: there is no run or no such checkpoint, the weights are of no such name, or the run
       is of another version of this project.
   """
-  if weights not in WEIGHTS:
-    raise UserError(
-      f"there are no weights {weights!r}: {nearest(weights, WEIGHTS)}"
-      f"The known ones are {', '.join(WEIGHTS)}."
-    )
+  require_known("weights", weights, WEIGHTS)
   config = workdir.read_config(path)
   dataset = workdir.read_dataset(path)
   tokenizer = tokenizers.from_definition(dataset["tokenizer"])
@@ -133,7 +132,7 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
       workdir=str(path),
       step=metadata["step"],
       weights=weights,
-      dtype=str(built.network.config.compute_dtype),
+      dtype=str(built.network.compute_dtype),
       git_revision=metadata.get("git_revision"),
       dataset_hash=dataset["hash"],
       characters_per_token=dataset["characters_per_token"],

@@ -8,13 +8,13 @@ from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import Rules, shardings
 from dlm_jax.model import denoiser
-from dlm_jax.model.denoiser import PROCESS
-from dlm_jax.networks import transformer
+from dlm_jax.model.denoiser import PROCESS, inputs_of
+from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
 
 
 def init_params(
-  process: Process, network: transformer.Transformer, key: Array, *, rows: int, length: int
+  process: Process, network: Network, key: Array, *, rows: int, length: int
 ) -> Params:
   """New parameters of the network, and under `process` of what the process learns, if anything.
 
@@ -25,18 +25,18 @@ def init_params(
     length: tokens of a row.
   """
   z = process.prior(key, (rows, length))
-  params = network.init(key, z, jnp.zeros(rows))["params"]
+  params = network.init(key, inputs_of(network, z, jnp.zeros(rows)))
   learned = process.init(jax.random.fold_in(key, 1))
   return params | {PROCESS: learned} if learned else params
 
 
-def sharding_rules(network: transformer.Transformer) -> Rules:
+def sharding_rules(network: Network) -> Rules:
   """Where the parameters of a network, and of any process, lie on the mesh."""
-  return (*transformer.SHARDING_RULES, *denoiser.SHARDING_RULES)
+  return (*network.sharding_rules, *denoiser.SHARDING_RULES)
 
 
 def abstract_params(
-  process: Process, network: transformer.Transformer, mesh: jax.sharding.Mesh, length: int
+  process: Process, network: Network, mesh: jax.sharding.Mesh, length: int
 ) -> Params:
   """Shapes, dtypes and shardings of the parameters; computes nothing."""
   rows = batch_shards(mesh)

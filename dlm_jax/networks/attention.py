@@ -1,11 +1,15 @@
 """Scaled dot-product attention on `[B, L, H, K]`, by the fastest kernel the platform has.
 
-| pattern | CPU                | GPU, 16 bits       | TPU                        |
-|------------|--------------------|--------------------|----------------------------|
-| full       | XLA                | cuDNN              | splash                     |
-| causal     | XLA                | cuDNN, causal      | splash, causal             |
-| blocks     | XLA, in pieces     | XLA, in pieces     | splash, the mask in tiles  |
-| cached     | XLA                | XLA                | XLA                        |
+| pattern        | CPU            | GPU, 16 bits   | TPU                       |
+|----------------|----------------|----------------|---------------------------|
+| full           | XLA            | cuDNN          | splash                    |
+| causal         | XLA            | cuDNN, causal  | splash, causal            |
+| block causal   | XLA            | XLA            | splash, the mask in tiles |
+| blocks         | XLA, in pieces | XLA, in pieces | splash, the mask in tiles |
+| with padding   | XLA            | XLA            | splash, by segments       |
+| cached         | XLA            | XLA            | XLA                       |
+
+On a CPU, XLA's own formula or the `flat` one, which is faster, and whose bits padding leaves alone.
 
 No array of the size of all pairs of the 2 L tokens of block diffusion is held anywhere: cuDNN has
 no kernel for that pattern, so that XLA works on one piece of the queries and the keys it can see at
@@ -18,25 +22,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import PartitionSpec
 
-from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.core.patterns import FULL, Blocks, Causal, Full, Pattern
-from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.core.errors import require_known
+from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
 from dlm_jax.distributed.platform import platform
+from dlm_jax.networks import splash
 
-IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
+IMPLEMENTATIONS = ("auto", "xla", "flat", "cudnn", "splash")
+# The score of a key that is not seen: finite, so that a query without any key gives no NaN.
+LEAST = -0.7 * float(np.finfo(np.float32).max)
 # Into how many pieces the queries of block diffusion are cut: scores exist for one at a time.
 PIECES = 8
 
 
 def check(implementation: str) -> None:
   """Raises `UserError` if `implementation` is not one of `IMPLEMENTATIONS`."""
-  if implementation not in IMPLEMENTATIONS:
-    raise UserError(
-      f"there is no attention {implementation!r}: {nearest(implementation, IMPLEMENTATIONS)}"
-      f"The known ones are {', '.join(IMPLEMENTATIONS)}."
-    )
+  require_known("network.attention", implementation, IMPLEMENTATIONS)
 
 
 def choose(implementation: str, dtype: jnp.dtype) -> str:
@@ -57,33 +58,110 @@ def attend(
   value: Array,
   implementation: str = "auto",
   pattern: Pattern = FULL,
+  valid: Array | None = None,
 ) -> Array:
-  """softmax(q k^T / sqrt(K)) v over the visible positions, `[B, L, H, K]` each, softmax in float32.
+  """softmax(q k^T / sqrt(K)) v over the visible positions, softmax in float32.
 
-  With `Blocks` the arrays are `[B, 2 L, H, K]`, the noisy tokens and then the clean ones.
+  Args:
+    query: `[B, L, H, K]`; with `Blocks` the noisy and then the clean tokens, `[B, 2 L, H, K]`.
+    key, value: `[B, L, G, K]`, where G divides H: head h reads their head h // (H / G).
+    implementation: of `IMPLEMENTATIONS`.
+    pattern: which position sees which.
+    valid: bool `[B, L]`, the keys that may be seen; None is all. What a query that sees no key
+      returns has no meaning, but is finite.
   """
   implementation = choose(implementation, query.dtype)
   if implementation == "splash":
-    return _splash(query, key, value, pattern)
+    return splash.attend(query, key, value, pattern, valid)
   if isinstance(pattern, Blocks):
-    return _two_streams(query, key, value, pattern)
-  causal = isinstance(pattern, Causal)
-  return jax.nn.dot_product_attention(
-    query, key, value, is_causal=causal, implementation=implementation
-  )
+    return _two_streams(query, key, value, pattern, valid, implementation)
+  if valid is None and not isinstance(pattern, BlockCausal) and implementation != "flat":
+    return jax.nn.dot_product_attention(
+      query, key, value, is_causal=isinstance(pattern, Causal), implementation=implementation
+    )
+  mask = None if isinstance(pattern, Full) else _visible(pattern, query.shape[1])
+  return attend_masked(query, key, value, _and_valid(mask, valid), implementation)
 
 
-def attend_cached(query: Array, key: Array, value: Array, start: Array, pattern: Pattern) -> Array:
-  """Attention of the positions from `start` on, `[B, n, H, K]`, over a cache `[B, S, H, K]`.
+def attend_masked(
+  query: Array, key: Array, value: Array, mask: Array | None, implementation: str = "xla"
+) -> Array:
+  """Attention of `query` `[B, n, H, K]` over `key` and `value` `[B, S, G, K]`.
 
-  Position `start + i` sees the cache up to `pattern.last_seen(start + i)`.
+  Args:
+    query, key, value: as of `attend`; `key` and `value` may be a cache.
+    mask: bool `[n, S]` or `[B, n or 1, S]`, which key each query sees; None is all.
+    implementation: `flat` for the form that a CPU is fast at; everything else is XLA's.
   """
-  last = pattern.last_seen(start + jnp.arange(query.shape[1]))
-  mask = jnp.arange(key.shape[1]) <= last[:, None]
+  if choose(implementation, query.dtype) == "flat":
+    return _flat(query, key, value, mask)
+  if mask is not None and mask.ndim == 3:
+    mask = mask[:, None]
   return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
 
 
-def _two_streams(query: Array, key: Array, value: Array, blocks: Blocks) -> Array:
+def write(cache: Array, key: Array, value: Array, write_positions: Array) -> Array:
+  """The cache `[2, B, S, G, K]` with keys and values `[B, n, G, K]`, see `Caches.extend`."""
+  new = jnp.stack([key, value])
+  if jnp.ndim(write_positions) == 0:
+    return jax.lax.dynamic_update_slice_in_dim(cache, new, write_positions, axis=2)
+  rows = jnp.arange(new.shape[1])[:, None]
+  return cache.at[:, rows, write_positions].set(new, mode="drop")
+
+
+def _visible(pattern: Causal | BlockCausal, length: int) -> Array:
+  index = jnp.arange(length)
+  return index <= pattern.last_seen(index)[:, None]
+
+
+def _and_valid(mask: Array | None, valid: Array | None) -> Array | None:
+  if valid is None:
+    return mask
+  valid = valid[:, None]
+  return valid if mask is None else mask & valid
+
+
+def _flat(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
+  """Two matrix products with one exponential between; the division comes last.
+
+  On a CPU it is several times as fast as `jax.nn.dot_product_attention`. The sum of the weights is
+  one more column of the second product, so that keys with weight 0 at the end of a row change no
+  bit of the result.
+  """
+  rows, length, heads, width = query.shape
+  groups, size = key.shape[2], key.shape[1]
+  q = query.reshape(rows, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
+  q = q.reshape(rows, groups, -1, width) * jnp.asarray(width**-0.5, query.dtype)
+  k, v = (jnp.swapaxes(a, 1, 2) for a in (key, value))
+  scores = jnp.einsum("bgqk,bgsk->bgqs", q, k, preferred_element_type=jnp.float32)
+  if mask is not None:
+    mask = jnp.broadcast_to(mask, (mask.shape[0] if mask.ndim == 3 else 1, length, size))
+    grouped = scores.reshape(rows, groups, heads // groups, length, size)
+    grouped = jnp.where(mask[:, None, None], grouped, LEAST)
+    scores = grouped.reshape(scores.shape)
+  # The largest score is a constant of the softmax: its gradient is zero.
+  largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+  weights = jnp.exp(scores - largest).astype(value.dtype)
+  ones = jnp.ones((*v.shape[:-1], 1), v.dtype)
+  summed = jnp.einsum(
+    "bgqs,bgsk->bgqk",
+    weights,
+    jnp.concatenate([v, ones], axis=-1),
+    preferred_element_type=jnp.float32,
+  )
+  out = (summed[..., :-1] / summed[..., -1:]).astype(query.dtype)
+  out = out.reshape(rows, groups, heads // groups, length, width).transpose(0, 3, 1, 2, 4)
+  return out.reshape(rows, length, heads, width)
+
+
+def _two_streams(
+  query: Array,
+  key: Array,
+  value: Array,
+  blocks: Blocks,
+  valid: Array | None,
+  implementation: str,
+) -> Array:
   """Attention of block diffusion, a piece of the positions (noisy and clean) at a time.
 
   A piece of P positions that ends at position E sees P noisy and E clean ones, so that its scores
@@ -98,8 +176,9 @@ def _two_streams(query: Array, key: Array, value: Array, blocks: Blocks) -> Arra
     asking = (slice(start, end), slice(length + start, length + end))
     seen = (slice(start, end), slice(length, length + end))
     mask = blocks.allowed(_indices(asking)[:, None], _indices(seen), length)
-    return jax.nn.dot_product_attention(
-      _take(query, asking), _take(key, seen), _take(value, seen), mask=mask, implementation="xla"
+    mask = _and_valid(mask, None if valid is None else _take(valid, seen))
+    return attend_masked(
+      _take(query, asking), _take(key, seen), _take(value, seen), mask, implementation
     )
 
   bounds = [(start, min(start + step, length)) for start in range(0, length, step)]
@@ -113,53 +192,3 @@ def _take(x: Array, parts: tuple[slice, ...]) -> Array:
 
 def _indices(parts: tuple[slice, ...]) -> np.ndarray:
   return np.concatenate([np.arange(part.start, part.stop) for part in parts])
-
-
-def _splash(query: Array, key: Array, value: Array, pattern: Pattern) -> Array:
-  """Splash attention, a Pallas kernel for TPU; elsewhere it runs in Pallas's (slow) interpreter.
-
-  A Pallas call cannot be partitioned by the compiler, so each device runs it on its own rows and
-  heads under `shard_map`. The number of positions must be a multiple of 128.
-  """
-  # A TPU kernel that other platforms never load.
-  from jax.experimental.pallas.ops.tpu import splash_attention  # noqa: PLC0415
-
-  _, length, _, head_width = query.shape
-  if length % 128:
-    raise UserError(
-      f"splash attention needs a length that is a multiple of 128, got {length}: "
-      "set network.attention to 'xla'."
-    )
-
-  class TwoStreams(splash_attention.Mask):
-    """`Blocks.allowed`, computed where a tile of it is asked for."""
-
-    shape = (length, length)
-
-    def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
-      query, key = (np.arange(length)[part] for part in index)
-      return pattern.allowed(query[:, None], key, length // 2)
-
-    def __eq__(self, other: object) -> bool:
-      return isinstance(other, TwoStreams)
-
-    def __hash__(self) -> int:
-      return hash((pattern, length))
-
-  masks = {Full: splash_attention.FullMask, Causal: splash_attention.CausalMask}
-
-  def local(q: Array, k: Array, v: Array) -> Array:
-    two_streams = isinstance(pattern, Blocks)
-    mask = TwoStreams() if two_streams else masks[type(pattern)]((length, length))
-    kernel = splash_attention.make_splash_mha_single_device(
-      splash_attention.MultiHeadMask([mask] * q.shape[2]),
-      interpret=platform() != "tpu",
-    )
-    heads_first = (jnp.swapaxes(a, 1, 2) for a in (q * head_width**-0.5, k, v))
-    return jnp.swapaxes(jax.vmap(kernel)(*heads_first), 1, 2)
-
-  if jax.sharding.get_abstract_mesh().empty:
-    return local(query, key, value)
-  spec = PartitionSpec(BATCH_AXES, None, "tensor", None)
-  mapped = jax.shard_map(local, in_specs=(spec,) * 3, out_specs=spec, check_vma=False)
-  return mapped(query, key, value)

@@ -1,14 +1,11 @@
 """The parts of a transformer block. Parameters are float32 and are used in the compute dtype."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-
-from dlm_jax.distributed.sharding import constrain
 
 
 class Norm(nn.Module):
@@ -32,7 +29,7 @@ class Norm(nn.Module):
     return (y * scale).astype(x.dtype)
 
 
-class Linear(nn.Module):
+class Dense(nn.Module):
   """x W + b over the last axis.
 
   Attributes:
@@ -77,41 +74,6 @@ class Feedforward(nn.Module):
     return jnp.einsum("blf,fd->bld", h, down) + down_bias.astype(x.dtype)
 
 
-def embed(table: Array, z: Array, dtype: jnp.dtype) -> Array:
-  """Rows `z` int32 `[B, L]` of a table `[V, D]` float32, in `dtype`; its gradient is float32.
-
-  The plain gradient would add up rows in `dtype`: half of all positions hold the mask, and a sum of
-  thousands in bfloat16 loses what is added last.
-  """
-  return _rows(table, z, dtype, table.shape)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _rows(table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]) -> Array:
-  del shape
-  # A gather from a sharded table can rematerialise it on every device: lay it out whole first, when
-  # it is small already.
-  return constrain(table.astype(dtype), None, None)[z]
-
-
-def _rows_forward(
-  table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]
-) -> tuple[Array, Array]:
-  return _rows(table, z, dtype, shape), z
-
-
-def _rows_backward(
-  dtype: jnp.dtype, shape: tuple[int, int], z: Array, gradient: Array
-) -> tuple[Array, None]:
-  del dtype
-  # Whole on each device, which adds up its own rows: spread over columns, it would add up all rows.
-  summed = jnp.zeros(shape, jnp.float32).at[z].add(gradient.astype(jnp.float32))
-  return constrain(summed, None, None), None
-
-
-_rows.defvjp(_rows_forward, _rows_backward)
-
-
 class TimeEmbedding(nn.Module):
   """c = SiLU(W_2 SiLU(W_1 sincos(1000 t))) (DiT, Peebles and Xie 2022; the time scale of MD4).
 
@@ -129,22 +91,40 @@ class TimeEmbedding(nn.Module):
     rates = jnp.exp(-math.log(1e4) * jnp.arange(half) / half)
     angles = 1000.0 * t[..., None].astype(jnp.float32) * rates
     h = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-    h = nn.silu(Linear(self.features, name="first")(h))
-    return nn.silu(Linear(self.features, name="second")(h))
+    h = nn.silu(Dense(self.features, name="first")(h))
+    return nn.silu(Dense(self.features, name="second")(h))
 
 
 def rotary_angles(positions: Array, head_width: int, base: float = 1e4) -> Array:
-  """Angles of rotary embedding at `positions` [L], float32 `[L, K/2]` (Su et al. 2021, eq. 15)."""
+  """Angles of rotary embedding, float32 `[..., L, K/2]` (Su et al. 2021, equation 15).
+
+  Args:
+    positions: `[L]` or `[B, L]`.
+    head_width: K, or the part of it that is rotated.
+    base: the longest period over 2 pi.
+  """
   rates = base ** (-jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width)
-  return positions.astype(jnp.float32)[:, None] * rates
+  return positions.astype(jnp.float32)[..., None] * rates
 
 
-def rotate(x: Array, angles: Array) -> Array:
-  """Rotates `x` [B, L, H, K] by `angles` [L, K/2], the first half of K against the second."""
-  cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+def rotate(x_BLHK: Array, angles: Array) -> Array:
+  """Rotates the first 2 R of the K entries of each head by `angles` `[L, R]` or `[B, L, R]`.
+
+  The first half of what is rotated makes pairs with the second half, as in GPT-NeoX and LLaMA.
+  """
+  cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
+  width = 2 * angles.shape[-1]
+  first, second = jnp.split(x_BLHK[..., :width].astype(jnp.float32), 2, axis=-1)
   turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-  return turned.astype(x.dtype)
+  turned = turned.astype(x_BLHK.dtype)
+  if width == x_BLHK.shape[-1]:
+    return turned
+  return jnp.concatenate([turned, x_BLHK[..., width:]], axis=-1)
+
+
+def swiglu_width(width: int) -> int:
+  """8/3 of `width`, in 64s: as many parameters as a hidden layer of 4 `width` without a gate."""
+  return 64 * round(8 * width / 3 / 64) or 64
 
 
 def dropout(x: Array, rate: float, keys: Array | None) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import batch_sharding, replicated, to_global
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog
 from dlm_jax.training.preemption import StopRequest
 from dlm_jax.training.profiling import Profiler

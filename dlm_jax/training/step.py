@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from dlm_jax.model import head_scores
-from dlm_jax.model.denoiser import Denoiser, Head, bound
+from dlm_jax.model.denoiser import Denoiser, bound
+from dlm_jax.model.head import Head
+from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import distillation
@@ -23,7 +24,7 @@ Metrics = dict[str, Array]
 
 def make_step(
   process: Process,
-  network: Any,
+  network: Network,
   optimizer: optax.GradientTransformation,
   times: Times,
   *,
@@ -49,7 +50,9 @@ def make_step(
     distilled: how the state's teacher is distilled, in place of the process's own loss.
   """
 
-  def bound_to(params: Any, rows: dict[str, Array], process: Process) -> tuple[Process, Denoiser]:
+  def bound_to(
+    params: Any, rows: dict[str, Array], process: Process, counter: Array | None = None
+  ) -> tuple[Process, Denoiser]:
     denoise = Denoiser(
       network,
       params,
@@ -57,14 +60,15 @@ def make_step(
       rows["dropout_keys"],
       pattern=process.pattern,
       labels=rows.get("label"),
+      overflow_counter=counter,
     )
     return bound(process, denoise)
 
   def objective(
-    params: Any, rows: dict[str, Array], scored: Array, state: TrainState
-  ) -> tuple[Array, Array]:
+    params: Any, counter: Array, rows: dict[str, Array], scored: Array, state: TrainState
+  ) -> Array:
     stage = process.at_step(state.step)
-    learned, denoise = bound_to(params, rows, stage)
+    learned, denoise = bound_to(params, rows, stage, counter)
     args = rows["tokens"], rows["t"]
     given = rows.get("given")
     if distilled is None:
@@ -74,13 +78,13 @@ def make_step(
       gap = distillation.gap(distilled, state.step)
       loss = distillation.loss(learned, rows["noise_keys"], denoise, teacher, *args, gap, given)
     loss *= rows["weight"][:, None]
-    return jnp.sum(loss) / scored, _head_overflow(loss, head)
+    return jnp.sum(loss) / scored
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     rows = batch | _draws(key, batch["tokens"].shape[0], times, process)
     scored = _count_scored(batch)
-    gradient = jax.value_and_grad(partial(objective, state=state), has_aux=True)
+    gradient = partial(_gradient, partial(objective, state=state))
     if accumulate == 1:
       (loss, overflow), gradients = gradient(state.params, rows, scored)
     else:
@@ -104,6 +108,13 @@ def make_step(
   return step
 
 
+def _gradient(objective: Callable[..., Array], params: Any, *rest: Any) -> tuple:
+  """((loss, positions beyond the head's slots), gradients); the plain path took such positions."""
+  both = jax.value_and_grad(objective, argnums=(0, 1))
+  loss, (gradients, overflow) = both(params, jnp.float32(0), *rest)
+  return (loss, overflow.astype(jnp.int32)), gradients
+
+
 def _draws(key: Array, rows: int, times: Times, process: Process) -> dict[str, Array]:
   """The random inputs of a step, a value or a key for each row of the global batch."""
   time_key, noise_key, dropout_key = jax.random.split(key, 3)
@@ -121,13 +132,6 @@ def _count_scored(batch: Batch) -> Array:
   if "given" not in batch:
     return jnp.float32(batch["tokens"].size)
   return jnp.maximum(jnp.sum(~batch["given"]), 1).astype(jnp.float32)
-
-
-def _head_overflow(loss: Array, head: Head) -> Array:
-  """Scored positions beyond the slots of the gathered head; they took the plain path."""
-  if head.capacity == 0.0:
-    return jnp.int32(0)
-  return head_scores.overflow(loss != 0, capacity=head.capacity, groups=head.groups)
 
 
 def _micro_batches(rows: Array, number: int) -> Array:

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dlm_jax.core import resolve
-from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Inputs
 from dlm_jax.samplers import ancestral, loops
 from dlm_jax.samplers.base import Request
 
@@ -63,17 +64,16 @@ def decoders(fields: dict[str, Any], shape: Shape) -> tuple[Callable, Callable]:
     width=shape.width,
     heads=shape.heads,
     depth=shape.depth,
-    vocab_size=shape.vocab_size,
-    num_embeddings=process.num_embeddings,
+    interface=process.interface,
     conditioning="none",
     norm="rms",
     dropout=0.0,
   )
   tokens = jnp.zeros((1, shape.length), jnp.int32)
-  params = network.init(jax.random.key(0), tokens, jnp.zeros(1))["params"]
+  params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
 
   def decode(params: Any, key: jax.Array, keep: bool) -> jax.Array:
-    denoise = Denoiser(network, params, pattern=process.pattern)
+    denoise = CachingDenoiser(network, params, pattern=process.pattern)
     # A plain function has no `extend`, so that the whole row is evaluated.
     chosen = denoise if keep else denoise.__call__
     keys = jax.random.split(key, shape.rows)

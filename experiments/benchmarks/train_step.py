@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dlm_jax.core import resolve
-from dlm_jax.model.denoiser import Head
+from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Inputs
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
 from dlm_jax.training.step import make_step
@@ -68,8 +69,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     width=shape.width,
     heads=shape.heads,
     depth=shape.depth,
-    vocab_size=shape.vocab_size,
-    num_embeddings=process.num_embeddings,
+    interface=process.interface,
     conditioning="none",
     norm="rms",
     dropout=0.0,
@@ -77,7 +77,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     remat="none" if on_cpu else "dots",
   )
   config = optimizer.OptimizerConfig(name=_OPTIMIZER.value)
-  update = optimizer.make(config, 1000, transformer.MATRIX_AXES)
+  update = optimizer.make(config, 1000, network.matrix_axes)
   # Half of all positions are scored where the rest is seen, and all of them under autoregression.
   capacity = 0.6 if _PROCESS.value == "absorbing" else 0.0
   head = Head() if shape.vocab_size < 1000 else Head(chunks=8, capacity=capacity)
@@ -89,7 +89,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     shape.vocab_size, size=(shape.batch_size, shape.length)
   )
   batch = {"tokens": jnp.asarray(tokens, jnp.int32)}
-  params = network.init(jax.random.key(0), batch["tokens"][:1], jnp.zeros(1))["params"]
+  params = network.init(jax.random.key(0), Inputs(tokens=batch["tokens"][:1], time=jnp.zeros(1)))
   carried, metrics = step(state.init(params, update), batch)
   jax.block_until_ready(metrics)
   steps, start = 0, time.perf_counter()
@@ -98,7 +98,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     steps += 1
     jax.block_until_ready(metrics)
   pattern = process.pattern
-  return elapsed / steps, 3 * transformer.matmul_flops(network.config, shape.length, pattern)
+  return elapsed / steps, 3 * network.flops_per_token(shape.length, pattern)
 
 
 def peak_memory() -> str:

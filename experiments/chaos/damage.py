@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from dlm_jax.runs import checkpoint
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
 
 
 def truncated(step: Path) -> None:

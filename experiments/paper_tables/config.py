@@ -123,9 +123,7 @@ METHODS: dict[str, tuple[Field, ...]] = {
   ),
   "sedd": (
     *SHARED,
-    *_process(
-      {"name": "score_absorbing", "schedule": {"name": "log_linear"}}, SEDD
-    ),
+    *_process({"name": "score_absorbing", "schedule": {"name": "log_linear"}}, SEDD),
     Field("network.time_conditioned", True, SEDD),
     Field("training.steps", 1_300_000, SEDD),
   ),

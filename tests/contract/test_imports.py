@@ -39,7 +39,11 @@ def allowed(room):
 
 
 # Libraries that one place alone may know.
-FENCED = {"flax": ["networks"], "orbax": ["runs/checkpoint.py"], "grain": ["data"]}
+FENCED = {
+  "flax": ["networks"],
+  "orbax": ["runs/checkpoint.py", "runs/checkpointer.py"],
+  "grain": ["data"],
+}
 
 
 def imports(path):

@@ -11,8 +11,9 @@ from dlm_jax.core import resolve
 from dlm_jax.data.tokenizers import text8
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.experiment import Restored
-from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.denoiser import Denoiser, with_cache
 from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Inputs
 from tests import tiny
 
 LENGTH = 16
@@ -50,10 +51,10 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
     width=16,
     heads=2,
     depth=1,
-    vocab_size=tokenizer.vocab_size,
-    num_embeddings=process.num_embeddings,
+    interface=process.interface,
   )
-  params = network.init(jax.random.key(0), jnp.zeros((1, LENGTH), jnp.int32), jnp.zeros(1))
+  tokens = jnp.zeros((1, LENGTH), jnp.int32)
+  params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
   store = SimpleNamespace(
     tokenizer=tokenizer,
     hash="of the data",
@@ -73,8 +74,10 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
     mesh=make_mesh({"data": -1}),
     length=LENGTH,
     evaluation=SimpleNamespace(batch_size=4),
-    denoiser=lambda params, labels=None: Denoiser(network, params, pattern=process.pattern),
+    denoiser=lambda params, labels=None: with_cache(
+      Denoiser(network, params, pattern=process.pattern)
+    ),
   )
   provenance = tiny.model(process_name, tokenizer=tokenizer, packing=packing).provenance
   metadata = {"git_revision": "of the training"}
-  return Restored(experiment, params["params"], 7, metadata, provenance)
+  return Restored(experiment, params, 7, metadata, provenance)

@@ -6,39 +6,45 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.patterns import FULL, Blocks, Causal
 from dlm_jax.distributed import sharding
 from dlm_jax.distributed.mesh import make_mesh
-from dlm_jax.networks import layers, transformer
+from dlm_jax.networks import embedding, layers, presets, transformer
+from dlm_jax.networks.base import Inputs, visible_pairs
 
 B, L, V = 3, 16, 11
 SMALL = {
   "width": 32,
   "heads": 4,
   "depth": 3,
-  "vocab_size": V,
-  "num_embeddings": V + 1,
   "condition_width": 16,
 }
+INTERFACE = NetworkInterface(columns=V, num_embeddings=V + 1)
 Z = np.random.default_rng(0).integers(0, V + 1, (B, L), np.int32)
+GPT2 = NetworkInterface(columns=50257, num_embeddings=50258)
 T = jnp.asarray([0.1, 0.5, 0.9])
 
 
 def network(**fields):
-  return transformer.make(**{**SMALL, **fields})
+  return transformer.make(**{"interface": INTERFACE, **SMALL, **fields})
 
 
 def random_params(net, seed=0):
   """Parameters all of which are random: adaLN and the head start at zero and would hide errors."""
-  shapes = jax.eval_shape(net.init, jax.random.key(0), Z, T)["params"]
+  shapes = jax.eval_shape(net.init, jax.random.key(0), Inputs(tokens=Z, time=T))
   leaves, treedef = jax.tree.flatten(shapes)
   keys = jax.random.split(jax.random.key(seed), len(leaves))
   values = [0.3 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
   return jax.tree.unflatten(treedef, values)
 
 
-def logits(net, params, z=Z, t=T, keys=None):
-  return net.apply({"params": params}, z, t, keys)
+def hidden(net, params, z=Z, t=T, **fields):
+  return net.hidden(params, Inputs(tokens=z, time=t, **fields))
+
+
+def logits(net, params, z=Z, t=T, **fields):
+  return net.head(params, hidden(net, params, z, t, **fields))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,7 @@ def base():
 
 def test_starts_as_the_uniform_prediction():
   net = network()
-  params = net.init(jax.random.key(0), Z, T)["params"]
+  params = net.init(jax.random.key(0), Inputs(tokens=Z, time=T))
   np.testing.assert_array_equal(logits(net, params), 0.0)
 
 
@@ -174,8 +180,7 @@ def test_options_that_drop_parameters(fields, absent):
 def test_tied_head_is_the_embedding():
   net = network(tied_head=True)
   params = random_params(net)
-  hidden = net.apply({"params": params}, Z, T, method="hidden")
-  expected = hidden @ params["embedding"][:V].T + params["head_bias"]
+  expected = hidden(net, params) @ params["embedding"][:V].T + params["head_bias"]
   np.testing.assert_allclose(logits(net, params), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -198,8 +203,7 @@ def test_norms_against_numpy():
 def test_bfloat16_computes_in_it_and_stays_close(base):
   params, expected = base
   net = network(time_conditioned=True, dtype="bfloat16")
-  hidden = net.apply({"params": params}, Z, T, method="hidden")
-  assert hidden.dtype == jnp.bfloat16 and params["embedding"].dtype == jnp.float32
+  assert hidden(net, params).dtype == jnp.bfloat16 and params["embedding"].dtype == jnp.float32
   out = logits(net, params)
   assert out.dtype == jnp.float32
   assert np.abs(out - expected).mean() < 0.05 * np.abs(expected).mean()
@@ -209,9 +213,9 @@ def test_dropout_depends_on_the_row_s_key_alone():
   net = network(dropout=0.5)
   params = random_params(net)
   keys = jax.random.split(jax.random.key(0), B)
-  whole = logits(net, params, keys=keys)
+  whole = logits(net, params, dropout_keys=keys)
   assert np.abs(whole - logits(net, params)).max() > 1e-2
-  part = logits(net, params, Z[1:2], T[1:2], keys[1:2])
+  part = logits(net, params, Z[1:2], T[1:2], dropout_keys=keys[1:2])
   np.testing.assert_allclose(whole[1:2], part, rtol=1e-4, atol=1e-4)
 
 
@@ -229,7 +233,7 @@ def test_flops_count_the_matrix_products():
   z, t = jnp.zeros((2, 64), jnp.int32), jnp.zeros(2)
   compiled = jax.jit(lambda p: logits(net, p, z, t)).lower(params).compile()
   counted = compiled.cost_analysis()["flops"]
-  ours = transformer.matmul_flops(net.config, 64) * z.size
+  ours = net.flops_per_token(64) * z.size
   assert 0.85 * counted < ours <= counted
 
 
@@ -239,10 +243,12 @@ def test_the_gradient_of_the_embedding_is_summed_in_float32():
   weights = jax.random.normal(jax.random.key(0), (*z.shape, 8), jnp.bfloat16)
 
   def total(table):
-    return jnp.sum(layers.embed(table, z, jnp.bfloat16) * weights, dtype=jnp.float32)
+    return jnp.sum(embedding.embed(table, z, jnp.bfloat16) * weights, dtype=jnp.float32)
 
   table = jax.random.normal(jax.random.key(1), (3, 8))
-  np.testing.assert_array_equal(layers.embed(table, z, jnp.bfloat16), table[z].astype(jnp.bfloat16))
+  np.testing.assert_array_equal(
+    embedding.embed(table, z, jnp.bfloat16), table[z].astype(jnp.bfloat16)
+  )
   expected = [weights[z == row].astype(jnp.float32).sum(axis=0) for row in range(3)]
   np.testing.assert_allclose(jax.grad(total)(table), jnp.stack(expected), rtol=1e-4, atol=1e-3)
 
@@ -251,38 +257,38 @@ def test_the_gradient_of_the_embedding_is_summed_in_float32():
 def test_visible_pairs_are_those_of_the_mask(length, size):
   index = np.arange(2 * length)
   pairs = Blocks(size).allowed(index[:, None], index, length).sum()
-  assert transformer.visible_pairs(Blocks(size), length) * length == pytest.approx(pairs)
-  assert transformer.visible_pairs(Causal(0), length) * length == np.tri(length).sum()
-  assert transformer.visible_pairs(FULL, length) == length
+  assert visible_pairs(Blocks(size), length) * length == pytest.approx(pairs)
+  assert visible_pairs(Causal(0), length) * length == np.tri(length).sum()
+  assert visible_pairs(FULL, length) == length
 
 
-@pytest.mark.parametrize("preset", transformer.PRESETS)
+@pytest.mark.parametrize("preset", presets.PRESETS)
 def test_presets_have_rules_for_every_parameter(preset):
-  net = transformer.make(preset=preset, vocab_size=50257, num_embeddings=50258)
-  shapes = jax.eval_shape(net.init, jax.random.key(0), Z, T)["params"]
+  net = transformer.make(preset=preset, interface=GPT2)
+  shapes = jax.eval_shape(net.init, jax.random.key(0), Inputs(tokens=Z, time=T))
   mesh = make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
-  layout = sharding.shardings(shapes, transformer.SHARDING_RULES, mesh)
+  layout = sharding.shardings(shapes, transformer.Transformer.sharding_rules, mesh)
   spread = {str(s.spec) for s in jax.tree.leaves(layout)}
   assert any("fsdp" in s for s in spread) and any("tensor" in s for s in spread)
 
 
 @pytest.mark.parametrize(("preset", "billions"), [("1b", 1.21), ("7b", 6.86)])
 def test_large_presets_are_as_large_as_they_say_and_rematerialise(preset, billions):
-  fields = {"vocab_size": 50257, "num_embeddings": 50258, "conditioning": "none", "remat": None}
+  fields = {"interface": GPT2, "conditioning": "none", "remat": None}
   net = transformer.make(preset=preset, **fields)
-  shapes = jax.eval_shape(net.init, jax.random.key(0), Z, T)["params"]
+  shapes = jax.eval_shape(net.init, jax.random.key(0), Inputs(tokens=Z, time=T))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e9 == pytest.approx(
     billions, rel=0.01
   )
-  assert net.config.remat == "full"
-  assert transformer.make(preset=preset, **{**fields, "remat": "dots"}).config.remat == "dots"
+  assert net.remat == "full"
+  assert transformer.make(preset=preset, **{**fields, "remat": "dots"}).remat == "dots"
 
 
 def test_a_parameter_without_a_rule_is_an_error():
   mesh = make_mesh({"data": -1})
   shapes = {"unheard_of": jax.ShapeDtypeStruct((4, 4), jnp.float32)}
   with pytest.raises(UserError, match="no sharding rule matches unheard_of"):
-    sharding.shardings(shapes, transformer.SHARDING_RULES, mesh)
+    sharding.shardings(shapes, transformer.Transformer.sharding_rules, mesh)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +313,7 @@ def test_training_takes_labels_away_from_so_many_rows():
   params, rows = random_params(net), 200
   z, t, labels = np.tile(Z[:1], (rows, 1)), jnp.zeros(rows), jnp.ones(rows, jnp.int32)
   apply = lambda keys, labels: np.asarray(  # noqa: E731
-    net.apply({"params": params}, z, t, keys, labels=labels)[:, 0]
+    logits(net, params, z, t, dropout_keys=keys, labels=labels)[:, 0]
   )
   told, untold = apply(None, labels), apply(None, None)
   other = apply(None, 0 * labels)
@@ -321,11 +327,13 @@ def test_training_takes_labels_away_from_so_many_rows():
 def test_labels_reach_cached_positions():
   net, causal = network(num_labels=2), Causal(begin=0)
   params, labels = random_params(net), jnp.array([0, 1, 1])
-  apply = lambda *args, **kwargs: net.apply({"params": params}, *args, **kwargs)  # noqa: E731
-  whole = apply(Z, T, pattern=causal, labels=labels)
-  cache = net.empty_cache(B, L)
-  shifted = np.pad(Z, ((0, 0), (1, 0)))[:, :-1]
-  found, _ = apply(shifted, T, 0, cache, causal, labels, method="extend")
-  np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-4)
-  unlabelled, _ = apply(shifted, T, 0, cache, causal, method="extend")
+  whole = logits(net, params, pattern=causal, labels=labels)
+
+  def cached(labels):
+    inputs = Inputs(tokens=Z, time=T, labels=labels)
+    hidden, _ = net.extend(params, inputs, net.empty_cache(B, L), 0, np.tri(L, dtype=bool))
+    return net.head(params, hidden)
+
+  np.testing.assert_allclose(cached(labels), whole, rtol=1e-4, atol=1e-4)
+  unlabelled = cached(None)
   assert np.abs(unlabelled - whole).max() > 0.1

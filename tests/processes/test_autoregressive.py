@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from dlm_jax import experiment as experiments
-from dlm_jax.model.denoiser import Denoiser, Head
+from dlm_jax.core.interface import NetworkInterface
+from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.head import Head
 from dlm_jax.processes import autoregressive
 from tests import tiny, toy
 from tests.networks.test_transformer import network as small_network
@@ -53,7 +55,7 @@ def test_the_network_s_output_depends_on_the_tokens_before_alone():
 
 def test_the_network_gives_a_distribution_over_sequences():
   """The likelihoods of all sequences of a short length sum to 1: nothing leaks from the right."""
-  network = small_network(vocab_size=3, num_embeddings=4)
+  network = small_network(interface=NetworkInterface(columns=3, num_embeddings=4))
   process = autoregressive.make(vocab_size=3)
   denoise = Denoiser(network, random_params(network), pattern=process.pattern)
   nats = process.nelbo(None, denoise, JOINT.sequences, jnp.zeros(len(JOINT.sequences)))

@@ -8,7 +8,8 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Causal
 from dlm_jax.core.soft_tokens import SoftTokens
-from dlm_jax.model.denoiser import Denoiser, Head
+from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.head import Head
 from dlm_jax.processes import absorbing, base, block, draws, uniform
 from dlm_jax.processes.parts.times import Times
 from tests import toy

@@ -7,8 +7,10 @@ import pytest
 from scipy import integrate, stats
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.soft_tokens import SoftTokens
-from dlm_jax.networks import transformer
+from dlm_jax.networks import embedding, transformer
+from dlm_jax.networks.base import Inputs
 from dlm_jax.processes import duo, uniform
 
 SIZES = (2, 27, 50_257)
@@ -155,22 +157,28 @@ def test_given_positions_are_certain_and_not_scored():
 
 
 def test_the_network_takes_the_mean_of_embeddings():
-  module = transformer.make(
-    width=16, heads=1, depth=1, vocab_size=6, num_embeddings=6, condition_width=8, dropout=0.0
+  network = transformer.make(
+    width=16,
+    heads=1,
+    depth=1,
+    interface=NetworkInterface(columns=6, num_embeddings=6),
+    condition_width=8,
+    dropout=0.0,
   )
   tokens = jnp.array([[1, 2, 3]])
-  params = module.init(jax.random.key(0), tokens, jnp.zeros(1))["params"]
+  params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
   params["head_kernel"] = jax.random.normal(jax.random.key(1), params["head_kernel"].shape)
 
   def hidden(z):
-    return module.apply({"params": params}, z, jnp.zeros(1), method="hidden")
+    return network.hidden(params, Inputs(tokens=z, time=jnp.zeros(1)))
 
   others = jnp.stack([tokens, tokens + 1], axis=-1)
   certain = SoftTokens(others, jnp.broadcast_to(jnp.array([1.0, 0.0]), others.shape))
   np.testing.assert_allclose(hidden(certain), hidden(tokens), atol=1e-6)
   table = params["embedding"]
   mixed = SoftTokens(others, jnp.broadcast_to(jnp.array([0.25, 0.75]), others.shape))
-  rows = module.apply({"params": params}, mixed, method="_input")
+  weights = embedding.InputWeights(table=table)
+  rows = embedding.apply(weights, Inputs(tokens=mixed, time=jnp.zeros(1)), jnp.float32)
   np.testing.assert_allclose(rows, 0.25 * table[tokens] + 0.75 * table[tokens + 1], atol=1e-6)
 
 

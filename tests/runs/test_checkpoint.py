@@ -21,7 +21,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.runs import checkpoint
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
+from dlm_jax.runs.record import flatten, payload, seal
 
 METADATA = {"config": {"width": 8, "shape": [2, 3]}, "git_revision": "abc", "dataset_hash": "d"}
 
@@ -83,7 +84,7 @@ def edit_record(directory: pathlib.Path, step: int, edit: Any) -> None:
   record = json.loads(path.read_text())
   del record["checksum"]
   edit(record)
-  path.write_text(json.dumps(checkpoint._seal(record)))
+  path.write_text(json.dumps(seal(record)))
 
 
 def arrays(directory: pathlib.Path, step: int) -> list[pathlib.Path]:
@@ -272,10 +273,10 @@ def swap_in_other_values(directory):
 
 
 def _write_instead(directory, step, change):
-  payload = checkpoint._payload(checkpoint._flatten(make_state(step)))
-  payload["params/kernel"] = change(payload["params/kernel"])
+  arrays = payload(flatten(make_state(step)))
+  arrays["params/kernel"] = change(arrays["params/kernel"])
   shutil.rmtree(directory / str(step) / "state")
-  ocp.PyTreeCheckpointer().save(directory / str(step) / "state", payload)
+  ocp.PyTreeCheckpointer().save(directory / str(step) / "state", arrays)
 
 
 def store_another_dtype(directory):
@@ -420,7 +421,7 @@ def test_a_sharding_that_does_not_divide_is_not_damage(two_steps):
 _CHILD = """
 import glob, os, signal, sys, threading, time
 import jax, numpy as np
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
 
 directory = sys.argv[1]
 state = {"x": jax.numpy.asarray(np.random.default_rng(0).normal(size=2**22).astype("float32"))}
@@ -469,7 +470,7 @@ _FULL_DISK = """
 import resource, sys
 import jax, numpy as np
 from dlm_jax.core.errors import UserError
-from dlm_jax.runs.checkpoint import Checkpointer
+from dlm_jax.runs.checkpointer import Checkpointer
 
 state = {"x": jax.numpy.asarray(np.random.default_rng(0).normal(size=2**18).astype("float32"))}
 checkpointer = Checkpointer(sys.argv[1], save_every=10, keep_latest=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.processes import block
 from dlm_jax.samplers import guidance
 from dlm_jax.samplers.base import Extends
@@ -35,7 +35,7 @@ def process_of(size, inner="absorbing"):
 
 
 def denoiser(weights, process):
-  return Denoiser(*weights, pattern=process.pattern)
+  return CachingDenoiser(*weights, pattern=process.pattern)
 
 
 def test_the_cached_output_is_that_of_the_two_streams(weights):
@@ -86,7 +86,9 @@ def test_the_cache_changes_no_sample(weights, sampler, inner):
 def test_guidance_in_blocks_keeps_two_caches(weights):
   process = process_of(4, "uniform")
   one = denoiser(weights, process)
-  other = Denoiser(one.network, jax.tree.map(lambda a: 0.9 * a, one.params), pattern=one.pattern)
+  other = CachingDenoiser(
+    one.network, jax.tree.map(lambda a: 0.9 * a, one.params), pattern=one.pattern
+  )
   guided, pair = guidance.guide(process, one, other, 2.0)
   assert isinstance(pair, Extends)
   cached, plain = (

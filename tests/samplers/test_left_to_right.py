@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.processes import autoregressive
 from tests import toy
 from tests.networks.test_transformer import network, random_params
@@ -75,7 +75,7 @@ def uncached(denoise):
 @pytest.fixture(scope="module")
 def trained():
   net = network(depth=2, dtype="float32")
-  return Denoiser(net, random_params(net), pattern=OF_NETWORK.pattern)
+  return CachingDenoiser(net, random_params(net), pattern=OF_NETWORK.pattern)
 
 
 def of_network(denoise, **settings):

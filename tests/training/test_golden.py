@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from dlm_jax.core import resolve
-from dlm_jax.model.denoiser import PROCESS, Head
+from dlm_jax.model.denoiser import PROCESS, inputs_of
+from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
 from dlm_jax.processes import draws
 from dlm_jax.processes.parts.times import Times
@@ -61,11 +62,11 @@ def steps(process):
     condition_width=16,
     dropout=0.1,
     time_conditioned=True,
-    **fields,
+    interface=process.interface,
   )
   tokens = np.random.default_rng(0).integers(0, V, (B, L), np.int32)
   state_of_one = process.prior(draws.row_keys(jax.random.key(0), 1), (1, L))
-  params = network.init(jax.random.key(0), state_of_one, jnp.zeros(1))["params"]
+  params = network.init(jax.random.key(0), inputs_of(network, state_of_one, jnp.zeros(1)))
   for i, leaf in enumerate((params, params["blocks"]["modulation"], params["final_modulation"])):
     name = "kernel" if "kernel" in leaf else "head_kernel"
     leaf[name] = 0.1 * jax.random.normal(jax.random.key(i), leaf[name].shape)
@@ -76,7 +77,7 @@ def steps(process):
   update = optimizer.make(
     OptimizerConfig(warmup_steps=2, learning_rate=1e-2, epsilon=1e-4),
     10,
-    transformer.MATRIX_AXES,
+    network.matrix_axes,
     learned_schedule="schedule" in learned,
   )
   step = jax.jit(

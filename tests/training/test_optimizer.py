@@ -7,14 +7,20 @@ import optax
 import pytest
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Inputs
 from dlm_jax.training import optimizer
 from dlm_jax.training.optimizer import OptimizerConfig
 
 NET = transformer.make(
-  width=32, heads=2, depth=3, vocab_size=11, num_embeddings=12, condition_width=8
+  width=32,
+  heads=2,
+  depth=3,
+  interface=NetworkInterface(columns=11, num_embeddings=12),
+  condition_width=8,
 )
-PARAMS = NET.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32), jnp.zeros(1))["params"]
+PARAMS = NET.init(jax.random.key(0), Inputs(tokens=jnp.zeros((1, 4), jnp.int32), time=jnp.zeros(1)))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,7 @@ def test_norms_and_biases_are_not_decayed():
 def test_weight_decay_shrinks_only_those():
   for name in ("adamw", "muon"):
     config = OptimizerConfig(name=name, warmup_steps=0, weight_decay=0.5, learning_rate=0.1)
-    update = optimizer.make(config, 10, transformer.MATRIX_AXES)
+    update = optimizer.make(config, 10, NET.matrix_axes)
     params = jax.tree.map(jnp.ones_like, PARAMS)
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     updates, _ = update.update(zeros, update.init(params), params)
@@ -64,7 +70,7 @@ def test_weight_decay_shrinks_only_those():
 
 def test_muon_orthogonalises_each_matrix_of_each_layer():
   config = OptimizerConfig(name="muon", warmup_steps=0, clip=0.0, matrix_learning_rate=1.0)
-  update = optimizer.make(config, 10, transformer.MATRIX_AXES)
+  update = optimizer.make(config, 10, NET.matrix_axes)
   keys = jax.random.split(jax.random.key(1), len(jax.tree.leaves(PARAMS)))
   leaves, treedef = jax.tree.flatten(PARAMS)
   gradients = jax.tree.unflatten(
@@ -83,7 +89,7 @@ def test_muon_orthogonalises_each_matrix_of_each_layer():
 
 def test_muon_leaves_the_rest_to_adam():
   config = OptimizerConfig(name="muon", warmup_steps=0, clip=0.0, learning_rate=0.1, beta1=0.5)
-  update = optimizer.make(config, 10, transformer.MATRIX_AXES)
+  update = optimizer.make(config, 10, NET.matrix_axes)
   gradients = jax.tree.map(lambda p: jnp.full_like(p, 3.0), PARAMS)
   updates, _ = update.update(gradients, update.init(PARAMS), PARAMS)
   np.testing.assert_allclose(updates["embedding"], -0.1, rtol=1e-3)  # Adam's first step: the rate
@@ -93,7 +99,7 @@ def test_muon_leaves_the_rest_to_adam():
 def test_gradients_are_clipped_to_the_global_norm():
   config = OptimizerConfig(clip=1.0, warmup_steps=0)
   huge = jax.tree.map(lambda p: jnp.full_like(p, 1e3), PARAMS)
-  update = optimizer.make(config, 10, transformer.MATRIX_AXES)
+  update = optimizer.make(config, 10, NET.matrix_axes)
   _, state = update.update(huge, update.init(PARAMS), PARAMS)
   moments = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim > 0]
   firsts = moments[: len(moments) // 2]

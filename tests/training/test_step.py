@@ -11,8 +11,9 @@ import pytest
 
 from dlm_jax.distributed import sharding
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
-from dlm_jax.model.denoiser import Head
+from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Inputs
 from dlm_jax.processes import absorbing
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import loop, optimizer, state
@@ -35,11 +36,11 @@ def parts(name):
   """Process, network, optimizer and a first state whose head and modulations are not zero."""
   process = absorbing.make(vocab_size=V)
   net = transformer.make(
-    width=32, heads=2, depth=2, vocab_size=V, num_embeddings=V + 1, condition_width=16, dropout=0.1
+    width=32, heads=2, depth=2, interface=process.interface, condition_width=16, dropout=0.1
   )
   config = OptimizerConfig(name=name, warmup_steps=2, learning_rate=1e-2)
-  update = optimizer.make(config, 10, transformer.MATRIX_AXES)
-  params = net.init(jax.random.key(0), TOKENS[:1], jnp.zeros(1))["params"]
+  update = optimizer.make(config, 10, net.matrix_axes)
+  params = net.init(jax.random.key(0), Inputs(tokens=TOKENS[:1], time=jnp.zeros(1)))
   head = params["head_kernel"]
   params["head_kernel"] = 0.1 * jax.random.normal(jax.random.key(1), head.shape)
   kernel = params["blocks"]["modulation"]["kernel"]
@@ -114,7 +115,7 @@ def test_meshes_give_the_same_losses(shape, name):
   head = Head(capacity=0.75, groups=batch_shards(mesh))
   step, start = step_of(name, head=head)
   shapes = jax.eval_shape(lambda: start)
-  rules = (*transformer.SHARDING_RULES, *optimizer.SHARDING_RULES)
+  rules = (*transformer.Transformer.sharding_rules, *optimizer.SHARDING_RULES)
   layout = sharding.shardings(shapes, rules, mesh)
   abstract = jax.tree.map(
     lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax.model import head_scores
+from dlm_jax.model.head import Head
+from dlm_jax.processes.base import nll
 
 B, L, D, V = 4, 12, 8, 17
 HIDDEN = jax.random.normal(jax.random.key(0), (B, L, D))
@@ -23,6 +24,10 @@ def plain(hidden, kernel, where=WHERE, forbidden=None):
   return np.where(where, -np.take_along_axis(log_p, np.asarray(TARGETS)[..., None], -1)[..., 0], 0)
 
 
+def cross_entropy(hidden, apply, settings=Head(), forbidden=None):  # noqa: B008
+  return settings.score(hidden, apply, nll(forbidden), (TARGETS,), WHERE)
+
+
 def with_gradients(loss):
   """Loss `[B, L]` and the gradients of a weighted sum of it by hidden states and head."""
   weights = jnp.arange(1.0, B * L + 1).reshape(B, L)
@@ -36,25 +41,19 @@ def with_gradients(loss):
 
 
 def reference(forbidden=None):
-  return with_gradients(
-    lambda h, head: head_scores.cross_entropy(h, head, TARGETS, WHERE, forbidden=forbidden)
-  )
+  return with_gradients(lambda h, head: cross_entropy(h, head, forbidden=forbidden))
 
 
 @pytest.mark.parametrize("forbidden", [None, FORBIDDEN])
 def test_plain_is_softmax_cross_entropy(forbidden):
-  out = head_scores.cross_entropy(HIDDEN, lambda h: h @ KERNEL, TARGETS, WHERE, forbidden=forbidden)
+  out = cross_entropy(HIDDEN, lambda h: h @ KERNEL, forbidden=forbidden)
   np.testing.assert_allclose(out, plain(HIDDEN, KERNEL, forbidden=forbidden), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("chunks", [2, 4, 12])
 @pytest.mark.parametrize("forbidden", [None, FORBIDDEN])
 def test_chunks_change_nothing(chunks, forbidden):
-  ours = with_gradients(
-    lambda h, head: head_scores.cross_entropy(
-      h, head, TARGETS, WHERE, forbidden=forbidden, chunks=chunks
-    )
-  )
+  ours = with_gradients(lambda h, head: cross_entropy(h, head, Head(chunks), forbidden))
   for a, b in zip(ours, reference(forbidden), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -62,7 +61,7 @@ def test_chunks_change_nothing(chunks, forbidden):
 def test_chunks_never_hold_all_logits():
   def biggest(chunks):
     def total(hidden):
-      out = head_scores.cross_entropy(hidden, lambda h: h @ KERNEL, TARGETS, WHERE, chunks=chunks)
+      out = cross_entropy(hidden, lambda h: h @ KERNEL, Head(chunks))
       return out.sum()
 
     jaxpr = jax.make_jaxpr(jax.grad(total))(HIDDEN)
@@ -88,9 +87,7 @@ def _sizes(jaxpr):
 @pytest.mark.parametrize("capacity", [0.25, 0.6, 1.0], ids=["overflows", "fits", "all"])
 def test_gathered_equals_plain_also_when_it_overflows(groups, chunks, capacity):
   ours = with_gradients(
-    lambda h, head: head_scores.gathered_cross_entropy(
-      h, head, TARGETS, WHERE, capacity=capacity, groups=groups, chunks=chunks, forbidden=FORBIDDEN
-    )
+    lambda h, head: cross_entropy(h, head, Head(chunks, capacity, groups), FORBIDDEN)
   )
   for a, b in zip(ours, reference(FORBIDDEN), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -105,8 +102,7 @@ def test_gathered_applies_the_head_to_its_slots_only():
 
   where = jnp.zeros((B, L), bool).at[:, :3].set(True)
   jax.eval_shape(
-    lambda h: head_scores.gathered_cross_entropy(h, head, TARGETS, where, capacity=0.5, groups=2),
-    HIDDEN,
+    lambda h: Head(capacity=0.5, groups=2).score(h, head, nll(None), (TARGETS,), where), HIDDEN
   )
   assert (2, B * L // 4, D) in rows
 
@@ -114,6 +110,6 @@ def test_gathered_applies_the_head_to_its_slots_only():
 def test_overflow_counts_what_does_not_fit():
   where = jnp.zeros((B, L), bool).at[0].set(True).at[1, :5].set(True)
   # Two groups of two rows, 24 positions each; half of them is 12 slots a group.
-  assert int(head_scores.overflow(where, capacity=0.5, groups=2)) == 5
-  assert int(head_scores.overflow(where, capacity=0.5, groups=1)) == 0
-  assert int(head_scores.overflow(where, capacity=1.0, groups=4)) == 0
+  assert int(Head(capacity=0.5, groups=2).overflow(where)) == 5
+  assert int(Head(capacity=0.5, groups=1).overflow(where)) == 0
+  assert int(Head(capacity=1.0, groups=4).overflow(where)) == 0

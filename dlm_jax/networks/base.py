@@ -1,0 +1,266 @@
+"""The contract between a network and everything that calls it.
+
+A network is a frozen dataclass of the fields that a config may set. It is pure: `init` makes
+parameters, `hidden` and `head` are functions of parameters and inputs. It knows nothing of
+diffusion: what a process needs of it is a `NetworkInterface`, and which position sees which is a
+`Pattern` among its inputs.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.interface import NetworkInterface
+from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
+from dlm_jax.core.soft_tokens import SoftTokens
+from dlm_jax.core.types import Params
+from dlm_jax.distributed.platform import platform
+from dlm_jax.distributed.sharding import Rules
+
+MatrixAxes = tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+  """What a network reads, for B rows of L positions.
+
+  Attributes:
+    tokens: int32 `[B, L]`, or `SoftTokens`; None where the state is continuous.
+    states: float `[B, L, W]`, the state of a continuous process; None where it is tokens.
+    time: float32 `[B]`, or `[B, L]` where each position has its own.
+    positions: int32 `[L]` or `[B, L]`, where each token stands in its text; None is 0..L-1.
+    valid: bool `[B, L]`, the positions that may be attended to; None is all of them.
+    pattern: which position sees which.
+    clean: int32 `[B, L]`, with `Blocks` the tokens that later blocks see; None is `tokens`.
+    labels: int32 `[B]`, the label of each row; None is no label.
+    self_condition: float `[B, L, W]`, an earlier prediction of the clean state; None is 0.
+    dropout_keys: keys `[B]`, which switch dropout on; None switches it off.
+  """
+
+  tokens: Array | SoftTokens | None = None
+  states: Array | None = None
+  time: Array
+  positions: Array | None = None
+  valid: Array | None = None
+  pattern: Pattern = FULL
+  clean: Array | None = None
+  labels: Array | None = None
+  self_condition: Array | None = None
+  dropout_keys: Array | None = None
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """(B, L)."""
+    state = self.states if self.tokens is None else self.tokens
+    if state is None:
+      raise ValueError("Inputs needs tokens or states.")
+    return state.shape[0], state.shape[1]
+
+  @property
+  def positions_or_default(self) -> Array:
+    return jnp.arange(self.shape[1]) if self.positions is None else self.positions
+
+
+def two_streams(inputs: Inputs) -> Inputs:
+  """The row `[z ; x]` of 2 L tokens of block diffusion, the noisy ones and then the clean ones.
+
+  The clean ones stand at the same positions, at time 0 (BD3-LM, Arriola et al. 2025, section 3.2).
+  """
+  if inputs.tokens is None:
+    raise UserError("blocks of noisy and clean tokens are defined for tokens, not for embeddings.")
+  t, tokens, shape = inputs.time, inputs.tokens, inputs.shape
+  t = jnp.broadcast_to(t[:, None] if t.ndim == 1 else t, shape)
+  clean = tokens if inputs.clean is None else inputs.clean
+  if isinstance(tokens, SoftTokens) and not isinstance(clean, SoftTokens):
+    clean = _as_soft(clean, tokens)
+  return dataclasses.replace(
+    inputs,
+    tokens=jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), tokens, clean),
+    time=jnp.concatenate([t, jnp.zeros_like(t)], axis=1),
+    positions=jnp.concatenate([inputs.positions_or_default] * 2, axis=-1),
+    valid=None if inputs.valid is None else jnp.concatenate([inputs.valid] * 2, axis=1),
+    clean=None,
+  )
+
+
+def _as_soft(tokens: Array, like: SoftTokens) -> SoftTokens:
+  """`tokens` `[B, L]` as mixtures with all the weight on one token, in as many slots as `like`."""
+  first = jnp.zeros_like(like.weights).at[..., 0].set(1.0)
+  return SoftTokens(jnp.broadcast_to(tokens[..., None], like.tokens.shape), first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+  """What every network states and does; a network derives from it and is built by `make`.
+
+  Attributes:
+    interface: what the process needs the network to take and to give; set by `make`, not a field
+      of a config.
+    num_labels: labels a row may have, 0 where there are none; set by `make` as well.
+  """
+
+  interface: NetworkInterface = resolve.runtime()
+  num_labels: int = resolve.runtime(0)
+
+  # The patterns that the network can do.
+  patterns: ClassVar[tuple[type, ...]] = (Full,)
+  # How each parameter lies on the mesh, the first match wins: (regular expression, spec).
+  sharding_rules: ClassVar[Rules] = ()
+  # The hidden matrices, which Muon orthogonalises: (expression, axes summed over, axes produced).
+  matrix_axes: ClassVar[MatrixAxes] = ()
+  # How often training takes the label of a row away; 0 where the network never does without.
+  label_dropout: float = dataclasses.field(default=0.0, init=False, repr=False)
+
+  @property
+  def vocab_size(self) -> int:
+    """The columns of the output."""
+    return self.interface.columns
+
+  @property
+  def compute_dtype(self) -> jnp.dtype:
+    """The dtype of the hidden states; logits are float32 in any case."""
+    return jnp.dtype(jnp.float32)
+
+  @property
+  def knows_time(self) -> bool:
+    """Whether the output depends on the time."""
+    return False
+
+  def check_pattern(self, pattern: Pattern) -> None:
+    """Raises `UserError` where the network cannot do `pattern`."""
+    if not isinstance(pattern, self.patterns):
+      possible = ", ".join(p.__name__ for p in self.patterns)
+      raise UserError(
+        f"the process needs the attention pattern {type(pattern).__name__}, but the network "
+        f"{type(self).__name__} can do {possible} alone: choose another network.name, such as "
+        "'transformer'."
+      )
+
+  def init(self, key: Array, inputs: Inputs) -> Params:
+    """New parameters, float32, of the shapes that `inputs` need."""
+    raise NotImplementedError
+
+  def hidden(self, params: Params, inputs: Inputs) -> Array:
+    """The normed output of the last layer `[B, L, D]`, in `compute_dtype`."""
+    raise NotImplementedError
+
+  def head(self, params: Params, hidden: Array) -> Array:
+    """Outputs `[..., columns]` float32 for `hidden` `[..., D]`."""
+    raise NotImplementedError
+
+  def flops_per_token(self, length: int, pattern: Pattern = FULL) -> float:
+    """FLOPs of the forward pass for one token of a row of `length`: two for each multiplication.
+
+    Of attention the visible pairs count. `Compiled.cost_analysis()` counts the body of a scan
+    once, so the number comes from shapes.
+    """
+    raise NotImplementedError
+
+
+@runtime_checkable
+class Caches(Protocol):
+  """A network that keeps the keys and values of positions it has seen.
+
+  A cache is an array `[N, 2, B, S, G, K]`: layers, keys and values, rows, slots, heads, head width.
+  """
+
+  def empty_cache(self, rows: int, length: int) -> Array:
+    """A cache with `length` slots S in each row, in the compute dtype."""
+    ...
+
+  def extend(
+    self, params: Params, inputs: Inputs, cache: Array, write_positions: Array, mask: Array
+  ) -> tuple[Array, Array]:
+    """The hidden states `[B, n, D]` of n more positions, and the cache that holds them as well.
+
+    Args:
+      params: as of `hidden`.
+      inputs: of n positions; its `positions` are where they stand in the text, its `pattern` and
+        `valid` take no part: `mask` says all.
+      cache: of `empty_cache`, or what `extend` returned.
+      write_positions: int32: the first slot of n neighbours `[]`, the same in each row, or the slot
+        of each position `[B, n]`; what is written to a slot that does not exist is dropped.
+      mask: bool `[n, length]` or `[B, n, length]`: the slots that each position attends to, after
+        the n positions are written.
+    """
+    ...
+
+
+class LinenNetwork(Network):
+  """A network that is a Flax module with the methods `__call__`, `hidden` and `head`."""
+
+  @property
+  def module(self) -> nn.Module:
+    raise NotImplementedError
+
+  def init(self, key: Array, inputs: Inputs) -> Params:
+    return self.module.init(key, inputs)["params"]
+
+  def hidden(self, params: Params, inputs: Inputs) -> Array:
+    self.check_pattern(inputs.pattern)
+    return self.module.apply({"params": params}, inputs, method="hidden")
+
+  def head(self, params: Params, hidden: Array) -> Array:
+    return self.module.apply({"params": params}, hidden, method="head")
+
+
+def check_rates(label_dropout: float, dropout: float) -> None:
+  """Raises `UserError` unless both rates lie in their range."""
+  if not 0 <= label_dropout <= 1:
+    raise UserError(f"network.label_dropout must lie in [0, 1], got {label_dropout}.")
+  if not 0 <= dropout < 1:
+    raise UserError(f"network.dropout must lie in [0, 1), got {dropout}.")
+
+
+def check_tied_head(tied_head: bool, interface: NetworkInterface | None) -> None:
+  """Raises `UserError` where a head is to be tied to an embedding that is not there."""
+  if tied_head and interface is not None and interface.state_width is not None:
+    raise UserError(
+      "network.tied_head needs a network that embeds tokens: a continuous process shares its own "
+      "embeddings with the head by process.shared_head."
+    )
+
+
+def dtype_of(name: str) -> jnp.dtype:
+  """The dtype called `name`; `auto` is bfloat16 on accelerators and float32 on CPU."""
+  if name != "auto":
+    return jnp.dtype(name)
+  return jnp.dtype(jnp.float32 if platform() == "cpu" else jnp.bfloat16)
+
+
+def visible_pairs(pattern: Pattern, length: int) -> float:
+  """How many positions one token sees on average; the noisy and the clean one together see."""
+  if isinstance(pattern, (Blocks, BlockCausal)):
+    ends = [min(b + pattern.size, length) for b in range(0, length, pattern.size)]
+    sizes = [end - pattern.size * b for b, end in enumerate(ends)]
+    streams = 2 if isinstance(pattern, Blocks) else 1
+    return streams * sum(size * end for size, end in zip(sizes, ends, strict=True)) / length
+  return (length + 1) / 2 if isinstance(pattern, Causal) else length
+
+
+def transformer_flops(
+  pattern: Pattern, length: int, *, depth: int, weights: int, attention_width: int, head: int
+) -> float:
+  """FLOPs a token of a stack of attention layers, see `Network.flops_per_token`.
+
+  In block diffusion a token runs twice, noisy and clean.
+
+  Args:
+    pattern, length: of the rows.
+    depth: layers.
+    weights: of the matrices of one layer.
+    attention_width: heads times head width.
+    head: weights of the head.
+  """
+  streams = 2 if isinstance(pattern, Blocks) else 1
+  scores = 2 * visible_pairs(pattern, length) * attention_width
+  return 2 * (depth * (streams * weights + scores) + head)
