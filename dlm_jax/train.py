@@ -25,7 +25,6 @@ from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
 from dlm_jax.evaluation import likelihood
 from dlm_jax.experiment import Experiment
-from dlm_jax.processes import base
 from dlm_jax.reporting import plots
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
@@ -185,7 +184,7 @@ def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
 
 def _meter(experiment: Experiment) -> Meter:
   """Three times the forward FLOPs: the backward pass takes two more for each product."""
-  length, pattern = experiment.length, base.pattern(experiment.process)
+  length, pattern = experiment.length, experiment.process.pattern
   return Meter(
     tokens_per_step=experiment.training.batch_size * length,
     flops_per_token=3 * experiment.network.flops_per_token(length, pattern),

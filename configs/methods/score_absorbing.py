@@ -10,5 +10,5 @@ RECIPE = (*SHARED, *SEDD_TRAINING)
 
 def fields(config: ConfigDict) -> tuple[Field, ...]:
   del config
-  process = {"name": "score_entropy", "noise": "absorbing", "schedule": {"name": "log_linear"}}
+  process = {"name": "score_absorbing", "schedule": {"name": "log_linear"}}
   return (Field("process", process, f"{SEDD}, eq. 9"), *timed(SEDD))

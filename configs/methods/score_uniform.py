@@ -11,8 +11,7 @@ RECIPE = (*SHARED, *SEDD_TRAINING)
 def fields(config: ConfigDict) -> tuple[Field, ...]:
   del config
   process = {
-    "name": "score_entropy",
-    "noise": "uniform",
+    "name": "score_uniform",
     "schedule": {"name": "geometric", "sigma_min": 1e-4, "sigma_max": 20.0},
   }
   return (
