@@ -21,10 +21,10 @@ from typing import Literal, TypeVar
 
 import ml_collections
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-from dlm_jax.core.docstrings import meanings
+from dlm_jax import config_line
 from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.fields import of_dataclass
 from dlm_jax.distributed import cluster
 
 MISTAKE = 2
@@ -106,11 +106,11 @@ def help_text(docstring: str, parts: list[type], notes: Callable[[], str] | None
   """What `--help` prints: the docstring of the command, its flags by part, and the notes."""
   lines = [docstring.strip(), "", "Flags:"]
   for part in parts:
-    texts = meanings(part)
+    known = of_dataclass(part)
     for field in dataclasses.fields(part):
       lines.append(f"  --{_usage(part, field)}")
       lines += textwrap.wrap(
-        _sentence(texts.get(field.name, "")) + _default(field),
+        _sentence(known[field.name].meaning) + _default(field),
         _WIDTH,
         initial_indent=" " * 6,
         subsequent_indent=" " * 6,
@@ -122,8 +122,10 @@ def help_text(docstring: str, parts: list[type], notes: Callable[[], str] | None
 
 
 def define_config() -> None:
-  """Defines `--config`, whose fields are overridden as `--config.a.b=value`."""
-  config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
+  """Defines `--config`, whose fields are set as `--config.a.b=value`."""
+  config_line.define()
+  for name in ("config", "config_field", "show_config"):
+    flags.declare_key_flag(name)
 
 
 def define_cluster() -> None:
@@ -133,25 +135,14 @@ def define_cluster() -> None:
 
 def config() -> ml_collections.ConfigDict:
   """The config that the flags describe. Raises `UserError` when it or its file is missing."""
-  if not flags.FLAGS["config"].present:
-    raise UserError(
-      "--config is missing: name a file of configs/, as in "
-      "--config=configs/stdlib_docs/absorbing.py."
-    )
-  try:
-    return flags.FLAGS.config.unlock().lock()
-  except OSError as error:
-    path = config_flags.get_config_filename(flags.FLAGS["config"])
-    raise UserError(
-      f"there is no config file {path!r}: see configs/ for those there are."
-    ) from error
+  return config_line.from_flags()
 
 
 def _define(settings: type) -> None:
   """A flag for each field of the dataclass, None where the command line does not set it."""
-  hints, texts = typing.get_type_hints(settings), meanings(settings)
+  hints, known = typing.get_type_hints(settings), of_dataclass(settings)
   for field in dataclasses.fields(settings):
-    kind, text = _kind(hints[field.name]), texts.get(field.name, "")
+    kind, text = _kind(hints[field.name]), known[field.name].meaning
     if kind is ml_collections.ConfigDict:
       define_config()
     elif field.metadata.get("nested"):
@@ -172,7 +163,7 @@ def _define(settings: type) -> None:
 
 def _read(settings: type[Settings]) -> Settings:
   """The settings that the flags describe. Raises `UserError` where a required one is missing."""
-  hints, texts = typing.get_type_hints(settings), meanings(settings)
+  hints, known = typing.get_type_hints(settings), of_dataclass(settings)
   values: dict[str, object] = {}
   for field in dataclasses.fields(settings):
     kind = _kind(hints[field.name])
@@ -183,7 +174,7 @@ def _read(settings: type[Settings]) -> Settings:
     elif flags.FLAGS[field.name].value is not None:
       values[field.name] = _converted(field.name, kind, flags.FLAGS[field.name].value)
     elif _is_required(field):
-      raise UserError(f"--{field.name} is missing: {texts.get(field.name, 'it has no default')}")
+      raise UserError(f"--{field.name} is missing: {known[field.name].meaning}")
   return settings(**values)
 
 
@@ -246,7 +237,11 @@ def _default(field: dataclasses.Field) -> str:
 
 def _parse(argv: list[str], settings: type | None = None) -> list[str]:
   try:
-    rest = flags.FLAGS(_without_nested(argv, settings))
+    argv = config_line.rewrite(_without_nested(argv, settings))
+    if config_line.is_shown(argv):
+      config_line.show(argv)
+      sys.exit(0)
+    rest = flags.FLAGS(argv)
   except flags.UnrecognizedFlagError as error:
     names = [*flags.FLAGS, *(f"{_part(field)}." for field in _nested_fields(settings))]
     sys.exit(
@@ -254,11 +249,8 @@ def _parse(argv: list[str], settings: type | None = None) -> list[str]:
     )
   except flags.Error as error:
     sys.exit(_report(str(error).strip().splitlines()[-1].strip()))
-  except (AttributeError, KeyError) as error:  # of ml_collections, at a field that is not there
-    while isinstance(error.args[0], Exception):
-      error = error.args[0]
-    name, *hint = error.args[0].splitlines()
-    sys.exit(_report(f"the config has no field {name}. {' '.join(hint)}".strip()))
+  except UserError as error:
+    sys.exit(_report(error))
   if len(rest) > 1:
     sys.exit(_report(f"unknown argument {rest[1]!r}: every argument is a flag, see --help."))
   return rest

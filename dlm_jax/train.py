@@ -1,9 +1,9 @@
 """Trains a diffusion language model, or resumes it exactly where it stopped.
 
-  python -m dlm_jax.train --config=configs/stdlib_docs/absorbing.py --workdir=runs/quickstart
+  python -m dlm_jax.train --config=configs/stdlib_docs.py --workdir=runs/quickstart
 
 Fields of the config are overridden as `--config.training.steps=2000`, its argument is given as
-`--config=configs/stdlib_docs/absorbing.py:small`. Started again with the same workdir, the run
+`--config=configs/text8.py:mdlm,preset=tiny`. Started again with the same workdir, the run
 resumes. It ends with exit code 0 when complete, 75 when SIGTERM or Ctrl-C stopped it after saving
 (start it again to resume), 2 when the input was wrong.
 """
@@ -25,7 +25,6 @@ from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
 from dlm_jax.evaluation import likelihood
 from dlm_jax.experiment import Experiment
-from dlm_jax.processes import base
 from dlm_jax.reporting import plots
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
@@ -182,7 +181,7 @@ def _validation(experiment: Experiment) -> Callable[[Any], dict[str, float]]:
 
 def _meter(experiment: Experiment) -> Meter:
   """Three times the forward FLOPs: the backward pass takes two more for each product."""
-  length, pattern = experiment.length, base.pattern(experiment.process)
+  length, pattern = experiment.length, experiment.process.pattern
   return Meter(
     tokens_per_step=experiment.training.batch_size * length,
     flops_per_token=3 * experiment.network.flops_per_token(length, pattern),

@@ -18,9 +18,10 @@ from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding
 from dlm_jax.evaluation.likelihood import BindParams
+from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model, load, training_data
-from dlm_jax.processes.base import row_keys
 from dlm_jax.processes.block import Block
+from dlm_jax.processes.draws import row_keys
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.runs import provenance, workdir
 
@@ -45,8 +46,10 @@ def losses(process: Block, denoiser: BindParams, times: Times) -> LossesOfBatch:
     noise = row_keys(noise_key, tokens.shape[0])
     scored = tokens.size if given is None else jnp.maximum(jnp.sum(~given), 1)
 
+    learned, denoise = bound(process, denoiser(params))
+
     def of_interval(clip: Array) -> Array:
-      loss = process.loss_within(clip, noise, denoiser(params), tokens, t, given)
+      loss = learned.loss_within(clip, noise, denoise, tokens, t, given)
       return jnp.sum(loss) / scored
 
     return jax.lax.map(of_interval, jnp.asarray(INTERVALS))

@@ -24,7 +24,7 @@ from dlm_jax.evaluation.estimates import Bound, Estimate
 from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.model.model import Model, load, training_data
-from dlm_jax.processes import base
+from dlm_jax.processes.base import Process
 from dlm_jax.runs import provenance, workdir
 
 
@@ -99,7 +99,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
   if not settings.labels:
     model.check_unlabelled("--nolabels")
-  if base.exact(model.evaluation_process):
+  if model.evaluation_process.exact:
     settings = dataclasses.replace(settings, samples=1)
   text = _text(settings, model)
   record = score(settings, model, text)
@@ -130,7 +130,7 @@ def score(settings: EvaluateSettings, model: Model, text: ScoredText) -> dict[st
   with jax.set_mesh(model.mesh):
     draws = draw(model.params, rows["tokens"], rows.get("given"), labels)
   # What is no integral over the times of the process has no integrand.
-  is_integral = settings.bound == "variational" and not base.exact(process)
+  is_integral = settings.bound == "variational" and not model.evaluation_process.exact
   return {
     "results": results(draws.bound, text.characters_per_token),
     "bound": dataclasses.asdict(draws.bound),
@@ -154,13 +154,13 @@ def _text(settings: EvaluateSettings, model: Model) -> ScoredText:
   return ScoredText(store.rows(settings.split), store.characters_per_token(settings.split), None)
 
 
-def _scored(settings: EvaluateSettings, model: Model) -> tuple[base.Process | ProbabilityFlow, int]:
+def _scored(settings: EvaluateSettings, model: Model) -> tuple[Process | ProbabilityFlow, int]:
   """What gives the bound, and its network evaluations a sequence."""
   process = model.evaluation_process
   if settings.bound == "flow":
     flow = ProbabilityFlow(process, settings.flow_steps)
     return flow, settings.samples * flow.num_evaluations
-  return process, settings.samples * base.evaluations(process)
+  return process, settings.samples * process.num_evaluations
 
 
 def _progress(batches: Iterable[int]) -> Iterable[int]:
@@ -190,7 +190,7 @@ def protocol(
   """What the numbers depend on."""
   flow = {"flow_steps": settings.flow_steps} if settings.bound == "flow" else {}
   return {
-    "quantity": EXACT if base.exact(model.evaluation_process) else BOUND,
+    "quantity": EXACT if model.evaluation_process.exact else BOUND,
     "bound": settings.bound,
     **flow,
     "split": settings.split if corpus_protocol is None else None,

@@ -32,7 +32,8 @@ from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import likelihood
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.evaluation.likelihood import BindParams, Watch
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
+from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.processes.base import Process
 
 # Causal rows are padded to a multiple of this: fewer programs to compile.
@@ -166,12 +167,12 @@ class _Plan:
   seed: int
 
   @cached_property
-  def counted(self) -> Process | None:
+  def counted(self) -> Absorbing | None:
     return _counted(self.process)
 
   @property
   def exact(self) -> bool:
-    return base.exact(self.process)
+    return self.process.exact
 
   def draws_of(self, request: Request) -> int:
     """Network evaluations of a request."""
@@ -180,7 +181,7 @@ class _Plan:
 
   def row_length(self, length: int) -> int:
     """The length of the row of a request of `length` tokens."""
-    causal = isinstance(base.pattern(self.process), Causal)
+    causal = isinstance(self.process.pattern, Causal)
     return padded(length) if causal else length
 
   def rows_of(self, request: Request) -> Iterator[_Row]:
@@ -222,8 +223,8 @@ def _compiled(
   ) -> Array:
     fold = jax.vmap(jax.random.fold_in)
     keys = fold(fold(jnp.broadcast_to(jax.random.key(scoring.seed), ids.shape), ids), draw + 1)
-    bound, denoise = base.bind(counted or plan.process, denoiser(params))
-    terms = bound.nelbo if counted is None else bound.loss
+    learned, denoise = bound(counted or plan.process, denoiser(params))
+    terms = learned.nelbo if counted is None else learned.loss
     found = terms(keys, denoise, x, t, given)
     return -scale * jnp.sum(found + plan.process.constants(), axis=-1, where=~given)
 
@@ -242,14 +243,14 @@ def padded(length: int) -> int:
   return -(-length // _ROUND) * _ROUND
 
 
-def _counted(process: Process) -> Process | None:
+def _counted(process: Process) -> Absorbing | None:
   """Absorbing noise that masks an exact number of tokens, its loss their plain cross-entropy."""
-  if not hasattr(process, "masking") or process.timesteps is not None:
+  if not isinstance(process, Absorbing) or process.timesteps is not None:
     return None
   return dataclasses.replace(process, masking="counted", weighting="uniform")
 
 
-def _counts(counted: Process, times: np.ndarray, free: int) -> tuple[np.ndarray, np.ndarray]:
+def _counts(counted: Absorbing, times: np.ndarray, free: int) -> tuple[np.ndarray, np.ndarray]:
   """Times at which n = ceil(free t) of `free` tokens are masked, and the weight free / n."""
   masked = np.ceil(free * times.astype(np.float64))
   middle = jnp.asarray((masked - 0.5) / free, jnp.float32)

@@ -21,8 +21,8 @@ from dlm_jax.evaluation.conditional import Request
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.generation.draw import DrawSettings, draw_batches
 from dlm_jax.generation.prompts import Prompt
+from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model
-from dlm_jax.processes import base
 
 Tokens = tuple[int, ...]
 
@@ -106,7 +106,7 @@ class Continuer:
     An autoregressive network says it in one evaluation of prompt and answer: whether each token of
     the answer is the most likely one after those before it. Any other model decodes each prompt.
     """
-    if base.exact(self.model.process):
+    if self.model.process.exact:
       return self._most_likely(requests)
     decoded = self([Continuation(r.prompt, len(r.answer)) for r in requests])
     return [tokens == r.answer for tokens, r in zip(decoded, requests, strict=True)]
@@ -138,8 +138,8 @@ def _best_tokens(model: Model) -> Callable[[Params, Array], Array]:
   """`(params, tokens [B, L]) -> [B, L]`: the most likely token after those to its left."""
 
   def best(params: Params, tokens: Array) -> Array:
-    process, denoise = base.bind(model.process, model.denoiser(params))
+    process, denoise = bound(model.process, model.denoiser(params))
     t = jnp.zeros(tokens.shape[0])
-    return jnp.argmax(process.log_probs(denoise(tokens, t), tokens, t), axis=-1)
+    return jnp.argmax(process.predict(denoise(tokens, t), tokens, t).log_probs, axis=-1)
 
   return jax.jit(best, out_shardings=replicated(model.mesh))

@@ -13,7 +13,6 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import likelihood
 from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.model.model import Model
-from dlm_jax.processes import base
 
 Judge = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 
@@ -29,7 +28,7 @@ def trained_here(model: Model, *, batch_size: int = 64) -> Judge:
     UserError: the run's likelihood is only bounded, so that a better bound would look like worse
       text.
   """
-  if not base.exact(model.evaluation_process):
+  if not model.evaluation_process.exact:
     raise UserError(
       f"the judge is a run of {type(model.process).__name__}, which only bounds a likelihood: "
       "name an autoregressive run."

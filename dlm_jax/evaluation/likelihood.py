@@ -20,7 +20,7 @@ from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.evaluation.estimates import Bound, Draws
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.processes.parts.times import Times
 
@@ -181,8 +181,8 @@ def _compiled(
     key = jax.random.fold_in(jax.random.key(scoring.seed), sample)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     denoise = denoiser(params) if labels is None else denoiser(params, labels)
-    bound, denoise = base.bind(process, denoise)
-    return weight[:, None] * bound.nelbo(keys, denoise, x, t, given)
+    learned, denoise = bound(process, denoise)
+    return weight[:, None] * learned.nelbo(keys, denoise, x, t, given)
 
   def on_devices(array: np.ndarray | None) -> Array | None:
     return None if array is None else place(array, scoring.rows, scoring.mesh)

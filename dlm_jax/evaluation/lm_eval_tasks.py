@@ -15,7 +15,6 @@ from dlm_jax.core.storage import write_json
 from dlm_jax.core.types import Json
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.model.model import Model, load
-from dlm_jax.processes import base
 from dlm_jax.runs import provenance
 
 
@@ -136,7 +135,7 @@ def _reads_greedy(task: Any) -> bool:
 
 def protocol(settings: HarnessSettings, model: Model, found: dict[str, Any]) -> dict[str, Any]:
   """What the numbers depend on."""
-  exact = base.exact(model.evaluation_process)
+  exact = model.evaluation_process.exact
   return {
     "likelihood": "exact" if exact else "lower bound",
     "network_evaluations_per_request": 1 if exact else settings.samples,

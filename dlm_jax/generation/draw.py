@@ -4,12 +4,10 @@ The whole generation of a batch is one compiled program. What sequence i holds f
 and from i alone: neither the batch size nor the number of devices changes it.
 """
 
-import dataclasses
-import inspect
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +16,20 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.fields import Modules, require_field
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.generation.prompts import Prompt
+from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import base as samplers
-from dlm_jax.samplers import filters, grids, guidance, sequential
-from dlm_jax.samplers.base import SampleResult
+from dlm_jax.samplers import grids, guidance, loops
+from dlm_jax.samplers.base import Request, Sampler, SampleResult
+from dlm_jax.samplers.filters import Filters
+
+SAMPLERS = Modules(samplers.PACKAGE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class DrawSettings:
   Attributes:
     num: number of sequences.
     steps: number of sampling steps. Autoregressive decoding ignores it: one evaluation a token.
-    sampler: how the noise is reversed, see below. The default follows from the model.
+    sampler: rule of a step of the reverse process, see below.
     sampler_settings: settings of this sampler alone, as in --sampler=remdm --sampler.eta=0.05; see
       below.
     label: label of the sequences, for a model of labelled text. By default none is given.
@@ -45,6 +47,7 @@ class DrawSettings:
       like its label than the model thinks, at two network evaluations a step.
     top_p: nucleus sampling: the smallest set of tokens whose probabilities reach it, in (0, 1]. 1
       keeps every token.
+    top_k: draw from so many most likely tokens. 0 keeps every token.
     temperature: sampling temperature; 0 takes the most likely token.
     grid: spacing of the times of the sampler, uniform or cosine.
     batch_size: sequences drawn at once. It changes no sequence.
@@ -54,11 +57,12 @@ class DrawSettings:
 
   num: int = 8
   steps: int = 64
-  sampler: str | None = None
+  sampler: str = "ancestral"
   sampler_settings: Mapping[str, object] = field(default_factory=dict, metadata={"nested": True})
   label: int | None = None
   guidance: float = 1.0
   top_p: float = 1.0
+  top_k: int = 0
   temperature: float = 1.0
   grid: str = "uniform"
   batch_size: int = 64
@@ -71,10 +75,14 @@ class DrawSettings:
         raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}.")
     if self.label is None and self.guidance != 1.0:
       raise UserError("--guidance needs a --label to guide to.")
-    if self.sampler is not None:
-      own_settings(self.sampler, self.sampler_settings)
+    sampler_of(self.sampler, self.sampler_settings)
     grids.check(self.grid)
-    filters.check(self.temperature, self.top_p)
+    self.filters  # noqa: B018  refuses values out of range
+
+  @property
+  def filters(self) -> Filters:
+    """What the tokens are drawn from, in place of the prediction."""
+    return Filters(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ def draw(settings: DrawSettings, model: Model, prompt: Prompt | None = None) -> 
   return Samples(
     tokens=np.concatenate([result.tokens for result in results])[: settings.num],
     given=prompt.given,
-    num_evaluations=[int(result.nfe) for result in results],
+    num_evaluations=[int(result.num_evaluations) for result in results],
     trajectory=None if first is None else first[:, 0],
     seconds=seconds,
   )
@@ -155,34 +163,29 @@ def draw_batches(
     yield tokens
 
 
-def sampler_name(settings: DrawSettings, model: Model) -> str:
-  """The sampler of the settings, or the one that is defined for the process."""
-  return settings.sampler or sequential.sampler_of(model.process)
+def sampler_of(name: str, settings: Mapping[str, object]) -> Sampler:
+  """The sampler `name` with its own settings; texts are read as the types of its fields.
+
+  Raises:
+    UserError: there is no such sampler or setting, or a value is out of range.
+  """
+  known = SAMPLERS.fields(name)
+  for setting in settings:
+    require_field(f"the sampler {name!r}", setting, known)
+  values = {n: known[n].read(value, f"--sampler.{n}") for n, value in settings.items()}
+  return resolve.make(samplers.PACKAGE, {"name": name, **values})
 
 
 def samplers_text() -> str:
   """The samplers and the settings of each, with their defaults, for `--help`."""
-  lines = ["Samplers (--sampler) and their settings (--sampler.SETTING):"]
-  for name in resolve.names(samplers.PACKAGE, entry="sample"):
-    module = resolve.module(samplers.PACKAGE, name, entry="sample")
-    lines.append(f"  {name}: {(module.__doc__ or '').splitlines()[0]}")
-    lines += [f"    {setting} = {default}" for setting, default in _defaults(name).items()]
+  lines = ["Samplers (--sampler=NAME) and their own settings (--sampler.SETTING=VALUE):"]
+  for name in SAMPLERS.names():
+    docstring = resolve.module(samplers.PACKAGE, name).__doc__ or ""
+    lines.append(f"  {name}: {docstring.splitlines()[0]}")
+    for setting in SAMPLERS.fields(name).values():
+      text = f"{setting.name}={setting.default}: {setting.meaning}"
+      lines += textwrap.wrap(text, 96, initial_indent=" " * 6, subsequent_indent=" " * 10)
   return "\n".join(lines)
-
-
-def own_settings(name: str, fields: Mapping[str, object]) -> dict[str, object]:
-  """The settings of the sampler `name` alone, texts converted to the types of its defaults.
-
-  Raises:
-    UserError: the sampler has no such setting, or a value has another type.
-  """
-  return samplers.own_settings(name, ",".join(f"{n}={value}" for n, value in fields.items()))
-
-
-def _defaults(name: str) -> dict[str, object]:
-  shared = inspect.signature(resolve.module(samplers.PACKAGE, "ancestral", "sample").sample)
-  own = inspect.signature(resolve.module(samplers.PACKAGE, name, "sample").sample)
-  return {n: p.default for n, p in own.parameters.items() if n not in shared.parameters}
 
 
 # The numbers and the tokens of the sequences of a batch.
@@ -222,31 +225,25 @@ def _batches(array: np.ndarray, rows: int) -> list[np.ndarray]:
 
 def _loop(settings: DrawSettings, model: Model, rows: int, given: np.ndarray) -> jax.stages.Wrapped:
   """The jitted `(params, indices [B], tokens [B, L]) -> SampleResult`."""
-  name = sampler_name(settings, model)
-  sampler = resolve.module(samplers.PACKAGE, name, entry="sample")
-  own = _own_and_end(sampler, name, settings, model)
-  shape = (rows, len(given))
-  given_rows = np.broadcast_to(given, shape)
+  sampler = sampler_of(settings.sampler, settings.sampler_settings)
+  given_rows = np.broadcast_to(given, (rows, len(given)))
 
   def sample(params: Params, indices: Array, tokens: Array) -> SampleResult:
     key = jax.random.key(settings.seed)
     process, denoise = _guided(settings, model, params, rows)
-    result = sampler.sample(
-      jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
-      process,
-      denoise,
-      shape,
+    request = Request(
+      keys=jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
+      length=len(given),
+      steps=settings.steps,
       tokens=tokens if given.any() else None,
       given=given_rows if given.any() else None,
-      steps=settings.steps,
       grid=settings.grid,
-      temperature=settings.temperature,
-      top_p=settings.top_p,
-      cache=not (model.network.knows_time or base.is_continuous(process)),
+      filters=settings.filters,
       trajectory=settings.trajectory,
-      **own,
+      end_id=model.tokenizer.eos_id,
+      reuse=not model.network.knows_time,
     )
-    return dataclasses.replace(result, nfe=result.nfe * guidance.evaluations(settings.guidance))
+    return loops.sample(sampler, process, denoise, request)
 
   return jax.jit(sample, out_shardings=replicated(model.mesh))
 
@@ -256,19 +253,8 @@ def _guided(
 ) -> tuple[Process, Denoise]:
   """The process and the denoiser under the label and the guidance of the settings."""
   if settings.label is None:
-    return base.bind(model.process, model.denoiser(params))
+    return bound(model.process, model.denoiser(params))
   labels = jnp.full(rows, settings.label)
-  process, labelled = base.bind(model.process, model.denoiser(params, labels))
-  _, unlabelled = base.bind(model.process, model.denoiser(params))
+  process, labelled = bound(model.process, model.denoiser(params, labels))
+  _, unlabelled = bound(model.process, model.denoiser(params))
   return guidance.guide(process, labelled, unlabelled, settings.guidance)
-
-
-def _own_and_end(
-  sampler: ModuleType, name: str, settings: DrawSettings, model: Model
-) -> dict[str, object]:
-  """What only this sampler takes: its settings, and the token that ends a text."""
-  own = own_settings(name, settings.sampler_settings)
-  end_id = model.tokenizer.eos_id
-  if end_id is not None and "end_id" in inspect.signature(sampler.sample).parameters:
-    own = {"end_id": end_id, **own}
-  return own

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.generation import animation, prompts, rendering
-from dlm_jax.generation.draw import DrawSettings, Samples, draw, sampler_name
+from dlm_jax.generation.draw import DrawSettings, Samples, draw
 from dlm_jax.model.model import Model, load
 from dlm_jax.runs import provenance, workdir
 
@@ -108,7 +108,7 @@ def write(settings: SampleSettings, model: Model, samples: Samples) -> None:
   frames = samples.trajectory
   record = {
     "settings": dataclasses.asdict(settings),
-    "sampler": sampler_name(settings, model),
+    "sampler": settings.sampler,
     "network_evaluations": samples.num_evaluations,
     "tokens_per_second": samples.tokens_per_second,
     "seconds_without_compilation": samples.seconds,

@@ -10,7 +10,6 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Blocks
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.model.model import Model
-from dlm_jax.processes import base
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def check_length(model: Model, length: int | None) -> int:
   trained = model.length
   if length is None:
     return trained
-  unlimited = isinstance(base.pattern(model.process), Blocks)
+  unlimited = isinstance(model.process.pattern, Blocks)
   if length < 1 or (length > trained and not unlimited):
     limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
     raise UserError(f"--length must {limit}, got {length}.")

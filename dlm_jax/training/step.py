@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.denoiser import Denoiser, bound
 from dlm_jax.model.head import Head
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import distillation
@@ -59,25 +58,25 @@ def make_step(
       params,
       head,
       rows["dropout_keys"],
-      pattern=base.pattern(process),
+      pattern=process.pattern,
       labels=rows.get("label"),
       overflow_counter=counter,
     )
-    return base.bind(process, denoise)
+    return bound(process, denoise)
 
   def objective(
     params: Any, counter: Array, rows: dict[str, Array], scored: Array, state: TrainState
   ) -> Array:
-    stage = base.at_step(process, state.step)
-    bound, denoise = bound_to(params, rows, stage, counter)
+    stage = process.at_step(state.step)
+    learned, denoise = bound_to(params, rows, stage, counter)
     args = rows["tokens"], rows["t"]
     given = rows.get("given")
     if distilled is None:
-      loss = bound.loss(rows["noise_keys"], denoise, *args, given)
+      loss = learned.loss(rows["noise_keys"], denoise, *args, given)
     else:
       _, teacher = bound_to(state.teacher, rows | {"dropout_keys": None}, stage)
       gap = distillation.gap(distilled, state.step)
-      loss = distillation.loss(bound, rows["noise_keys"], denoise, teacher, *args, gap, given)
+      loss = distillation.loss(learned, rows["noise_keys"], denoise, teacher, *args, gap, given)
     loss *= rows["weight"][:, None]
     return jnp.sum(loss) / scored
 

@@ -27,8 +27,7 @@ from jax import Array
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from configs import continuous
-from configs.stdlib_docs import absorbing, autoregressive
+from configs import compose, recipes, stdlib_docs
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
 from dlm_jax.core.spread import evenly_spread
@@ -36,12 +35,15 @@ from dlm_jax.core.types import Params
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation import judges, likelihood, text_statistics
 from dlm_jax.experiment import Experiment
+from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model
-from dlm_jax.processes import base
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.runs.provenance import Provenance
-from dlm_jax.samplers import ancestral
+from dlm_jax.samplers import ancestral, loops
+from dlm_jax.samplers.base import Request
 from dlm_jax.schedules import alpha_schedules, gamma_schedules
 from dlm_jax.training.step import make_step
 
@@ -91,12 +93,11 @@ def config(settings: Settings, process: str) -> ConfigDict:
   (under Gaussian noise it is told gamma): then the bound of given weights depends on the schedule
   through its ends alone, for every process.
   """
-  made = autoregressive.get_config() if process == "autoregressive" else absorbing.get_config()
+  made = stdlib_docs.get_config("autoregressive" if process == "autoregressive" else "absorbing")
   if process == "gaussian":
-    continuous.apply(made, continuous.gaussian())
+    compose.assign(made, recipes.continuous("the process alone"))
   elif process != "autoregressive":
     made.process = {"name": process, "schedule": {"name": REFERENCE}}
-    made.evaluation.process = {}
   made.data.length = settings.length
   made.network.update(width=settings.width, depth=settings.depth)
   made.training.steps = settings.steps
@@ -157,7 +158,7 @@ class Lab:
 
   def scheduled(self, index: Any) -> base.Process:
     process = self.experiment.process
-    schedule = AnyShape(index) if base.is_continuous(process) else AnySchedule(index)
+    schedule = AnyShape(index) if isinstance(process, Continuous) else AnySchedule(index)
     return dataclasses.replace(process, schedule=schedule)
 
   @functools.cached_property
@@ -203,7 +204,7 @@ class Lab:
 
     class Scheduled:
       def nelbo(self, key: Array, denoise: Any, *rest: Any) -> Array:
-        process, network = base.bind(lab.scheduled(denoise.index), denoise.network)
+        process, network = bound(lab.scheduled(denoise.index), denoise.network)
         return process.nelbo(key, network, *rest)
 
       def constants(self) -> float:
@@ -242,11 +243,11 @@ class Lab:
       process = self.scheduled(index)
       time_key, noise_key = jax.random.split(key)
       t, weight = experiment.times.draw(time_key, len(tokens), process)
-      noise = base.row_keys(noise_key, len(tokens))
+      noise = draws.row_keys(noise_key, len(tokens))
 
       def loss(weights: Any) -> Array:
-        bound, denoise = base.bind(process, experiment.denoiser(weights))
-        return jnp.mean(weight[:, None] * bound.loss(noise, denoise, tokens, t))
+        learned, denoise = bound(process, experiment.denoiser(weights))
+        return jnp.mean(weight[:, None] * learned.loss(noise, denoise, tokens, t))
 
       return jax.tree.leaves(jax.grad(loss)(weights))
 
@@ -275,8 +276,9 @@ class Lab:
     experiment, length = self.experiment, self.experiment.length
 
     def sample(index: Array, weights: Any, keys: Array) -> Any:
-      process, denoise = base.bind(self.scheduled(index), experiment.denoiser(weights))
-      return ancestral.sample(keys, process, denoise, (self.settings.drawn, length), steps=length)
+      process, denoise = bound(self.scheduled(index), experiment.denoiser(weights))
+      request = Request(keys=keys, length=length, steps=length)
+      return loops.sample(ancestral.make(), process, denoise, request)
 
     return jax.jit(sample)
 

@@ -45,11 +45,11 @@ TOGETHER = 32
 
 @dataclass(frozen=True)
 class Method:
-  """A preset of `configs.stdlib_docs` and how its model is sampled."""
+  """A method of `configs/stdlib_docs.py` and how its model is sampled."""
 
   name: str
   preset: str
-  sampler: str | None = None
+  sampler: str = "ancestral"
   settings: Mapping[str, object] = field(default_factory=dict)
   stepped: bool = True  # False where the number of evaluations is the length, whatever is asked for
 

@@ -10,7 +10,8 @@ from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.evaluation import likelihood
 from dlm_jax.evaluation.estimates import Bound, summarize
 from dlm_jax.evaluation.likelihood import Scoring
-from dlm_jax.processes import absorbing, base
+from dlm_jax.processes import absorbing
+from dlm_jax.processes.draws import row_uniform
 from tests import toy
 
 JOINT = toy.joint()
@@ -110,7 +111,7 @@ def test_noise_is_drawn_anew_for_each_sample_of_each_row():
     """Scores each position with its noise."""
 
     def nelbo(self, key, denoise, x, t, given):
-      return base.row_uniform(key, x.shape)
+      return row_uniform(key, x.shape)
 
     def constants(self):
       return 1.0
