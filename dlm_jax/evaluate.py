@@ -30,7 +30,6 @@ from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.data import zero_shot
 from dlm_jax.evaluation import likelihood
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
@@ -95,7 +94,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   restored = experiments.restore(settings.workdir, step=settings.step, weights=settings.weights)
   experiment = restored.experiment
   store = experiment.store
-  if base.exact(experiment.evaluation_process):
+  if experiment.evaluation_process.exact:
     settings = dataclasses.replace(settings, samples=1)
   batch_size = settings.batch_size
   if batch_size is None:
@@ -123,7 +122,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
   with jax.set_mesh(experiment.mesh):
     draws = draw(restored.params, rows["tokens"], rows.get("given"), labels)
   # What is no integral over the times of the process has no integrand.
-  integrated = settings.bound == "variational" and not base.exact(process)
+  integrated = settings.bound == "variational" and not process.exact
   record = {
     "results": results(draws.bound, per_token),
     "bound": dataclasses.asdict(draws.bound),
@@ -154,7 +153,7 @@ def _scored(settings: Settings, process: Process) -> tuple[Any, int]:
   if settings.bound == "flow":
     flow = ProbabilityFlow(process, settings.flow_steps)
     return flow, settings.samples * flow.evaluations
-  return process, settings.samples * base.evaluations(process)
+  return process, settings.samples * process.num_evaluations
 
 
 def _chosen(rows: int | None, total: int) -> np.ndarray | slice:
@@ -194,7 +193,7 @@ def protocol(
   environment = workdirs.environment(restored.experiment.store.hash)
   followed = {"flow_steps": settings.flow_steps} if settings.bound == "flow" else {}
   return {
-    "kind": EXACT if base.exact(restored.experiment.evaluation_process) else BOUND,
+    "kind": EXACT if restored.experiment.evaluation_process.exact else BOUND,
     "bound": settings.bound,
     **followed,
     "split": settings.split if foreign is None else None,

@@ -19,8 +19,8 @@ from dlm_jax.model.denoiser import Denoiser, with_cache
 from dlm_jax.model.head import Head
 from dlm_jax.model.model import load, training_data
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.runs import workdir
 from dlm_jax.training import distillation, optimizer, state
@@ -87,7 +87,7 @@ class Experiment:
         self.network,
         params,
         Head(chunks=self.training.head_chunks),
-        pattern=base.pattern(self.process),
+        pattern=self.process.pattern,
         labels=labels,
       )
     )
@@ -177,7 +177,7 @@ def build(
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   built = from_config.build(config, vocab_size, num_labels)
   distillation.check(distilled, built.process)
-  learned = jax.eval_shape(lambda: base.init(built.process, jax.random.key(0)))
+  learned = jax.eval_shape(lambda: built.process.init(jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
@@ -221,7 +221,7 @@ def check_batches(experiment: Experiment) -> None:
     )
   asked = {"head_chunks": (training.head_chunks, 1), "head_capacity": (training.head_capacity, 0)}
   for name, (value, none) in asked.items():
-    if base.is_continuous(experiment.process) and value != none:
+    if isinstance(experiment.process, Continuous) and value != none:
       raise UserError(
         f"training.{name} is {value}, but a continuous process needs all logits at once: set it to "
         f"{none}."

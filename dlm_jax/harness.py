@@ -23,7 +23,6 @@ from rich.table import Table
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import base
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 
@@ -108,7 +107,7 @@ def protocol(
   settings: Settings, restored: experiments.Restored, found: dict[str, Any]
 ) -> dict[str, Any]:
   """What the numbers depend on."""
-  exact = base.exact(restored.experiment.evaluation_process)
+  exact = restored.experiment.evaluation_process.exact
   return {
     "likelihood": "exact" if exact else "lower bound",
     "network_evaluations_per_request": 1 if exact else settings.samples,

@@ -9,13 +9,11 @@ Autoregressive models and block diffusion write from left to right, and stop whe
 """
 
 import dataclasses
-import inspect
 import json
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -34,13 +32,14 @@ from dlm_jax.data.store import Store
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.generation import rendering
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.samplers import base as samplers
-from dlm_jax.samplers import filters, grids, guidance, sequential
-from dlm_jax.samplers.base import SampleResult
+from dlm_jax.samplers import grids, guidance, loops
+from dlm_jax.samplers.base import Request, SampleResult
+from dlm_jax.samplers.filters import Filters
 
 # States of a trajectory that are written, at most.
 _FRAMES = 128
@@ -54,13 +53,14 @@ class Settings:
     workdir: of the run.
     num: sequences.
     steps: of the sampler, see `samplers.ancestral` and `samplers.first_hitting`.
-    sampler: name of a module in `samplers`; None is the one that fits the process.
-    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05` or `top_k=40`.
+    sampler: name of a module in `samplers`.
+    sampler_settings: what only this sampler takes, such as `strategy=loop,eta=0.05`.
     prompt: text that every sequence begins with.
     label: that of all sequences, of a model of labelled text; None is none in particular.
     guidance: how much more than the label asks for, see `samplers.guidance`; 1 is no guidance.
     infill: text in which each underscore is one unknown token.
     top_p: nucleus filtering of the prediction; 1 is none.
+    top_k: draw from so many most likely tokens; 0 is all.
     temperature: of the prediction; 0 takes the most likely token.
     grid: of times, `uniform` or `cosine`.
     length: tokens a sequence; None is the length the model was trained at, and its limit but for
@@ -76,13 +76,14 @@ class Settings:
   workdir: str
   num: int = 8
   steps: int = 64
-  sampler: str | None = None
+  sampler: str = "ancestral"
   sampler_settings: str = ""
   prompt: str | None = None
   infill: str | None = None
   label: int | None = None
   guidance: float = 1.0
   top_p: float = 1.0
+  top_k: int = 0
   temperature: float = 1.0
   grid: str = "uniform"
   length: int | None = None
@@ -101,12 +102,15 @@ class Settings:
       raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
     if self.label is None and self.guidance != 1.0:
       raise UserError("--guidance needs a --label to guide to.")
-    if self.sampler is not None:
-      samplers.own_settings(self.sampler, self.sampler_settings)
+    samplers.from_text(self.sampler, self.sampler_settings)
     grids.check(self.grid)
-    filters.check(self.temperature, self.top_p)
+    self.filters  # noqa: B018  refuses values out of range
     if self.output is not None and not Path(self.output).absolute().parent.is_dir():
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+
+  @property
+  def filters(self) -> Filters:
+    return Filters(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def checked_length(asked: int | None, experiment: experiments.Experiment) -> int
   trained = experiment.length
   if asked is None:
     return trained
-  unlimited = isinstance(base.pattern(experiment.process), Blocks)
+  unlimited = isinstance(experiment.process.pattern, Blocks)
   if asked < 1 or (asked > trained and not unlimited):
     limit = "be at least 1" if unlimited else f"lie in 1..{trained} (the model's length)"
     raise UserError(f"--length must {limit}, got {asked}.")
@@ -204,7 +208,7 @@ def draw(
   return Drawn(
     tokens=np.concatenate([r.tokens for r in results])[: settings.num],
     given=given,
-    nfe=[int(r.nfe) for r in results],
+    nfe=[int(r.num_evaluations) for r in results],
     trajectory=None if first is None else first[:, 0],
     seconds=seconds,
   )
@@ -218,9 +222,7 @@ def _loop(
   given: np.ndarray,
 ) -> jax.stages.Wrapped:
   """The jitted `(params, indices [B]) -> SampleResult` that draws the sequences `indices`."""
-  name = settings.sampler or sequential.sampler_of(experiment.process)
-  sampler = resolve.module("dlm_jax.samplers", name, entry="sample")
-  own = _settings_of(sampler, name, settings, experiment.store)
+  sampler = samplers.from_text(settings.sampler, settings.sampler_settings)
   known = {}
   if given.any():
     known = {"tokens": np.broadcast_to(tokens, shape), "given": np.broadcast_to(given, shape)}
@@ -228,21 +230,18 @@ def _loop(
   def sample(params: Any, indices: Array) -> SampleResult:
     key = jax.random.key(settings.seed)
     process, denoise = _guided(settings, experiment, params, shape[0])
-    result = sampler.sample(
-      jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
-      process,
-      denoise,
-      shape,
-      **known,
+    request = Request(
+      keys=jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
+      length=shape[1],
       steps=settings.steps,
       grid=settings.grid,
-      temperature=settings.temperature,
-      top_p=settings.top_p,
-      cache=not (experiment.network.knows_time or base.is_continuous(process)),
+      filters=settings.filters,
       trajectory=settings.trajectory,
-      **own,
+      end_id=experiment.store.tokenizer.eos_id,
+      reuse=not experiment.network.knows_time,
+      **known,
     )
-    return dataclasses.replace(result, nfe=result.nfe * guidance.evaluations(settings.guidance))
+    return loops.sample(sampler, process, denoise, request)
 
   return jax.jit(sample, out_shardings=replicated(experiment.mesh))
 
@@ -252,22 +251,11 @@ def _guided(
 ) -> tuple[Process, Denoise]:
   """The process and the denoiser under the label and the guidance that are asked for."""
   if settings.label is None:
-    return base.bind(experiment.process, experiment.denoiser(params))
+    return bound(experiment.process, experiment.denoiser(params))
   labels = jnp.full(rows, settings.label)
-  process, labelled = base.bind(experiment.process, experiment.denoiser(params, labels))
-  _, unlabelled = base.bind(experiment.process, experiment.denoiser(params))
+  process, labelled = bound(experiment.process, experiment.denoiser(params, labels))
+  _, unlabelled = bound(experiment.process, experiment.denoiser(params))
   return guidance.guide(process, labelled, unlabelled, settings.guidance)
-
-
-def _settings_of(
-  sampler: ModuleType, name: str, settings: Settings, store: Store
-) -> dict[str, Any]:
-  """What only this sampler takes: as set, and the token that ends a text."""
-  own = samplers.own_settings(name, settings.sampler_settings)
-  end_id = store.tokenizer.eos_id
-  if end_id is not None and "end_id" in inspect.signature(sampler.sample).parameters:
-    own = {"end_id": end_id, **own}
-  return own
 
 
 def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> None:
@@ -281,7 +269,7 @@ def write(settings: Settings, restored: experiments.Restored, drawn: Drawn) -> N
   environment = workdirs.environment(restored.experiment.store.hash)
   record = {
     "settings": dataclasses.asdict(settings),
-    "sampler": settings.sampler or sequential.sampler_of(restored.experiment.process),
+    "sampler": settings.sampler,
     "network_evaluations": drawn.nfe,
     "tokens_per_second": drawn.tokens_per_second,
     "seconds_without_compilation": drawn.seconds,
@@ -328,11 +316,11 @@ def define_flags() -> None:
     "steps",
     64,
     "Steps of the sampler. For first_hitting, the most network evaluations: exact from the length "
-    "on. left_to_right has none: one evaluation a token.",
+    "on. An autoregressive model takes no notice: one evaluation a token.",
   )
-  known = ", ".join(resolve.names("dlm_jax.samplers", entry="sample"))
+  known = ", ".join(resolve.names(samplers.PACKAGE))
   flags.DEFINE_string(
-    "sampler", None, f"How the noise is reversed: {known}. By default the one of the process."
+    "sampler", "ancestral", f"The rule of a step of the reverse process: {known}."
   )
   flags.DEFINE_string(
     "sampler_settings", "", "What only this sampler takes, such as strategy=loop,eta=0.05."
@@ -342,6 +330,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("label", None, "Label of the sequences, for a model of labelled text.")
   flags.DEFINE_float("guidance", 1.0, "Classifier-free guidance to the label; 1 is none.")
   flags.DEFINE_float("top_p", 1.0, "Nucleus filtering: probability that is kept, in (0, 1].")
+  flags.DEFINE_integer("top_k", 0, "Draw from so many most likely tokens; 0 is all.")
   flags.DEFINE_float("temperature", 1.0, "Of the prediction; 0 takes the most likely token.")
   flags.DEFINE_string("grid", "uniform", f"Of times: {', '.join(grids.GRIDS)}.")
   flags.DEFINE_integer(

@@ -9,7 +9,6 @@ import pytest
 from dlm_jax import experiment as experiments
 from dlm_jax.core import resolve
 from dlm_jax.data.preparation import DataConfig
-from dlm_jax.processes import base
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
 from dlm_jax.training.optimizer import OptimizerConfig
@@ -28,7 +27,7 @@ def test_config_resolves(path):
   resolve.make("dlm_jax.data.corpora", data.corpus)
   resolve.make("dlm_jax.data.tokenizers", data.tokenizer)
   process = resolve.make("dlm_jax.processes", config.process, vocab_size=27)
-  resolve.make("dlm_jax.networks", config.network, interface=base.interface(process))
+  resolve.make("dlm_jax.networks", config.network, interface=process.interface)
   for section, cls in (
     ("training", TrainingConfig),
     ("evaluation", EvaluationConfig),

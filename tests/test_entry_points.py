@@ -15,10 +15,14 @@ CASES = {
   "uniform": {"name": "uniform", "schedule": LINEAR},
   "hybrid": {"name": "hybrid", "schedule": LINEAR, "p_u": 0.1},
   "autoregressive": {"name": "autoregressive"},
-  "block": {"name": "block", "inner": "absorbing", "block_size": 8, "schedule": LINEAR},
-  "block_of_uniform": {"name": "block", "inner": "uniform", "block_size": 8, "schedule": LINEAR},
-  "score_entropy": {"name": "score_entropy", "noise": "absorbing"},
-  "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
+  "block": {"name": "block", "inner": {"name": "absorbing"}, "block_size": 8},
+  "block_of_duo": {
+    "name": "block",
+    "inner": {"name": "duo", "curriculum_steps": 8},
+    "block_size": 8,
+  },
+  "score_absorbing": {"name": "score_absorbing"},
+  "score_uniform": {"name": "score_uniform"},
   "generalized_absorbing": {"name": "generalized_absorbing"},
   "duo": {"name": "duo", "curriculum_steps": 8},
   "gaussian_plaid": {
@@ -45,7 +49,7 @@ INFILL = "ab____ba"
 EVALUATIONS = {
   "autoregressive": 1 + 14,
   "block": 3 + 1 + 3 + 1,
-  "block_of_uniform": 3 + 1 + 3 + 1,
+  "block_of_duo": 3 + 1 + 3 + 1,
   "gaussian_plaid": 6 + 1,
   "gaussian_cdcd": 6 + 1,
   "gaussian_diffusion_lm": 6 + 1,

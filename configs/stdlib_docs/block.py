@@ -13,6 +13,6 @@ from configs.stdlib_docs import absorbing
 
 def get_config() -> ConfigDict:
   config = absorbing.get_config()
-  config.process.update(name="block", masking="independent")
-  config.process.update({"inner": "absorbing", "block_size": 16, "clip": (0.0, 1.0)})
+  inner = {**config.process, "masking": "independent"}
+  config.process = {"name": "block", "inner": inner, "block_size": 16, "clip": (0.0, 1.0)}
   return config

@@ -13,8 +13,7 @@ from configs.stdlib_docs import absorbing
 def get_config() -> ConfigDict:
   config = absorbing.get_config()
   config.process = {
-    "name": "score_entropy",
-    "noise": "absorbing",
+    "name": "score_absorbing",
     "schedule": {"name": "log_linear"},
   }
   config.evaluation.process = {}

@@ -13,7 +13,7 @@ from configs.text8 import absorbing
 
 def get_config(preset: str = "small") -> ConfigDict:
   config = absorbing.get_config(preset)
-  config.process.update(name="block", masking="independent")
-  config.process.update({"inner": "absorbing", "block_size": 16, "clip": (0.0, 1.0)})
+  inner = {**config.process, "masking": "independent"}
+  config.process = {"name": "block", "inner": inner, "block_size": 16, "clip": (0.0, 1.0)}
   config.evaluation.process = {}
   return config

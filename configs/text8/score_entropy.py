@@ -14,8 +14,7 @@ from configs.text8 import absorbing
 def get_config(preset: str = "small") -> ConfigDict:
   config = absorbing.get_config(preset)
   config.process = {
-    "name": "score_entropy",
-    "noise": "absorbing",
+    "name": "score_absorbing",
     "schedule": {"name": "log_linear"},
   }
   config.evaluation.process = {}

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dlm_jax.processes.base import Denoise, row_keys
+from dlm_jax.model.denoiser import bound
+from dlm_jax.processes.base import Denoise
 from dlm_jax.processes.block import Block
+from dlm_jax.processes.draws import row_keys
 from dlm_jax.processes.parts.times import Times
 
 WIDTHS = (5, 6, 7, 8, 9, 10)  # in tenths
@@ -32,8 +34,10 @@ def losses(
     noise = row_keys(noise_key, tokens.shape[0])
     scored = tokens.size if given is None else jnp.maximum(jnp.sum(~given), 1)
 
+    learned, denoise = bound(process, denoiser(params))
+
     def of_interval(clip: Array) -> Array:
-      loss = process.loss_within(clip, noise, denoiser(params), tokens, t, given)
+      loss = learned.loss_within(clip, noise, denoise, tokens, t, given)
       return jnp.sum(loss) / scored
 
     return jax.lax.map(of_interval, jnp.asarray(INTERVALS))

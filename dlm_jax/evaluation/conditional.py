@@ -30,7 +30,8 @@ from dlm_jax.core.patterns import Causal
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import likelihood
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
+from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.processes.base import Denoise, Process
 
 # Causal rows are padded to a multiple of this: fewer programs to compile.
@@ -106,8 +107,8 @@ def scorer(
     if value < 1:
       raise UserError(f"{name} must be at least 1, got {value}.")
   counted = _counted(process)
-  exact = base.exact(process)
-  causal = isinstance(base.pattern(process), Causal)
+  exact = process.exact
+  causal = isinstance(process.pattern, Causal)
   if mesh is not None:
     batch_size = -(-batch_size // batch_shards(mesh)) * batch_shards(mesh)
   settings = {"identity": identity, "samples": samples, "seed": seed}
@@ -117,8 +118,8 @@ def scorer(
   ) -> Array:
     fold = jax.vmap(jax.random.fold_in)
     keys = fold(fold(jnp.broadcast_to(jax.random.key(seed), ids.shape), ids), draw + 1)
-    bound, denoise = base.bind(counted or process, denoiser(params))
-    terms = bound.nelbo if counted is None else bound.loss
+    learned, denoise = bound(counted or process, denoiser(params))
+    terms = learned.nelbo if counted is None else learned.loss
     found = terms(keys, denoise, x, t, given)
     return -scale * jnp.sum(found + process.constants(), axis=-1, where=~given)
 
@@ -175,14 +176,14 @@ def scorer(
   return score
 
 
-def _counted(process: Process) -> Process | None:
+def _counted(process: Process) -> Absorbing | None:
   """Absorbing noise that masks an exact number of tokens, its loss their plain cross-entropy."""
-  if not hasattr(process, "masking") or process.timesteps is not None:
+  if not isinstance(process, Absorbing) or process.timesteps is not None:
     return None
   return dataclasses.replace(process, masking="counted", weighting="uniform")
 
 
-def _counts(counted: Any, times: np.ndarray, free: int) -> tuple[np.ndarray, np.ndarray]:
+def _counts(counted: Absorbing, times: np.ndarray, free: int) -> tuple[np.ndarray, np.ndarray]:
   """Times at which n = ceil(free t) of `free` tokens are masked, and the weight free / n."""
   masked = np.ceil(free * times.astype(np.float64))
   middle = jnp.asarray((masked - 0.5) / free, jnp.float32)

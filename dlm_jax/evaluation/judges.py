@@ -12,7 +12,6 @@ import numpy as np
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import likelihood
-from dlm_jax.processes import base
 
 Judge = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 
@@ -29,7 +28,7 @@ def trained_here(restored: Any, *, batch_size: int = 64) -> Judge:
       text.
   """
   experiment = restored.experiment
-  if not base.exact(experiment.evaluation_process):
+  if not experiment.evaluation_process.exact:
     raise UserError(
       f"the judge is a run of {type(experiment.process).__name__}, which only bounds a likelihood: "
       "name an autoregressive run."

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.processes.parts.times import Times
 
@@ -237,8 +237,8 @@ def drawer(
     key = jax.random.fold_in(jax.random.key(seed), sample)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     denoise = denoiser(params) if labels is None else denoiser(params, labels)
-    bound, denoise = base.bind(process, denoise)
-    return weight[:, None] * bound.nelbo(keys, denoise, x, t, given)
+    learned, denoise = bound(process, denoise)
+    return weight[:, None] * learned.nelbo(keys, denoise, x, t, given)
 
   jitted = jax.jit(position_nats, out_shardings=None if mesh is None else replicated(mesh))
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from lm_eval.api.model import LM
 
-from dlm_jax.core import resolve
 from dlm_jax.evaluation import conditional
 from dlm_jax.evaluation.conditional import Request
-from dlm_jax.processes import base
-from dlm_jax.samplers import sequential
+from dlm_jax.model.denoiser import bound
+from dlm_jax.samplers import ancestral, base, loops
+from dlm_jax.samplers.filters import Filters
 
 
 class HarnessModel(LM):
@@ -120,16 +120,20 @@ class HarnessModel(LM):
   def _loop(self, known: int, new: int, temperature: float) -> Any:
     """The jitted `(params, tokens [1, known + new], key) -> tokens`; compiled once a shape."""
     if (known, new, temperature) not in self._continuations:
-      name = sequential.sampler_of(self._experiment.process)
-      sampler = resolve.module("dlm_jax.samplers", name, entry="sample")
-      shape = (1, known + new)
-      given = np.broadcast_to(np.arange(known + new) < known, shape)
+      given = np.broadcast_to(np.arange(known + new) < known, (1, known + new))
 
       def sample(params: Any, tokens: jax.Array, key: jax.Array) -> jax.Array:
         denoise = self._experiment.denoiser(params)
-        process, denoise = base.bind(self._experiment.process, denoise)
-        settings = {"tokens": tokens, "given": given, "steps": new, "temperature": temperature}
-        return sampler.sample(key, process, denoise, shape, **settings).tokens
+        process, denoise = bound(self._experiment.process, denoise)
+        request = base.Request(
+          keys=jax.random.split(key, 1),
+          length=known + new,
+          steps=new,
+          tokens=tokens,
+          given=given,
+          filters=Filters(temperature=temperature),
+        )
+        return loops.sample(ancestral.make(), process, denoise, request).tokens
 
       self._continuations[known, new, temperature] = jax.jit(sample)
     return self._continuations[known, new, temperature]

@@ -34,10 +34,13 @@ from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation import judges, likelihood, text_statistics
 from dlm_jax.experiment import Experiment
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
-from dlm_jax.samplers import ancestral
+from dlm_jax.samplers import ancestral, loops
+from dlm_jax.samplers.base import Request
 from dlm_jax.schedules import alpha_schedules, gamma_schedules
 from dlm_jax.training.step import make_step
 
@@ -153,7 +156,7 @@ class Lab:
 
   def scheduled(self, index: Any) -> base.Process:
     process = self.experiment.process
-    schedule = AnyShape(index) if base.is_continuous(process) else AnySchedule(index)
+    schedule = AnyShape(index) if isinstance(process, Continuous) else AnySchedule(index)
     return dataclasses.replace(process, schedule=schedule)
 
   @functools.cached_property
@@ -196,7 +199,7 @@ class Lab:
 
     class Scheduled:
       def nelbo(self, key: Array, denoise: Any, *rest: Any) -> Array:
-        process, network = base.bind(lab.scheduled(denoise.index), denoise.network)
+        process, network = bound(lab.scheduled(denoise.index), denoise.network)
         return process.nelbo(key, network, *rest)
 
       def constants(self) -> float:
@@ -236,11 +239,11 @@ class Lab:
       process = self.scheduled(index)
       time_key, noise_key = jax.random.split(key)
       t, weight = experiment.times.draw(time_key, len(tokens), process)
-      noise = base.row_keys(noise_key, len(tokens))
+      noise = draws.row_keys(noise_key, len(tokens))
 
       def loss(weights: Any) -> Array:
-        bound, denoise = base.bind(process, experiment.denoiser(weights))
-        return jnp.mean(weight[:, None] * bound.loss(noise, denoise, tokens, t))
+        learned, denoise = bound(process, experiment.denoiser(weights))
+        return jnp.mean(weight[:, None] * learned.loss(noise, denoise, tokens, t))
 
       return jax.tree.leaves(jax.grad(loss)(weights))
 
@@ -269,8 +272,9 @@ class Lab:
     experiment, length = self.experiment, self.experiment.length
 
     def sample(index: Array, weights: Any, keys: Array) -> Any:
-      process, denoise = base.bind(self.scheduled(index), experiment.denoiser(weights))
-      return ancestral.sample(keys, process, denoise, (self.settings.drawn, length), steps=length)
+      process, denoise = bound(self.scheduled(index), experiment.denoiser(weights))
+      request = Request(keys=keys, length=length, steps=length)
+      return loops.sample(ancestral.make(), process, denoise, request)
 
     return jax.jit(sample)
 

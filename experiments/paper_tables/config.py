@@ -123,9 +123,7 @@ METHODS: dict[str, tuple[Field, ...]] = {
   ),
   "sedd": (
     *SHARED,
-    *_process(
-      {"name": "score_entropy", "noise": "absorbing", "schedule": {"name": "log_linear"}}, SEDD
-    ),
+    *_process({"name": "score_absorbing", "schedule": {"name": "log_linear"}}, SEDD),
     Field("network.time_conditioned", True, SEDD),
     Field("training.steps", 1_300_000, SEDD),
   ),
@@ -133,8 +131,7 @@ METHODS: dict[str, tuple[Field, ...]] = {
     *SHARED,
     *_process(
       {
-        "name": "score_entropy",
-        "noise": "uniform",
+        "name": "score_uniform",
         "schedule": {"name": "geometric", "sigma_min": 1e-4, "sigma_max": 20.0},
       },
       SEDD,
@@ -167,10 +164,9 @@ METHODS: dict[str, tuple[Field, ...]] = {
     *_process(
       {
         "name": "block",
-        "inner": "absorbing",
+        "inner": {"name": "absorbing", "schedule": {"name": "linear"}},
         "block_size": size,
         "clip": (0.0, 1.0),
-        "schedule": {"name": "linear"},
       },
       BD3,
     ),

@@ -48,7 +48,7 @@ class Method:
 
   name: str
   preset: str
-  sampler: str | None = None
+  sampler: str = "ancestral"
   settings: str = ""
   stepped: bool = True  # False where the number of evaluations is the length, whatever is asked for
 

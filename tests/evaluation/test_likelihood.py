@@ -8,7 +8,7 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.evaluation import likelihood
-from dlm_jax.processes import absorbing, base
+from dlm_jax.processes import absorbing
 from tests import toy
 
 JOINT = toy.joint()
@@ -108,7 +108,7 @@ def test_noise_is_drawn_anew_for_each_sample_of_each_row():
     """Scores each position with its noise."""
 
     def nelbo(self, key, denoise, x, t, given):
-      return base.row_uniform(key, x.shape)
+      return draws.row_uniform(key, x.shape)
 
     def constants(self):
       return 1.0

@@ -14,7 +14,6 @@ from dlm_jax.experiment import Restored
 from dlm_jax.model.denoiser import Denoiser, with_cache
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
-from dlm_jax.processes import base
 from tests import tiny
 
 LENGTH = 16
@@ -52,7 +51,7 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
     width=16,
     heads=2,
     depth=1,
-    interface=base.interface(process),
+    interface=process.interface,
   )
   tokens = jnp.zeros((1, LENGTH), jnp.int32)
   params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
@@ -76,7 +75,7 @@ def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") 
     length=LENGTH,
     evaluation=SimpleNamespace(batch_size=4),
     denoiser=lambda params, labels=None: with_cache(
-      Denoiser(network, params, pattern=base.pattern(process))
+      Denoiser(network, params, pattern=process.pattern)
     ),
   )
   provenance = tiny.model(process_name, tokenizer=tokenizer, packing=packing).provenance

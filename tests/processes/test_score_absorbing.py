@@ -1,4 +1,4 @@
-"""Score entropy: SEDD's formulas, its equality with the other parameterizations, its clamps."""
+"""Both score entropies: SEDD's formulas, equality with other parameterizations, clamps."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,14 @@ import pytest
 from scipy import stats
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import absorbing, score_entropy, uniform
+from dlm_jax.processes import absorbing, score_absorbing, score_uniform, uniform
 from tests import toy
 
 JOINT = toy.joint()
 V = JOINT.vocab_size
 GEOMETRIC = {"name": "geometric"}
-MASKS = score_entropy.make(vocab_size=V)
-TOKENS = score_entropy.make(vocab_size=V, noise="uniform")
+MASKS = score_absorbing.make(vocab_size=V)
+TOKENS = score_uniform.make(vocab_size=V)
 
 
 def random_draws(states, t, rows=512, seed=0):
@@ -29,6 +29,13 @@ def random_draws(states, t, rows=512, seed=0):
 def nelbo_at(process, x, z, output, t):
   values = toy.noised_as(process, z).nelbo(jax.random.key(0), lambda z, t: output, x, t)
   return np.asarray(values, np.float64)
+
+
+def implied_scores(log_p, z, t):
+  """The log-scores under uniform noise that stand for a prediction `[B, L, V]`."""
+  noised = TOKENS.noised(t)[:, None, None]
+  log_q = jnp.log((1 - noised) * jnp.exp(log_p) + noised / V)
+  return log_q - jnp.take_along_axis(log_q, z[..., None], axis=-1)
 
 
 def noise_matrix(process):
@@ -54,10 +61,10 @@ def test_bound_of_the_exact_scores_is_the_entropy(process, exact):
 @pytest.mark.parametrize("schedule", [{"name": "linear"}, GEOMETRIC], ids=["linear", "geometric"])
 def test_at_the_score_that_subs_implies_it_is_the_absorbing_bound(t, schedule):
   fields = {"vocab_size": V, "schedule": schedule}
-  process, reference = score_entropy.make(**fields), absorbing.make(**fields)
+  process, reference = score_absorbing.make(**fields), absorbing.make(**fields)
   x, z, logits, times = random_draws(V + 1, t)
   expected = nelbo_at(reference, x, z, logits, times)
-  implied = process.output_of(jax.nn.log_softmax(logits), z, times)
+  implied = jax.nn.log_softmax(logits) + np.log(V)
   np.testing.assert_allclose(
     nelbo_at(process, x, z, implied, times), expected, rtol=2e-5, atol=1e-5
   )
@@ -68,13 +75,13 @@ def test_at_the_score_that_a_prediction_implies_it_is_the_uniform_bound(t):
   reference = uniform.make(vocab_size=V, schedule=GEOMETRIC)
   x, z, logits, times = random_draws(V, t)
   expected = nelbo_at(reference, x, z, logits, times)
-  implied = TOKENS.output_of(jax.nn.log_softmax(logits), z, times)
+  implied = implied_scores(jax.nn.log_softmax(logits), z, times)
   np.testing.assert_allclose(nelbo_at(TOKENS, x, z, implied, times), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_absorbing_integrand_is_sedd_s():
   """SEDD's absorbing score entropy with its scaling of the output, as it is written."""
-  process = score_entropy.make(vocab_size=V, schedule={"name": "linear"})
+  process = score_absorbing.make(vocab_size=V, schedule={"name": "linear"})
   x, z, output, t = random_draws(V + 1, 0.4)
   sigma, slope = -np.log(0.6), 1 / 0.6
   r = 1 / np.expm1(sigma)
@@ -108,13 +115,14 @@ def draws(process, output, z, t, s, rows=40_000):
   """Counts of the states that `reverse` gives one position."""
   output = jnp.broadcast_to(jnp.asarray(output), (rows, 1, V))
   state, t, s = jnp.full((rows, 1), z), jnp.full(rows, t), jnp.full(rows, s)
-  out = process.reverse(jax.random.key(0), output, state, t, s)
+  prediction = process.predict(output, state, t)
+  out = process.reverse(jax.random.key(0), prediction, state, t, s)
   return np.bincount(np.asarray(out)[:, 0], minlength=process.num_embeddings)
 
 
 def test_tweedie_reveals_by_the_score():
   """Scores that sum to 1.5 where 1 would normalise: half again as many are revealed."""
-  process = score_entropy.make(vocab_size=V, schedule={"name": "linear"})
+  process = score_absorbing.make(vocab_size=V, schedule={"name": "linear"})
   p = np.array([0.9, 0.45, 0.15])
   counts = draws(process, np.log(p * V), V, 0.8, 0.6)
   chance = (0.8 - 0.6) / 0.8 * p
@@ -126,7 +134,7 @@ def test_tweedie_reveals_by_the_score():
 
 def test_tweedie_of_uniform_noise_is_bayes_rule_at_exact_scores():
   p, t, s, z = np.array([0.7, 0.2, 0.1]), 0.85, 0.75, 1
-  output = TOKENS.output_of(jnp.log(p)[None, None], jnp.array([[z]]), jnp.array([t]))
+  output = implied_scores(jnp.log(p)[None, None], jnp.array([[z]]), jnp.array([t]))
   a_t, a_s = (float(TOKENS.alpha(jnp.float32(time))) for time in (t, s))
   step = a_t / a_s * np.eye(V) + (1 - a_t / a_s) / V
   expected = (a_s * p + (1 - a_s) / V) * step[:, z]
@@ -140,15 +148,6 @@ def test_tweedie_of_uniform_noise_clamps_what_is_negative():
   assert counts[1] == counts.sum()
 
 
-@pytest.mark.parametrize("process", [MASKS, TOKENS], ids=["absorbing", "uniform"])
-def test_an_output_stands_for_its_prediction(process):
-  _, z, logits, t = random_draws(process.num_embeddings, 0.6)
-  prediction = jax.nn.log_softmax(logits)
-  read = process.log_probs(process.output_of(prediction, z, t), z, t)
-  free = (z == V) if process is MASKS else np.ones(z.shape, bool)
-  np.testing.assert_allclose(np.exp(read)[free], np.exp(prediction)[free], atol=1e-4)
-
-
 def test_untrained_absorbing_scores_normalise():
   x, z, _, t = random_draws(V + 1, 0.5)
   nats = nelbo_at(MASKS, x, z, jnp.zeros((*x.shape, V)), t)
@@ -156,13 +155,12 @@ def test_untrained_absorbing_scores_normalise():
 
 
 @pytest.mark.parametrize(
-  ("fields", "sentence"),
+  ("module", "fields", "sentence"),
   [
-    ({"noise": "absorbin"}, "did you mean 'absorbing'"),
-    ({"noise": "uniform", "schedule": {"name": "linear"}}, "'geometric' or 'log_linear'"),
-    ({"timesteps": 4}, "no field 'timesteps'"),
+    (score_uniform, {"schedule": {"name": "linear"}}, "'geometric' or 'log_linear'"),
+    (score_absorbing, {"timesteps": 4}, "no field 'timesteps'"),
   ],
 )
-def test_mistakes_are_named(fields, sentence):
+def test_mistakes_are_named(module, fields, sentence):
   with pytest.raises(UserError, match=sentence):
-    score_entropy.make(vocab_size=5, **fields)
+    module.make(vocab_size=5, **fields)
