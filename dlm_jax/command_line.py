@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import ml_collections
 from absl import app, flags, logging
-from ml_collections import config_flags
 
+from dlm_jax import config_line
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed import cluster
 
@@ -42,8 +42,10 @@ def run(main: Callable[[], int | None], *, stoppable: bool = False) -> None:
 
 
 def define_config() -> None:
-  """Defines `--config`, whose fields are overridden as `--config.a.b=value`."""
-  config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
+  """Defines `--config`, whose fields are set as `--config.a.b=value`."""
+  config_line.define()
+  for name in ("config", "config_field", "show_config"):
+    flags.declare_key_flag(name)
 
 
 def define_cluster() -> None:
@@ -55,30 +57,20 @@ def define_cluster() -> None:
 
 def config() -> ml_collections.ConfigDict:
   """The config that the flags describe. Raises `UserError` when it or its file is missing."""
-  if not flags.FLAGS["config"].present:
-    raise UserError(
-      "--config is missing: name a file of configs/, as in "
-      "--config=configs/stdlib_docs/absorbing.py."
-    )
-  try:
-    return flags.FLAGS.config.unlock().lock()
-  except OSError as error:
-    path = config_flags.get_config_filename(flags.FLAGS["config"])
-    raise UserError(
-      f"there is no config file {path!r}: see configs/ for those there are."
-    ) from error
+  return config_line.from_flags()
 
 
 def _parse(argv: list[str]) -> list[str]:
+  argv = config_line.rewrite(argv)
   try:
+    if config_line.is_shown(argv):
+      config_line.show(argv)
+      sys.exit(0)
     rest = flags.FLAGS(argv)
   except flags.Error as error:
     sys.exit(_report(str(error).strip().splitlines()[-1].strip()))
-  except (AttributeError, KeyError) as error:  # of ml_collections, at a field that is not there
-    while isinstance(error.args[0], Exception):
-      error = error.args[0]
-    name, *hint = error.args[0].splitlines()
-    sys.exit(_report(f"the config has no field {name}. {' '.join(hint)}".strip()))
+  except UserError as error:
+    sys.exit(_report(error))
   if len(rest) > 1:
     sys.exit(_report(f"unknown argument {rest[1]!r}: every argument is a flag, see --help."))
   return rest

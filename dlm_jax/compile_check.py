@@ -1,6 +1,7 @@
 """Compiles the training step of a config for devices that need not be here: what does it take?
 
-  python -m dlm_jax.compile_check --config=configs/openwebtext/at_scale.py:7b --topology=v5e-256
+  python -m dlm_jax.compile_check --topology=v5e-256 \\
+    --config=configs/openwebtext_at_scale.py:absorbing,preset=7b
 
 Prints the memory of a device, the collectives and their dtypes, and how long compiling took. The
 topology is a number of TPU chips (`v5e-256`, `v6e-64`, `v5p-128`; needs the extra `tpu`), of CPU

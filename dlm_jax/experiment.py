@@ -47,6 +47,7 @@ SECTIONS = (
   "checkpoint",
   "mesh",
   "wandb_project",
+  "replaced",
 )
 
 

@@ -1,6 +1,6 @@
 """Prepares the data of a config: text to a token store, once.
 
-  python -m dlm_jax.prepare --config=configs/stdlib_docs/absorbing.py
+  python -m dlm_jax.prepare --config=configs/stdlib_docs.py
 
 Training does it too where the store is not there yet.
 """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import require_known
 from dlm_jax.core.types import Fields
 
 T = TypeVar("T")
@@ -41,9 +41,5 @@ def build(kind: str, config: Fields, known: Mapping[str, type[T]]) -> T:
   """
   fields = dict(config)
   name = fields.pop("name", None)
-  if name not in known:
-    raise UserError(
-      f"there is no {kind} {name!r}: {nearest(str(name), known)}"
-      f"The known ones are {', '.join(sorted(known))}."
-    )
+  require_known(kind, name, sorted(known))
   return resolve.build(known[name], fields)

@@ -16,8 +16,7 @@ from absl import flags
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from configs import continuous
-from configs.stdlib_docs import absorbing
+from configs import stdlib_docs
 from dlm_jax import command_line, evaluate, sample, train
 from dlm_jax import experiment as experiments
 from dlm_jax.runs import workdir as workdirs
@@ -37,7 +36,8 @@ class Flow(NamedTuple):
 
 def config(arm: str, steps: int, batch_size: int) -> ConfigDict:
   """The run of one arm. They differ in the process, and in that the masked one is told no time."""
-  base = absorbing.get_config()
+  argument = f"langflow,width={WIDTH}" if arm == "langflow" else arm
+  base = stdlib_docs.get_config(argument)
   base.network.conditioning = "adaln"
   base.training.update(
     steps=steps,
@@ -48,10 +48,6 @@ def config(arm: str, steps: int, batch_size: int) -> ConfigDict:
   base.evaluation.update(rows=128, batch_size=batch_size)
   base.optimizer.warmup_steps = max(steps // 10, 1)
   base.checkpoint.save_every = steps
-  if arm == "plaid":
-    return continuous.apply(base, continuous.plaid())
-  if arm == "langflow":
-    return continuous.apply(base, continuous.langflow_of_characters(WIDTH))
   return base
 
 

@@ -27,8 +27,7 @@ from jax import Array
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from configs import continuous
-from configs.stdlib_docs import absorbing, autoregressive
+from configs import compose, recipes, stdlib_docs
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
@@ -90,12 +89,11 @@ def config(settings: Settings, process: str) -> ConfigDict:
   (under Gaussian noise it is told gamma): then the bound of given weights depends on the schedule
   through its ends alone, for every process.
   """
-  made = autoregressive.get_config() if process == "autoregressive" else absorbing.get_config()
+  made = stdlib_docs.get_config("autoregressive" if process == "autoregressive" else "absorbing")
   if process == "gaussian":
-    continuous.apply(made, continuous.gaussian())
+    compose.assign(made, recipes.continuous("the process alone"))
   elif process != "autoregressive":
     made.process = {"name": process, "schedule": {"name": REFERENCE}}
-    made.evaluation.process = {}
   made.data.length = settings.length
   made.network.update(width=settings.width, depth=settings.depth)
   made.training.steps = settings.steps

@@ -10,7 +10,6 @@ scaled.json here. Started again, it goes on where it was.
 prints the table of scaled.json.
 """
 
-import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+from configs import stdlib_docs
 from dlm_jax import command_line, evaluate, train
 from dlm_jax import experiment as experiments
 from dlm_jax.runs import provenance
@@ -28,13 +28,13 @@ from dlm_jax.runs.metrics import read_rows
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "scaled.json"
-# Presets of `configs.stdlib_docs`: one network, optimizer, batch and corpus (spelled as text8 is),
-# and the name that their method has in published.json.
+# Methods of `configs/stdlib_docs.py`, on one network, optimizer, batch and corpus (spelled as text8
+# is), and the names that they have in published.json.
 PRESETS = {
   "autoregressive": "AR",
   "absorbing": "MDLM",
   "generalized_absorbing": "GenMD4",
-  "score_entropy": "SEDD absorb",
+  "score_absorbing": "SEDD absorb",
   "block": "BD3-LM 16",
   "hybrid": "GIDD",
   "uniform": "UDLM",
@@ -47,11 +47,9 @@ PRESETS = {
 
 
 def config(preset: str, steps: int, seed: int = 0) -> ConfigDict:
-  """The preset, trained for so many steps; what it schedules over training shrinks with them."""
-  made = importlib.import_module(f"configs.stdlib_docs.{preset}").get_config()
-  if "curriculum_steps" in made.process:
-    made.process.curriculum_steps = made.process.curriculum_steps * steps // made.training.steps
-  made.training.update(steps=steps, evaluate_every=steps)
+  """The method, trained for so many steps; what it schedules over training shrinks with them."""
+  made = stdlib_docs.get_config(f"{preset},steps={steps}")
+  made.training.evaluate_every = steps
   made.checkpoint.save_every = steps
   made.seed = seed
   return made

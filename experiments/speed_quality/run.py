@@ -44,7 +44,7 @@ TOGETHER = 32
 
 @dataclass(frozen=True)
 class Method:
-  """A preset of `configs.stdlib_docs` and how its model is sampled."""
+  """A method of `configs/stdlib_docs.py` and how its model is sampled."""
 
   name: str
   preset: str
