@@ -43,13 +43,10 @@ def reduced(argument, corpus):
 def test_every_recipe_starts(recipe, corpus):
   experiment = experiments.build(reduced(",".join(recipe), corpus))
   step = make_step(
-    experiment.process,
-    experiment.network,
+    experiment.objective,
     experiment.optimizer,
     experiment.times,
     seed=0,
-    head=experiment.head,
-    accumulate=1,
     ema_decay=experiment.training.ema_decay,
   )
   batches = Batches(experiment.store.rows("train"), 8, seed=0)
