@@ -116,6 +116,11 @@ def help_text(docstring: str, parts: list[type], notes: Callable[[], str] | None
         subsequent_indent=" " * 6,
         break_on_hyphens=False,
       )
+  if any(kind is ml_collections.ConfigDict for kind in typing.get_type_hints(parts[0]).values()):
+    lines += [
+      "  --show_config",
+      "      Print every field of the config, its value and its meaning, and end.",
+    ]
   if notes is not None:
     lines += ["", notes()]
   return "\n".join(lines)

@@ -23,6 +23,7 @@ from dlm_jax.core.types import Fields
 from dlm_jax.data.preparation import DataConfig
 from dlm_jax.distributed.mesh import AXES
 from dlm_jax.processes.parts.times import Times
+from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
 from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.optimizer import OptimizerConfig
 
@@ -32,10 +33,10 @@ DATACLASSES: dict[str, type] = {
   "data": DataConfig,
   "times": Times,
   "optimizer": OptimizerConfig,
-  "training": experiment.TrainingConfig,
+  "training": TrainingConfig,
   "distillation": DistillationConfig,
-  "evaluation": experiment.EvaluationConfig,
-  "checkpoint": experiment.CheckpointConfig,
+  "evaluation": EvaluationConfig,
+  "checkpoint": CheckpointConfig,
 }
 FAMILIES = {"process": Modules("dlm_jax.processes"), "network": Modules("dlm_jax.networks")}
 VALUES = {

@@ -25,6 +25,7 @@ from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
+from dlm_jax.training.objective import Objective
 from dlm_jax.training.step import make_step
 from dlm_jax.training.throughput import PEAK_FLOPS, measured_matmul_flops
 
@@ -81,8 +82,9 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
   # Half of all positions are scored where the rest is seen, and all of them under autoregression.
   capacity = 0.6 if _PROCESS.value == "absorbing" else 0.0
   head = Head() if shape.vocab_size < 1000 else Head(chunks=8, capacity=capacity)
+  objective = Objective(process=process, network=network, head=head)
   step = jax.jit(
-    make_step(process, network, update, Times(), seed=0, head=head, accumulate=1, ema_decay=0.999),
+    make_step(objective, update, Times(), seed=0, ema_decay=0.999),
     donate_argnums=0,
   )
   tokens = np.random.default_rng(0).integers(

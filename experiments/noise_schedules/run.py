@@ -168,13 +168,10 @@ class Lab:
 
     def step(index: Array, seed: Array, state: Any, batch: Any) -> Any:
       one = make_step(
-        self.scheduled(index),
-        experiment.network,
+        dataclasses.replace(experiment.objective, process=self.scheduled(index)),
         experiment.optimizer,
         experiment.times,
         seed=seed,
-        head=experiment.head,
-        accumulate=1,
         ema_decay=experiment.training.ema_decay,
       )
       return one(state, batch)[0]

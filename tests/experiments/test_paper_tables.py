@@ -33,7 +33,8 @@ def reduced(argument, corpus):
     made.data.tokenizer = {"name": "byte"}
   made.data.update(length=32, directory=str(corpus.parent))
   made.network.update(REDUCED)
-  made.training.update(batch_size=8, head_chunks=min(made.training.head_chunks, 2))
+  chunks = min(made.training.get("head_chunks", 1), 2)
+  made.training.update(batch_size=8, head_chunks=chunks)
   made.optimizer.warmup_steps = 1
   return made.lock()
 
@@ -43,13 +44,10 @@ def reduced(argument, corpus):
 def test_every_recipe_starts(recipe, corpus):
   experiment = experiments.build(reduced(",".join(recipe), corpus))
   step = make_step(
-    experiment.process,
-    experiment.network,
+    experiment.objective,
     experiment.optimizer,
     experiment.times,
     seed=0,
-    head=experiment.head,
-    accumulate=1,
     ema_decay=experiment.training.ema_decay,
   )
   batches = Batches(experiment.store.rows("train"), 8, seed=0)

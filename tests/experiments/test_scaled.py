@@ -4,8 +4,8 @@ import pytest
 
 from configs import stdlib_docs
 from dlm_jax.core import resolve
-from dlm_jax.experiment import TrainingConfig
 from dlm_jax.runs.workdir import plain
+from dlm_jax.training.config import TrainingConfig
 from experiments.paper_tables import scaled
 
 RUN = {

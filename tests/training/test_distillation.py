@@ -87,7 +87,7 @@ def test_the_gap_doubles_each_round():
 
 
 @pytest.mark.parametrize("process", [duo.make(vocab_size=3), absorbing.make(vocab_size=3)])
-def test_with_one_key_the_states_are_on_one_way(process):
+def test_with_one_key_the_states_lie_on_one_path(process):
   """Argmax of Gaussian states with one noise: the token up to a time, then one other token."""
   x, key = JOINT.draw(0, 4096), jax.random.key(0)
   states = [np.asarray(process.corrupt(key, x, jnp.full(len(x), t))) for t in (0.2, 0.5, 0.8)]
@@ -101,20 +101,19 @@ def test_the_loss_is_a_divergence():
   exact = toy.mixture_denoiser(JOINT)
   wrong = toy.wrong_denoiser(exact)
   t = jax.random.uniform(jax.random.key(1), (512,))
-  args = (x, t, jnp.float32(0.0))
-  same = distillation.loss(process, jax.random.key(0), exact, exact, *args)
+  rows = {"noise_keys": jax.random.key(0), "tokens": x, "t": t}
+  same = distillation.divergence(process, exact, exact, rows, jnp.float32(0.0))
   np.testing.assert_allclose(same, 0.0, atol=1e-5)  # no gap, one network
-  other = np.asarray(distillation.loss(process, jax.random.key(0), wrong, exact, *args))
+  other = np.asarray(distillation.divergence(process, wrong, exact, rows, jnp.float32(0.0)))
   z = process.corrupt(jax.random.key(0), x, t)
   p, q = (np.asarray(process.log_probs(d(z, t), z, t)) for d in (exact, wrong))
   np.testing.assert_allclose(other, np.sum(np.exp(p) * (p - q), axis=-1), atol=1e-4)
-  apart = np.asarray(
-    distillation.loss(process, jax.random.key(0), exact, exact, x, t, jnp.float32(0.3))
-  )
+  apart = np.asarray(distillation.divergence(process, exact, exact, rows, jnp.float32(0.3)))
   assert apart.mean() > 0.01 and apart.min() > -1e-5
   given = np.zeros(x.shape, bool)
   given[:, 1] = True
-  held = distillation.loss(process, jax.random.key(0), wrong, exact, *args, given)
+  rows["given"] = given
+  held = distillation.divergence(process, wrong, exact, rows, jnp.float32(0.0))
   assert not np.asarray(held)[given].any()
 
 

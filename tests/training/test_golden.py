@@ -19,6 +19,7 @@ from dlm_jax.networks import transformer
 from dlm_jax.processes import draws
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
+from dlm_jax.training.objective import Objective
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
 
@@ -81,7 +82,13 @@ def steps(process):
     learned_schedule="schedule" in learned,
   )
   step = jax.jit(
-    make_step(process, network, update, Times(), seed=0, head=Head(), accumulate=1, ema_decay=0.9)
+    make_step(
+      Objective(process=process, network=network, head=Head()),
+      update,
+      Times(),
+      seed=0,
+      ema_decay=0.9,
+    )
   )
   current, out = state.init(params, update), []
   for _ in range(3):
