@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import jax
 import ml_collections
@@ -19,12 +18,10 @@ from dlm_jax.model import from_config, parameters
 from dlm_jax.model.denoiser import Denoiser, with_cache
 from dlm_jax.model.from_config import ProcessAndNetwork
 from dlm_jax.model.head import Head
-from dlm_jax.model.model import load, training_data
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
-from dlm_jax.runs import workdir
 from dlm_jax.training import distillation, optimizer, state
 from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
 from dlm_jax.training.distillation import Distillation, DistillationConfig
@@ -49,6 +46,7 @@ SECTIONS = (
   "checkpoint",
   "mesh",
   "wandb_project",
+  "replaced",
 )
 # The sections that are the fields of one dataclass.
 BUILT = {
@@ -108,20 +106,10 @@ class Experiment:
         self.network,
         params,
         Head(chunks=self.training.head_chunks),
-        pattern=base.pattern(self.process),
+        pattern=self.process.pattern,
         labels=labels,
       )
     )
-
-  def check_unlabelled(self, wish: str) -> None:
-    """Raises `UserError`, naming the `wish`, where the model cannot do without labels."""
-    if not self.store.num_labels:
-      raise UserError(f"{wish} needs a model of labelled text, but this text has no labels.")
-    if not self.network.label_dropout:
-      raise UserError(
-        f"{wish} needs a model that has learned to do without labels, but network.label_dropout "
-        "was 0: train one with 0.1."
-      )
 
   @property
   def objective(self) -> Objective:
@@ -198,7 +186,7 @@ def build(
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   built = parts(vocab_size, num_labels)
   rates, steps = sections.pop("optimizer"), sections["training"].steps
-  learned = jax.eval_shape(lambda: base.init(built.process, jax.random.key(0)))
+  learned = jax.eval_shape(lambda: built.process.init(jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
@@ -236,38 +224,12 @@ def _check_batches(
 
 def _check_head(training: TrainingConfig, process: Process) -> None:
   """Raises `UserError` where the head shall save memory in ways that the process cannot use."""
-  economies = {
-    "head_chunks": (training.head_chunks, 1),
-    "head_capacity": (training.head_capacity, 0),
-  }
-  for name, (value, none) in economies.items():
-    if base.is_continuous(process) and value != none:
+  if not isinstance(process, Continuous):
+    return
+  for name, none in {"head_chunks": 1, "head_capacity": 0}.items():
+    value = getattr(training, name)
+    if value != none:
       raise UserError(
         f"training.{name} is {value}, but a continuous process needs all logits at once: set it to "
         f"{none}."
       )
-
-
-@dataclass(frozen=True)
-class Restored:
-  """A trained model with its experiment; on its way out: use `model.model.load`."""
-
-  experiment: Experiment
-  params: Params
-  step: int
-  metadata: dict[str, Any]
-  provenance: Any = None
-
-
-def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Restored:
-  """See `model.model.load`; the data must be here as well."""
-  model = load(path, step, weights)
-  config = workdir.read_config(path)
-  config.mesh = {"data": -1}
-  training_data(model)
-  provenance = model.provenance
-  metadata = {
-    "git_revision": provenance.git_revision,
-    "dataset_hash": provenance.dataset_hash,
-  }
-  return Restored(build(config), model.params, provenance.step, metadata, provenance)

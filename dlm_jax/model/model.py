@@ -21,7 +21,6 @@ from dlm_jax.model.denoiser import Denoiser, with_cache
 from dlm_jax.model.head import Head
 from dlm_jax.model.parameters import abstract_params
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.runs import checkpoint, workdir
 from dlm_jax.runs.provenance import Provenance
@@ -73,7 +72,7 @@ class Model:
         self.network,
         self.params if params is None else params,
         Head(chunks=self.head_chunks),
-        pattern=base.pattern(self.process),
+        pattern=self.process.pattern,
         labels=labels,
       )
     )

@@ -7,7 +7,6 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
@@ -41,12 +40,8 @@ class Provenance:
   config: Fields
 
 
-def protocol(
-  provenance: Provenance, weights: str | None = None, here: Mapping[str, Any] | None = None
-) -> dict[str, Json]:
+def protocol(provenance: Provenance) -> dict[str, Json]:
   """The model, the data and the machine behind a measured number, as JSON can hold them."""
-  if weights is not None:  # an `experiment.Restored`, until its last user has moved to a `Model`
-    provenance = provenance.provenance
   config = provenance.config
   return {
     "step": provenance.step,

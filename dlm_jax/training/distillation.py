@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import FULL
 from dlm_jax.core.types import Params
-from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.processes.base import Denoise, Process, free
 from dlm_jax.training.objective import Objective, Rows
 from dlm_jax.training.state import TrainState
 
@@ -46,8 +47,8 @@ class DistillationConfig:
 
 
 def check(config: DistillationConfig, process: Process) -> None:
-  """Raises `UserError` for a process whose states with one key are not on one way."""
-  if config.teacher and not hasattr(process, "noised"):
+  """Raises `UserError` for a process whose states with one key are not on one path."""
+  if config.teacher and not (process.coupled and process.pattern == FULL):
     raise UserError(
       f"distillation is not defined for the process {type(process).__name__}: it needs one that "
       "noises each token by itself, such as duo, uniform or absorbing."
@@ -92,9 +93,9 @@ def divergence(
   key, x, t, given = rows["noise_keys"], rows["tokens"], rows["t"], rows.get("given")
   s = jnp.maximum(t - gap, 0.0)
   z_t, z_s = process.corrupt(key, x, t, given), process.corrupt(key, x, s, given)
-  target = process.log_probs(teacher(z_s, s), z_s, s)
-  prediction = process.log_probs(student(z_t, t), z_t, t)
+  target = process.predict(teacher(z_s, s), z_s, s).log_probs
+  prediction = process.predict(student(z_t, t), z_t, t).log_probs
   possible = jnp.isfinite(target)
   ratio = jnp.where(possible, target, 0.0) - jnp.where(possible, prediction, 0.0)
   divergence = jnp.sum(jnp.exp(target) * ratio, axis=-1)
-  return divergence if given is None else jnp.where(given, 0.0, divergence)
+  return jnp.where(free(given, x.shape), divergence, 0.0)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from jax import Array
 
 from dlm_jax.core.types import Params
-from dlm_jax.model.denoiser import Denoiser
+from dlm_jax.model.denoiser import Denoiser, bound
 from dlm_jax.model.head import Head
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.training.state import TrainState
 
@@ -52,17 +51,17 @@ class Objective:
 
     Without `dropout_keys` in the rows there is no dropout.
     """
-    process = base.at_step(self.process, state.step)
+    process = self.process.at_step(state.step)
     denoise = Denoiser(
       self.network,
       params,
       self.head,
       rows.get("dropout_keys"),
-      pattern=base.pattern(process),
+      pattern=process.pattern,
       labels=rows.get("label"),
       overflow_counter=overflow_counter,
     )
-    return base.bind(process, denoise)
+    return bound(process, denoise)
 
   def after_update(self, state: TrainState) -> TrainState:
     """The state after a step, with what else this objective changes in it: nothing."""

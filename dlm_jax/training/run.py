@@ -9,7 +9,6 @@ from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
 from dlm_jax.experiment import Experiment, build
-from dlm_jax.processes import base
 from dlm_jax.reporting import plots
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
@@ -126,7 +125,7 @@ def _batches(experiment: Experiment) -> Batches:
 
 def _meter(experiment: Experiment) -> Meter:
   """Three times the forward FLOPs: the backward pass takes two more for each product."""
-  length, pattern = experiment.length, base.pattern(experiment.process)
+  length, pattern = experiment.length, experiment.process.pattern
   return Meter(
     tokens_per_step=experiment.training.batch_size * length,
     flops_per_token=3 * experiment.network.flops_per_token(length, pattern),

@@ -23,7 +23,6 @@ from dlm_jax.core import resolve
 from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
-from dlm_jax.processes import base
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
 from dlm_jax.training.objective import Objective
@@ -71,7 +70,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     width=shape.width,
     heads=shape.heads,
     depth=shape.depth,
-    interface=base.interface(process),
+    interface=process.interface,
     conditioning="none",
     norm="rms",
     dropout=0.0,
@@ -100,7 +99,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     carried, metrics = step(carried, batch)
     steps += 1
     jax.block_until_ready(metrics)
-  pattern = base.pattern(process)
+  pattern = process.pattern
   return elapsed / steps, 3 * network.flops_per_token(shape.length, pattern)
 
 

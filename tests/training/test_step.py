@@ -14,7 +14,7 @@ from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
-from dlm_jax.processes import absorbing, base
+from dlm_jax.processes import absorbing
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
 from dlm_jax.training.objective import Objective
@@ -37,7 +37,7 @@ def parts(name):
   """Process, network, optimizer and a first state whose head and modulations are not zero."""
   process = absorbing.make(vocab_size=V)
   net = transformer.make(
-    width=32, heads=2, depth=2, interface=base.interface(process), condition_width=16, dropout=0.1
+    width=32, heads=2, depth=2, interface=process.interface, condition_width=16, dropout=0.1
   )
   config = OptimizerConfig(name=name, warmup_steps=2, learning_rate=1e-2)
   update = optimizer.make(config, 10, net.matrix_axes)
