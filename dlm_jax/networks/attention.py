@@ -40,8 +40,8 @@ def check(implementation: str) -> None:
   require_known("network.attention", implementation, IMPLEMENTATIONS)
 
 
-def choose(implementation: str, dtype: jnp.dtype) -> str:
-  """What `auto` stands for here: cuDNN on GPU in 16 bits, splash on TPU, else XLA.
+def choose(implementation: str, dtype: jnp.dtype, cpu: str = "xla") -> str:
+  """What `auto` stands for here: cuDNN on GPU in 16 bits, splash on TPU, `cpu` on CPU, else XLA.
 
   `jax.nn.dot_product_attention` asked for nothing uses XLA everywhere, so it must be asked.
   """
@@ -49,7 +49,7 @@ def choose(implementation: str, dtype: jnp.dtype) -> str:
     return implementation
   if platform() == "gpu" and jnp.dtype(dtype).itemsize == 2:
     return "cudnn"
-  return "splash" if platform() == "tpu" else "xla"
+  return {"tpu": "splash", "cpu": cpu}.get(platform(), "xla")
 
 
 def attend(
