@@ -1,7 +1,7 @@
 """What a config describes, built: data, process, network and mesh, ready to train or to run."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,7 +11,6 @@ import optax
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.core.types import Params
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
@@ -20,82 +19,19 @@ from dlm_jax.model.denoiser import Denoiser, with_cache
 from dlm_jax.model.head import Head
 from dlm_jax.model.model import load, training_data
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.runs import workdir
-from dlm_jax.training import distillation, loop, optimizer, state
-from dlm_jax.training.distillation import DistillationConfig
+from dlm_jax.training import distillation, optimizer, state
+from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
+from dlm_jax.training.distillation import Distillation, DistillationConfig
+from dlm_jax.training.objective import Objective
 from dlm_jax.training.optimizer import OptimizerConfig
-from dlm_jax.training.step import make_step
+from dlm_jax.training.step import Step, compile_step, make_step
 
 # Parameters are drawn as if at a step that no run reaches.
 INIT_STEP = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-  """Fields of `config.training`.
-
-  Attributes:
-    steps: of the whole run.
-    batch_size: rows of the global batch.
-    accumulate: micro-batches a step.
-    ema_decay: of the average of the parameters, reached after a warm-up.
-    log_every, evaluate_every: steps between rows of metrics, and between validation bounds.
-    max_skipped: how many steps in a row may have a gradient that is not finite before the run ends.
-    head_chunks: pieces of the length for which logits exist one at a time (large vocabularies).
-    head_capacity: score only masked positions, in this fraction of all as slots; 0 scores all.
-  """
-
-  steps: int
-  batch_size: int
-  accumulate: int = 1
-  ema_decay: float = 0.9999
-  log_every: int = 50
-  evaluate_every: int = 1000
-  max_skipped: int = 10
-  head_chunks: int = 1
-  head_capacity: float = 0.0
-
-  def __post_init__(self) -> None:
-    for name in ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "max_skipped"):
-      if getattr(self, name) < 1:
-        raise UserError(f"training.{name} must be at least 1, got {getattr(self, name)}.")
-    if self.batch_size % self.accumulate:
-      raise UserError(
-        f"training.batch_size {self.batch_size} is not a multiple of "
-        f"training.accumulate {self.accumulate}."
-      )
-    if not 0 <= self.head_capacity <= 1:
-      raise UserError(f"training.head_capacity must lie in [0, 1], got {self.head_capacity}.")
-
-
-@dataclass(frozen=True)
-class CheckpointConfig:
-  """Fields of `config.checkpoint`: see `runs.checkpointer.Checkpointer`."""
-
-  save_every: int = 1000
-  keep_latest: int = 2
-  keep_every: int | None = None
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-  """Fields of `config.evaluation`: the validation bound during training.
-
-  Attributes:
-    rows: at most so many rows of the validation split.
-    samples: times a row.
-    batch_size: rows at once.
-    process: fields of the process that are set otherwise where a bound is estimated, in
-      `evaluate` too: such as counted masking, where training follows a paper.
-  """
-
-  rows: int = 1024
-  samples: int = 1
-  batch_size: int = 64
-  process: Mapping[str, Any] = field(default_factory=dict)
 
 
 SECTIONS = (
@@ -111,6 +47,7 @@ SECTIONS = (
   "checkpoint",
   "mesh",
   "wandb_project",
+  "replaced",
 )
 
 
@@ -151,7 +88,7 @@ class Experiment:
         self.network,
         params,
         Head(chunks=self.training.head_chunks),
-        pattern=base.pattern(self.process),
+        pattern=self.process.pattern,
         labels=labels,
       )
     )
@@ -166,20 +103,25 @@ class Experiment:
         "was 0: train one with 0.1."
       )
 
-  def compile_step(self) -> loop.Step:
+  @property
+  def objective(self) -> Objective:
+    """What training minimises: the loss of the process, or the divergence from a teacher."""
+    parts = {"process": self.process, "network": self.network, "head": self.head}
+    if self.distillation.teacher:
+      return Distillation(config=self.distillation, **parts)
+    return Objective(**parts)
+
+  def compile_step(self) -> Step:
     """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""
     step = make_step(
-      self.process,
-      self.network,
+      self.objective,
       self.optimizer,
       self.times,
       seed=self.config.seed,
-      head=self.head,
       accumulate=self.training.accumulate,
       ema_decay=self.training.ema_decay,
-      distilled=self.distillation if self.distillation.teacher else None,
     )
-    return loop.compile_step(step, self.abstract_state, self.mesh)
+    return compile_step(step, self.abstract_state, self.mesh)
 
   def init_state(self) -> state.TrainState:
     """The train state before the first step, laid over the mesh; call under `jax.jit`."""
@@ -236,7 +178,7 @@ def build(
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
   built = from_config.build(config, vocab_size, num_labels)
   distillation.check(distilled, built.process)
-  learned = jax.eval_shape(lambda: base.init(built.process, jax.random.key(0)))
+  learned = jax.eval_shape(lambda: built.process.init(jax.random.key(0)))
   return Experiment(
     config=config,
     store=store,
@@ -280,7 +222,7 @@ def check_batches(experiment: Experiment) -> None:
     )
   asked = {"head_chunks": (training.head_chunks, 1), "head_capacity": (training.head_capacity, 0)}
   for name, (value, none) in asked.items():
-    if base.is_continuous(experiment.process) and value != none:
+    if isinstance(experiment.process, Continuous) and value != none:
       raise UserError(
         f"training.{name} is {value}, but a continuous process needs all logits at once: set it to "
         f"{none}."
@@ -310,21 +252,3 @@ def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Rest
     "dataset_hash": provenance.dataset_hash,
   }
   return Restored(build(config), model.params, provenance.step, metadata, provenance)
-
-
-def restore_teacher(experiment: Experiment) -> Params:
-  """The averaged parameters of the run that `experiment` distils.
-
-  Raises:
-    UserError: there is no such run, or its network is another.
-  """
-  path = experiment.distillation.teacher
-  teacher = load(path)
-  theirs, ours = (teacher.network, experiment.network)
-  for name in (f.name for f in fields(ours)):
-    if getattr(theirs, name) != getattr(ours, name):
-      raise UserError(
-        f"the network of distillation.teacher {path} has {name} {getattr(theirs, name)}, this one "
-        f"{getattr(ours, name)}: a student has the network of its teacher."
-      )
-  return teacher.params

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains in one process on all devices of this machine:
-#   bash launch/local.sh [--dry-run] --config=configs/text8/absorbing.py --workdir=runs/text8
+#   bash launch/local.sh [--dry-run] --config=configs/text8.py:mdlm --workdir=runs/text8
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/common.sh

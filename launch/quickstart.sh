@@ -3,7 +3,7 @@
 # samples. Run again, it reuses what is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-config=configs/stdlib_docs/absorbing.py
+config=configs/stdlib_docs.py
 workdir=${1:-runs/quickstart}
 source launch/environment.sh
 

@@ -1,79 +1,109 @@
-"""Runs one command for each point of a sweep: `sweep()` of a config lists what to override.
+"""Runs one training for each point of a sweep over any fields of a config, all else equal.
 
-  python launch/sweep.py --config=configs/stdlib_docs/absorbing.py --workdir=runs/noise --dry-run
-  python launch/sweep.py --config=... --workdir=... --launcher="bash launch/multiprocess.sh"
+  python launch/sweep.py --config=configs/stdlib_docs.py --workdir=runs/noise \\
+    --set process.schedule.name=linear,cosine --set seed=0,1,2 --dry-run
 
-`sweep()` stands beside `get_config()` and returns points: dicts of a dotted name of the config and
-its value. Each point is a run of its own in a directory of the workdir named after its values, so a
-sweep that was stopped goes on where it was. What follows `--` is passed on to every run. The exit
-code is that of the first run that did not succeed, which ends the sweep.
+runs six trainings, every schedule with every seed. Two points of one seed see the same tokens,
+times and noise, because all randomness derives from the seed and the step. A value that holds
+commas, such as a tuple, is written in brackets: `--set "process.clip=(0,1),(0.3,1)"`.
+
+Each point has a directory of the workdir named after its values, so that a sweep that was stopped
+goes on where it was. What follows `--` is passed on to every run. The exit code is that of the
+first run that did not succeed, which ends the sweep.
 """
 
 import argparse
-import importlib.util
+import itertools
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parent.parent
+MISTAKE = 2
+
+Point = dict[str, str]
 
 
-def points(path: str) -> list[dict[str, Any]]:
-  """The points of the sweep of a config file. Raises `SystemExit` if it is wrong."""
-  file = Path(path.partition(":")[0])
-  if not file.is_file():
-    sys.exit(f"error: there is no config file {str(file)!r}: see configs/.")
-  sys.path.insert(0, str(ROOT))  # configs import their siblings
-  spec = importlib.util.spec_from_file_location("swept", file)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  if not hasattr(module, "sweep"):
-    sys.exit(f"error: {file} has no sweep(): add one that returns a list of overrides.")
-  found = list(module.sweep())
-  argument = path.partition(":")[2]
-  config = module.get_config(*([argument] if argument else []))
-  for point in found:
-    try:
-      config.copy_and_resolve_references().lock().update_from_flattened_dict(point)
-    except (KeyError, TypeError) as error:
-      sys.exit(f"error: the point {point} of {file} does not fit its config: {error}.")
-  names = [name_of(point) for point in found]
-  if len(set(names)) != len(names):
-    sys.exit(f"error: two points of {file} have the same values, or values that read the same.")
-  return found
+def points(settings: Sequence[str]) -> list[Point]:
+  """Every combination of the values of `name=value,value` settings, the last one fastest.
+
+  Raises:
+    ValueError: a setting has no name or no value, or a name or value stands twice.
+  """
+  axes: dict[str, list[str]] = {}
+  for setting in settings:
+    name, equals, text = setting.partition("=")
+    values = values_of(text)
+    if not name or not equals or not all(values):
+      raise ValueError(f"--set takes a field and its values, as in seed=0,1,2, got {setting!r}.")
+    if name in axes or len(set(values)) < len(values):
+      raise ValueError(f"--set {setting!r} repeats a field or a value: two runs would be the same.")
+    axes[name] = values
+  return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
-def name_of(point: dict[str, Any]) -> str:
-  """Of the directory of a run: `process.schedule.name=cosine`."""
+def values_of(text: str) -> list[str]:
+  """The values between the commas that stand outside of brackets and quotes."""
+  pieces = re.findall(r"""(?:\([^)]*\)|\[[^\]]*\]|"[^"]*"|'[^']*'|[^,])+|(?<=,)(?=,|$)""", text)
+  return [piece.strip("\"'") for piece in pieces] or [""]
+
+
+def name_of(point: Point) -> str:
+  """The directory of a run: `process.schedule.name=cosine,seed=0`."""
   return ",".join(f"{name}={value}" for name, value in point.items()).replace("/", "_")
 
 
-def command(options: argparse.Namespace, point: dict[str, Any]) -> list[str]:
-  overrides = [f"--config.{name}={value}" for name, value in point.items()]
-  workdir = f"{options.workdir}/{name_of(point)}"
-  launcher = shlex.split(options.launcher)
+def command(options: argparse.Namespace, point: Point) -> list[str]:
+  """The command that trains at `point`."""
   return [
-    *launcher,
+    *shlex.split(options.launcher),
     f"--config={options.config}",
-    f"--workdir={workdir}",
-    *overrides,
+    f"--workdir={options.workdir}/{name_of(point)}",
+    *(f"--config.{name}={value}" for name, value in point.items()),
     *options.arguments,
   ]
 
 
-def main() -> int:
+def check(options: argparse.Namespace, swept: Sequence[Point]) -> None:
+  """Raises `ValueError` unless the config of every point can be read."""
+  sys.path.insert(0, str(ROOT))
+  from dlm_jax import configuration  # noqa: PLC0415  imports JAX, which --help need not wait for
+
+  for point in swept:
+    configuration.load(options.config, point)
+
+
+def parse() -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--config", required=True, help="a file that has a sweep()")
-  parser.add_argument("--workdir", required=True, help="of which each run gets a directory")
+  parser.add_argument("--config", required=True, help="the config that all runs share")
+  parser.add_argument("--workdir", required=True, help="each run gets a directory of it")
+  parser.add_argument(
+    "--set",
+    action="append",
+    required=True,
+    metavar="FIELD=VALUE,VALUE",
+    help="a field of the config and the values to try; given again, every combination is run",
+  )
   parser.add_argument("--launcher", default="bash launch/local.sh", help="what runs a point")
-  parser.add_argument("--dry-run", action="store_true", help="print the commands, run none")
-  parser.add_argument("arguments", nargs="*", help="of dlm_jax.train, after --")
-  options = parser.parse_args()
-  for point in points(options.config):
+  parser.add_argument("--dry-run", action="store_true", help="print the commands and run none")
+  parser.add_argument("arguments", nargs="*", help="passed on to dlm_jax.train, after --")
+  return parser.parse_args()
+
+
+def main() -> int:
+  options = parse()
+  try:
+    swept = points(options.set)
+    check(options, swept)
+  except ValueError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return MISTAKE
+  for point in swept:
     words = command(options, point)
     print(shlex.join(words), flush=True)
     if options.dry_run:

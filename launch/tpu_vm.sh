@@ -3,7 +3,7 @@
 # trains, and when the slice is preempted deletes it, asks for another and resumes. Deletes the slice
 # at the end, whatever the end is.
 #   NAME=run1 ZONE=us-west4-a TYPE=v5litepod-16 REPOSITORY=https://... \
-#     bash launch/tpu_vm.sh [--dry-run] --config=configs/openwebtext/absorbing.py --workdir=gs://...
+#     bash launch/tpu_vm.sh [--dry-run] --config=configs/openwebtext.py:mdlm --workdir=gs://...
 #   NAME=run1 ZONE=us-west4-a bash launch/tpu_vm.sh [--dry-run] --delete
 # The workdir must outlive the slice: a bucket, or a disk that all workers mount (see SETUP).
 # Optional: PROJECT, SPOT=0 for a slice that is not preempted, REVISION=main, RUNTIME, RESTARTS=100,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CONFIG = "--config=configs/stdlib_docs/absorbing.py"
+CONFIG = "--config=configs/stdlib_docs.py"
 
 
 def run(command, *arguments):
@@ -25,13 +25,12 @@ def run(command, *arguments):
 @pytest.mark.parametrize(
   ("arguments", "sentence"),
   [
-    ([CONFIG, "--config.trainin.steps=5"], "no field 'trainin'. Did you mean \"training\""),
-    ([CONFIG, "--config.data.pakcing=stream"], "no field 'pakcing'. Did you mean \"packing\""),
-    ([CONFIG, "--config.training.steps=many"], "--config.training.steps=many: invalid literal"),
+    ([CONFIG, "--config.data.pakcing=stream"], "no field 'pakcing': did you mean 'packing'"),
+    ([CONFIG, "--config.training.steps", "many"], "training.steps must be a whole number"),
     ([CONFIG, "--workdirr=x"], "Unknown command line flag 'workdirr'. Did you mean: workdir"),
     ([CONFIG, "prompt"], "unknown argument 'prompt'"),
     (["--config=configs/nope.py"], "there is no config file 'configs/nope.py'"),
-    (["--config=configs/text8/absorbing.py:hugee"], "no network preset 'hugee'"),
+    (["--config=configs/text8.py:mdlm,preset=hugee"], "no network preset 'hugee'"),
     ([], "--config"),
   ],
 )
@@ -59,3 +58,11 @@ def test_a_directory_that_is_no_run_is_named(command, tmp_path):
   done = run(command, f"--workdir={tmp_path / 'nothing'}")
   assert done.returncode == 2
   assert done.stderr.startswith("error: ") and str(tmp_path / "nothing") in done.stderr
+
+
+@pytest.mark.slow
+def test_show_config_needs_no_workdir_and_trains_nothing():
+  done = run("train", CONFIG, "--config.process.name=uniform", "--show_config")
+  assert done.returncode == 0, done.stderr
+  assert "* process.name = uniform  # one of absorbing, " in done.stdout
+  assert "* training.steps = 1000" in done.stdout

@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_one_sentence():
 
 def test_the_command_takes_the_vocabulary_of_the_tokenizer(tmp_path):
   command = [sys.executable, "-m", "dlm_jax.compile_check", "--topology=cpu:2"]
-  command += [f"--config={ROOT / 'configs/stdlib_docs/absorbing.py'}", "--config.network.depth=1"]
+  command += [f"--config={ROOT / 'configs/stdlib_docs.py'}", "--config.network.depth=1"]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
   assert "2 x cpu, mesh data 2" in done.stdout

@@ -9,6 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from configs import defaults
+from dlm_jax import configuration
 from dlm_jax.data.tokenizers import text8
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
@@ -45,8 +46,7 @@ def config(directory, **fields) -> ConfigDict:
     config.process = fields.pop("process")
   if "data.corpus" in fields:
     config.data.corpus = fields.pop("data.corpus")
-  config.update_from_flattened_dict(fields)
-  return config.lock()
+  return configuration.override(config, fields).lock()
 
 
 def model(

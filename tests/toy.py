@@ -7,7 +7,6 @@ entropy, and exact sampling reproduces the probabilities.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,10 @@ import numpy as np
 from jax import Array
 from scipy import stats
 
+from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.processes import gaussian
+from dlm_jax.processes.base import Process
+from dlm_jax.processes.parts import parameterizations
 
 
 @dataclass(frozen=True)
@@ -72,41 +74,94 @@ def joint(seed: int = 0, vocab_size: int = 3, length: int = 3) -> Joint:
   return Joint(vocab_size, length, sequences, weights / weights.sum())
 
 
-def absorbing_denoiser(joint: Joint, mask_id: int | None = None) -> Callable[[Array, Array], Array]:
+LogLikelihood = Callable[[Array, Array], Array]
+
+
+def exact_denoiser(
+  joint: Joint,
+  log_likelihood: LogLikelihood,
+  *,
+  block_size: int | None = None,
+  leave_one_out: bool = False,
+) -> Callable[..., Array]:
+  """log p(x_i | z) `[B, L, V]`, by enumeration, under noise that treats each position by itself.
+
+  Of soft tokens it sees the likeliest.
+
+  Args:
+    joint: of the clean tokens.
+    log_likelihood: maps z `[B, L]` and t `[B]` or `[B, L]` to log q(z_j | x_j) `[B, V^L, L]` of
+      every sequence x.
+    block_size: with it the denoiser takes `clean` `[B, L]`, and position i knows the clean tokens
+      of the blocks before its own, and of z that block alone. A clean token V says nothing.
+    leave_one_out: whether position i of z is left out: log p(x_i | z without z_i).
+  """
+  block = np.arange(joint.length) // (block_size or joint.length)
+  same, earlier = block[:, None] == block, block[:, None] > block
+  if leave_one_out:
+    same &= ~np.eye(joint.length, dtype=bool)
+
+  def denoise(z: Array, t: Array, clean: Array | None = None) -> Array:
+    if isinstance(z, SoftTokens):
+      likeliest = jnp.argmax(z.weights, axis=-1, keepdims=True)
+      z = jnp.take_along_axis(z.tokens, likeliest, axis=-1)[..., 0]
+    tokens = (z if clean is None else clean)[:, None]
+    agrees = (tokens == joint.sequences) | (tokens == joint.vocab_size)
+    log_clean = jnp.where(agrees, 0.0, -jnp.inf)
+    log_noisy = log_likelihood(z, t)
+    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
+    log_probs = jnp.log(jnp.asarray(joint.probs, jnp.float32))
+    outputs = []
+    for i in range(joint.length):
+      evidence = jnp.where(same[i], log_noisy, 0.0).sum(-1)
+      evidence += jnp.where(earlier[i], log_clean, 0.0).sum(-1)
+      at_symbol = jnp.where(symbols[:, i] > 0, (log_probs + evidence)[..., None], -jnp.inf)
+      outputs.append(jax.nn.logsumexp(at_symbol, axis=1))
+    return jax.nn.log_softmax(jnp.stack(outputs, axis=1))
+
+  return denoise
+
+
+def _per_sequence(t: Array) -> Array:
+  """`t` `[B]` or `[B, L]`, to broadcast against `[B, V^L, L]`."""
+  return t[:, None, None] if t.ndim == 1 else t[:, None]
+
+
+def absorbing_denoiser(
+  joint: Joint, mask_id: int | None = None, block_size: int | None = None
+) -> Callable[..., Array]:
   """The exact denoiser of absorbing noise: log p(x_i | unmasked tokens of z), `[B, L, V]`.
 
   `mask_id` defaults to V. Time plays no part (Ou et al. 2024, theorem 1).
   """
   mask_id = joint.vocab_size if mask_id is None else mask_id
 
-  def denoise(z: Array, t: Array) -> Array:
+  def log_likelihood(z: Array, t: Array) -> Array:
     del t
-    agrees = jnp.all((z[:, None] == joint.sequences) | (z[:, None] == mask_id), axis=-1)
-    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
-    weights = agrees * jnp.asarray(joint.probs, jnp.float32)
-    return jnp.log(jnp.einsum("bn,nlv->blv", weights, symbols))
+    agrees = (z[:, None] == joint.sequences) | (z[:, None] == mask_id)
+    return jnp.where(agrees, 0.0, -jnp.inf)
 
-  return denoise
+  return exact_denoiser(joint, log_likelihood, block_size=block_size)
+
+
+def block_denoiser(joint: Joint, size: int) -> Callable[..., Array]:
+  """The exact denoiser of absorbing noise in blocks of `size`."""
+  return absorbing_denoiser(joint, block_size=size)
 
 
 def generalized_denoiser(
-  joint: Joint, exponents: np.ndarray | float = 1.0
-) -> Callable[[Array, Array], Array]:
+  joint: Joint, exponents: np.ndarray | float = 1.0, block_size: int | None = None
+) -> Callable[..., Array]:
   """The exact denoiser where token v is masked with probability t^{w_v}: log p(x_i | z)."""
   w = np.broadcast_to(exponents, joint.vocab_size)
 
-  def denoise(z: Array, t: Array) -> Array:
-    is_mask = z[:, None] == joint.vocab_size
-    log_masked = w[joint.sequences] * jnp.log(jnp.maximum(t, 1e-30))[:, None, None]
+  def log_likelihood(z: Array, t: Array) -> Array:
     # Tokens that are seen have one factor, 1 - t^w, in all sequences that agree with them.
-    evidence = jnp.where(is_mask, log_masked, 0.0).sum(-1)
-    agrees = jnp.all((z[:, None] == joint.sequences) | is_mask, axis=-1)
-    log_joint = jnp.where(agrees, jnp.log(joint.probs) + evidence, -jnp.inf)
-    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
-    at_symbol = jnp.where(symbols > 0, log_joint[:, :, None, None], -jnp.inf)
-    return jax.nn.log_softmax(jax.nn.logsumexp(at_symbol, axis=1))
+    log_masked = w[joint.sequences] * jnp.log(jnp.maximum(_per_sequence(t), 1e-30))
+    agrees = jnp.where(z[:, None] == joint.sequences, 0.0, -jnp.inf)
+    return jnp.where(z[:, None] == joint.vocab_size, log_masked, agrees)
 
-  return denoise
+  return exact_denoiser(joint, log_likelihood, block_size=block_size)
 
 
 # Times where the toy joint is decided: its bound has a third of the noise that equal steps leave.
@@ -136,9 +191,17 @@ def gaussian_denoiser(
     log_joint = jnp.log(joint.probs) + jnp.einsum("blv,nlv->bn", evidence, symbols)
     at_symbol = jnp.where(symbols > 0, log_joint[:, :, None, None], -jnp.inf)
     log_p = jax.nn.log_softmax(jax.nn.logsumexp(at_symbol, axis=1))
-    return process.output_of(log_p, z, t)
+    return gaussian_output(process, log_p, z, t)
 
   return denoise
+
+
+def gaussian_output(process: gaussian.Gaussian, log_p: Array, z: Array, t: Array) -> Array:
+  """The output of the network that says `log_p` `[B, L, V]`."""
+  if process.parameterization == "categorical":
+    return log_p
+  x = jnp.exp(log_p) @ process.embeddings
+  return parameterizations.from_x(process.parameterization, x, z, *process.signal_and_noise(t))
 
 
 def mixture_denoiser(
@@ -146,7 +209,8 @@ def mixture_denoiser(
   uniform_fraction: float = 1.0,
   noise: Callable[[Array], Array] = lambda t: t,
   given: np.ndarray | None = None,
-) -> Callable[[Array, Array], Array]:
+  block_size: int | None = None,
+) -> Callable[..., Array]:
   """The exact denoiser of noise that is uniform with some probability and the mask V otherwise:
   log p(x_i | z without position i), `[B, L, V]`.
 
@@ -156,19 +220,11 @@ def mixture_denoiser(
   """
   certain = np.zeros(joint.length, bool) if given is None else given
 
-  def denoise(z: Array, t: Array) -> Array:
-    noised = jnp.where(certain, 0.0, noise(t)[:, None, None])
-    likelihood = _likelihood(joint, z, noised, uniform_fraction)
-    symbols = jax.nn.one_hot(joint.sequences, joint.vocab_size)
-    probs = jnp.asarray(joint.probs, jnp.float32)
-    outputs = []
-    for i in range(joint.length):
-      weights = likelihood.at[:, :, i].set(1.0).prod(-1) * probs
-      outputs.append(weights @ symbols[:, i])
-    p = jnp.stack(outputs, axis=1)
-    return jnp.log(p / p.sum(-1, keepdims=True))
+  def log_likelihood(z: Array, t: Array) -> Array:
+    noised = jnp.where(certain, 0.0, noise(_per_sequence(t)))
+    return jnp.log(_likelihood(joint, z, noised, uniform_fraction))
 
-  return denoise
+  return exact_denoiser(joint, log_likelihood, block_size=block_size, leave_one_out=True)
 
 
 def full_posterior(
@@ -186,21 +242,25 @@ def full_posterior(
   return denoise
 
 
-def score_denoiser(joint: Joint) -> Callable[[Array, Array], Array]:
+def score_denoiser(joint: Joint, block_size: int | None = None) -> Callable[..., Array]:
   """The exact output of score entropy under absorbing noise: log p(x_i | unmasked) + log V."""
-  exact = absorbing_denoiser(joint)
-  return lambda z, t: jax.nn.log_softmax(exact(z, t)) + np.log(joint.vocab_size)
+  exact = absorbing_denoiser(joint, block_size=block_size)
+  return lambda z, t, clean=None: exact(z, t, clean) + np.log(joint.vocab_size)
 
 
 def uniform_score_denoiser(
-  joint: Joint, noise: Callable[[Array], Array], given: np.ndarray | None = None
-) -> Callable[[Array, Array], Array]:
+  joint: Joint,
+  noise: Callable[[Array], Array],
+  given: np.ndarray | None = None,
+  block_size: int | None = None,
+) -> Callable[..., Array]:
   """The exact log-scores under uniform noise: log q(y at i, rest of z) - log q(z), `[B, L, V]`."""
-  exact = mixture_denoiser(joint, 1.0, noise, given)
+  exact = mixture_denoiser(joint, 1.0, noise, given, block_size)
 
-  def denoise(z: Array, t: Array) -> Array:
-    noised = noise(t)[:, None, None]
-    log_q = jnp.log((1.0 - noised) * jnp.exp(exact(z, t)) + noised / joint.vocab_size)
+  def denoise(z: Array, t: Array, clean: Array | None = None) -> Array:
+    noised = noise(t.reshape(len(z), -1))[..., None]
+    p = jnp.exp(exact(z, t, clean))
+    log_q = jnp.log((1.0 - noised) * p + noised / joint.vocab_size)
     return log_q - jnp.take_along_axis(log_q, z[..., None], axis=-1)
 
   return denoise
@@ -219,7 +279,7 @@ def wrong_denoiser(denoise: Callable[[Array, Array], Array]) -> Callable[[Array,
   return lambda z, t, **conditioning: 0.5 * denoise(z, t, **conditioning)
 
 
-def noised_as(process: Any, z: Array) -> Any:
+def noised_as(process: Process, z: Array) -> Process:
   """The process with `z` `[B, L]` in place of what `corrupt` would draw."""
   cls = type("Noised", (type(process),), {"corrupt": lambda self, key, x, t, given=None: z})
   return cls(**{f.name: getattr(process, f.name) for f in dataclasses.fields(process)})
@@ -227,7 +287,7 @@ def noised_as(process: Any, z: Array) -> Any:
 
 def quadrature_bound(
   joint: Joint,
-  process: Any,
+  process: Process,
   denoise: Callable[[Array, Array], Array],
   q: Callable[[Array], Array],
   nodes: int = 48,
@@ -271,28 +331,6 @@ def autoregressive_denoiser(joint: Joint) -> Callable[[Array, Array], Array]:
     agrees = (z[:, None] == joint.sequences) | (z[:, None] == joint.vocab_size)
     before = jnp.cumprod(jnp.pad(agrees, ((0, 0), (0, 0), (1, 0)), constant_values=True), axis=-1)
     return _log_marginals(joint, before[..., :-1])
-
-  return denoise
-
-
-def block_denoiser(joint: Joint, size: int) -> Callable[..., Array]:
-  """The exact denoiser of absorbing noise in blocks of `size`, `[B, L, V]`.
-
-  log p(x_i | clean tokens of the blocks before, unmasked tokens of its block in z). The mask is V,
-  and unknown among the clean tokens.
-  """
-  block = np.arange(joint.length) // size
-  earlier, same = block[:, None] > block, block[:, None] == block
-
-  def denoise(z: Array, t: Array, clean: Array | None = None) -> Array:
-    del t
-
-    def agree(tokens: Array) -> Array:
-      known = tokens[:, None] != joint.vocab_size
-      return ((tokens[:, None] == joint.sequences) | ~known)[:, :, None]
-
-    noisy, clean = agree(z), agree(z if clean is None else clean)
-    return _log_marginals(joint, jnp.all((noisy | ~same) & (clean | ~earlier), axis=-1))
 
   return denoise
 

@@ -40,8 +40,8 @@ class DataConfig:
     workers: processes that encode; None for as many as pay off. Changes no byte.
   """
 
-  corpus: Fields
-  tokenizer: Fields
+  corpus: Fields = resolve.part("dlm_jax.data.corpora")
+  tokenizer: Fields = resolve.part("dlm_jax.data.tokenizers")
   packing: str
   length: int
   directory: str = "data"

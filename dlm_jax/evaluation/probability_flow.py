@@ -14,15 +14,17 @@ the result that is not a bound.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import base
+from dlm_jax.core.types import Params
+from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.processes.facets import Continuous
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,18 @@ class ProbabilityFlow:
   def __post_init__(self) -> None:
     if self.steps < 1:
       raise UserError(f"the probability flow needs at least 1 step, got {self.steps}.")
-    if not base.is_continuous(self.process):
+    if not isinstance(self.process, Continuous):
       raise UserError(
         f"the process {type(self.process).__name__} has no probability flow: it needs a continuous "
         "one, such as gaussian. Use --bound=variational."
       )
 
   @property
-  def evaluations(self) -> int:
+  def num_evaluations(self) -> int:
     """Network evaluations of one draw; self-conditioning takes two for each prediction."""
-    return (2 * self.steps + 1) * base.evaluations(self.process)
+    return (2 * self.steps + 1) * self.process.num_evaluations
 
-  def bind(self, params: Any) -> Self:
+  def bind(self, params: Params) -> Self:
     return dataclasses.replace(self, process=self.process.bind(params))
 
   def precondition(self, denoise: Denoise) -> Denoise:
@@ -66,17 +68,16 @@ class ProbabilityFlow:
     """One draw of the bound for each row, nats `[B, 1]`. The times `t` play no part."""
     del t
     process, rows = self.process, x.shape[0]
-    free = jnp.ones(x.shape) if given is None else 1.0 - given
-    noise_key, sign_key = base.split_rows(key, rows, 2)
+    free = base.free(given, x.shape).astype(jnp.float32)
+    noise_key, sign_key = draws.split_rows(key, rows, 2)
     start = jnp.zeros(rows)
     z = process.corrupt(noise_key, x, start, given)
-    told = process.times(start, given)
-    log_p = process.log_probs(process.predict(denoise, z, told), z, told)
+    log_p = process.evaluate(denoise, z, process.times(start, given)).log_probs
     reconstruction = -jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0] * free
 
     alpha, sigma = process.signal_and_noise(start)
     noise = (z - alpha * process.embeddings[x]) / sigma
-    signs = jnp.where(base.row_uniform(sign_key, z.shape) < 0.5, -1.0, 1.0) * free[..., None]
+    signs = jnp.where(draws.row_uniform(sign_key, z.shape) < 0.5, -1.0, 1.0) * free[..., None]
     y, trace = self._follow(denoise, z / sigma, signs, x, given)
     _, sigma_end = process.signal_and_noise(jnp.ones(rows))
     squares = jnp.sum(((sigma_end * y) ** 2 - noise**2) * free[..., None], axis=(1, 2)) / 2
@@ -91,18 +92,18 @@ class ProbabilityFlow:
 
     def prediction(y: Array, t: Array) -> tuple[Array, Array]:
       """x_hat and the estimated trace of its derivative by y."""
-      told = process.times(t, given)
+      times = process.times(t, given)
       _, sigma = process.signal_and_noise(t)
 
       def x_hat(y: Array) -> Array:
         z = process.hold(sigma * y, x, given)
-        return process.mean(process.predict(denoise, z, told), z, told)
+        return process.mean(process.evaluate(denoise, z, times))
 
       value, slope = jax.jvp(x_hat, (y,), (signs,))
       return value, jnp.sum(slope * signs, axis=(1, 2))
 
     def root_snr(t: Array) -> Array:
-      return jnp.exp(-process.schedule.gamma(t) / 2)
+      return jnp.exp(-process.gamma(t) / 2)
 
     def step(carry: tuple[Array, Array], times: Array) -> tuple[tuple[Array, Array], None]:
       y, trace = carry

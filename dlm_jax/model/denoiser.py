@@ -1,7 +1,6 @@
 """The network with its parameters bound: the callable that processes and samplers are given."""
 
 from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,6 @@ from dlm_jax.core.types import Params
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.model.head import WHOLE_HEAD, Head, Score, with_count
 from dlm_jax.networks.base import Caches, Inputs, Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Denoise, Process
 
 # In these, no position sees what stands after its block: what is finished can be cached.
@@ -122,19 +120,11 @@ def inputs_of(
   return Inputs(states=z, time=t, **fields)
 
 
-@runtime_checkable
-class Extends(Protocol):
-  """A denoiser that keeps keys and values, so that a position is evaluated without those before."""
-
-  def empty_cache(self, rows: int, length: int) -> Array: ...
-
-  def extend(
-    self, cache: Array, z: Array, t: Array, start: Array | int, size: int
-  ) -> tuple[Array, Array]: ...
-
-
 class CachingDenoiser(Denoiser):
-  """A denoiser whose network can cache, with a pattern in which nothing before sees what is new."""
+  """A denoiser whose network can cache, with a pattern in which nothing before sees what is new.
+
+  It is what samplers call `samplers.base.Extends`.
+  """
 
   def __post_init__(self) -> None:
     if not isinstance(self.network, Caches) or not isinstance(self.pattern, CACHED_PATTERNS):
@@ -172,10 +162,15 @@ def with_cache(denoiser: Denoiser) -> Denoiser:
   return CachingDenoiser(**{f.name: getattr(denoiser, f.name) for f in fields(denoiser)})
 
 
-def bound(process: Process, denoiser: Denoiser) -> tuple[Process, Denoise]:
+def bound(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:
   """The process with what it has learned in place, and the denoiser as the process reads it.
 
-  What is learned stands in `params["process"]`; a process may also scale the network's input and
-  add to its output. The denoiser keeps keys and values where it can, see `Extends`.
+  What is learned stands in `params["process"]` of a `Denoiser`; a process may also scale the
+  network's input and add to its output. The denoiser keeps keys and values where it can, see
+  `CachingDenoiser`. Any other callable is taken as it is.
   """
-  return base.bind(process, with_cache(denoiser))
+  if not isinstance(denoise, Denoiser):
+    return process, denoise
+  if denoise.learned is not None:
+    process = process.bind(denoise.learned)
+  return process, process.precondition(with_cache(denoise))

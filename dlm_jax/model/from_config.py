@@ -7,7 +7,6 @@ import ml_collections
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 
 # A vocabulary that is larger than any, for what can be checked before the true one is there.
@@ -40,9 +39,9 @@ def build(
   """
   process = resolve.make("dlm_jax.processes", config.process, vocab_size=vocab_size)
   network = resolve.make(
-    "dlm_jax.networks", config.network, num_labels=num_labels, interface=base.interface(process)
+    "dlm_jax.networks", config.network, num_labels=num_labels, interface=process.interface
   )
-  network.check_pattern(base.pattern(process))
+  network.check_pattern(process.pattern)
   changes = config.evaluation.get("process") or {}
   scored = process
   if changes:
@@ -60,8 +59,8 @@ def check(config: ml_collections.ConfigDict) -> None:
 def _require_same_network(trained: Process, scored: Process, changes: dict[str, object]) -> None:
   """Raises `UserError` where the two processes show the network different things."""
   facts = {
-    "network inputs and outputs": (base.interface(trained), base.interface(scored)),
-    "attention pattern": (base.pattern(trained), base.pattern(scored)),
+    "network inputs and outputs": (trained.interface, scored.interface),
+    "attention pattern": (trained.pattern, scored.pattern),
   }
   for fact, (ours, theirs) in facts.items():
     if ours != theirs:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jax
 from jax import Array
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.types import Params
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
@@ -21,7 +21,6 @@ from dlm_jax.model.denoiser import Denoiser, with_cache
 from dlm_jax.model.head import Head
 from dlm_jax.model.parameters import abstract_params
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 from dlm_jax.runs import checkpoint, workdir
 from dlm_jax.runs.provenance import Provenance
@@ -73,7 +72,7 @@ class Model:
         self.network,
         self.params if params is None else params,
         Head(chunks=self.head_chunks),
-        pattern=base.pattern(self.process),
+        pattern=self.process.pattern,
         labels=labels,
       )
     )
@@ -103,11 +102,7 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
     UserError: there is no run or no such checkpoint, the weights are of no such name, or the run
       is of another version of this project.
   """
-  if weights not in WEIGHTS:
-    raise UserError(
-      f"there are no weights {weights!r}: {nearest(weights, WEIGHTS)}"
-      f"The known ones are {', '.join(WEIGHTS)}."
-    )
+  require_known("weights", weights, WEIGHTS)
   config = workdir.read_config(path)
   dataset = workdir.read_dataset(path)
   tokenizer = tokenizers.from_definition(dataset["tokenizer"])

@@ -10,7 +10,6 @@ from dlm_jax.distributed.sharding import Rules, shardings
 from dlm_jax.model import denoiser
 from dlm_jax.model.denoiser import PROCESS, inputs_of
 from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
 from dlm_jax.processes.base import Process
 
 
@@ -27,7 +26,7 @@ def init_params(
   """
   z = process.prior(key, (rows, length))
   params = network.init(key, inputs_of(network, z, jnp.zeros(rows)))
-  learned = base.init(process, jax.random.fold_in(key, 1))
+  learned = process.init(jax.random.fold_in(key, 1))
   return params | {PROCESS: learned} if learned else params
 
 

@@ -6,14 +6,15 @@ certain of itself.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.processes import base
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.processes.parts.substitution import substituted
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import TINY, Schedule
 
@@ -21,8 +22,8 @@ MASKINGS = ("independent", "counted")
 WEIGHTINGS = ("nelbo", "uniform", "min_capped")
 
 
-@dataclass(frozen=True)
-class Absorbing:
+@dataclass(frozen=True, kw_only=True)
+class Absorbing(Process):
   """The process. Build it with `make`.
 
   Attributes:
@@ -40,7 +41,6 @@ class Absorbing:
     weight_cap: largest weight under `min_capped`.
   """
 
-  vocab_size: int
   mask_id: int
   schedule: Schedule
   masking: str = "independent"
@@ -72,6 +72,10 @@ class Absorbing:
   @property
   def num_embeddings(self) -> int:
     return max(self.vocab_size, self.mask_id + 1)
+
+  @property
+  def coupled(self) -> bool:
+    return True
 
   @property
   def _forbidden(self) -> int | None:
@@ -111,23 +115,20 @@ class Absorbing:
     return jnp.full(shape, self.mask_id, jnp.int32)
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
-    draws = base.row_uniform(key, x.shape)
+    free, u = base.free(given, x.shape), draws.row_uniform(key, x.shape)
     if self.masking == "counted":
-      draws = draws if given is None else jnp.where(given, jnp.inf, draws)
-      rank = jnp.argsort(jnp.argsort(draws))
-      noised = rank < jnp.ceil(self._expected_count(t, x.shape, given))[:, None]
+      rank = jnp.argsort(jnp.argsort(jnp.where(free, u, jnp.inf)))
+      noised = rank < jnp.ceil(self._expected_count(t, free))[:, None]
     else:
-      noised = draws < self.masked(base.per_position(t))
-    if given is not None:
-      noised &= ~given
-    return jnp.where(noised, self.mask_id, x)
+      noised = u < self.masked(base.per_position(t))
+    return jnp.where(noised & free, self.mask_id, x)
 
-  def log_probs(self, output: Array, z: Array, t: Array) -> Array:
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
     del t
     logits = output.astype(jnp.float32)
     if self._forbidden is not None:
       logits = logits.at[..., self._forbidden].set(-jnp.inf)
-    return base.substituted(logits, z, self.mask_id)
+    return Prediction(substituted(logits, z, self.mask_id))
 
   def nelbo(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
@@ -137,16 +138,13 @@ class Absorbing:
     With `timesteps` T the grid point above t is used, with T (masked_t - masked_s) / masked_t in
     place of the weight (MD4, eq. 6; the KL of one step is the cross-entropy times that fraction).
     """
-    t, weight = self._time_and_weight(t, x.shape, given)
+    t, weight = self._time_and_weight(t, base.free(given, x.shape))
     return base.per_position(weight) * self._masked_cross_entropy(key, denoise, x, t, given)
-
-  def constants(self) -> float:
-    return 0.0
 
   def loss(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
-    t, weight = self._time_and_weight(t, x.shape, given)
+    t, weight = self._time_and_weight(t, base.free(given, x.shape))
     if self.weighting == "uniform":
       weight = jnp.ones_like(weight)
     elif self.weighting == "min_capped":
@@ -154,28 +152,30 @@ class Absorbing:
     return base.per_position(weight) * self._masked_cross_entropy(key, denoise, x, t, given)
 
   def reverse(
-    self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
+    self,
+    key: Array,
+    prediction: Prediction,
+    z: Array,
+    t: Array,
+    s: Array,
+    given: Array | None = None,
   ) -> Array:
     """A masked token is revealed with probability (masked_t - masked_s) / masked_t (MDLM eq. 7).
 
     Whether to reveal and what to reveal are separate draws, each in float32.
     """
-    reveal_key, token_key = base.split_rows(key, z.shape[0], 2)
+    reveal_key, token_key = draws.split_rows(key, z.shape[0], 2)
     masked_t, masked_s = self.masked(base.per_position(t)), self.masked(base.per_position(s))
-    reveal = base.row_uniform(reveal_key, z.shape) < (masked_t - masked_s) / masked_t
-    reveal &= z == self.mask_id
-    if given is not None:
-      reveal &= ~given
-    return jnp.where(reveal, base.row_categorical(token_key, self.log_probs(output, z, t)), z)
+    reveal = draws.row_uniform(reveal_key, z.shape) < (masked_t - masked_s) / masked_t
+    reveal &= (z == self.mask_id) & base.free(given, z.shape)
+    return jnp.where(reveal, draws.row_categorical(token_key, prediction.log_probs), z)
 
-  def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
+  def log_jump_rates(self, prediction: Prediction, z: Array, t: Array) -> Array:
     """Of the reversed process to each token: weight(t) p(token) at masked positions, else none."""
-    rates = jnp.log(self.weight(base.per_position(t)))[..., None] + self.log_probs(output, z, t)
+    rates = jnp.log(self.weight(base.per_position(t)))[..., None] + prediction.log_probs
     return jnp.where((z == self.mask_id)[..., None], rates, -jnp.inf)
 
-  def _time_and_weight(
-    self, t: Array, shape: tuple[int, int], given: Array | None
-  ) -> tuple[Array, Array]:
+  def _time_and_weight(self, t: Array, free: Array) -> tuple[Array, Array]:
     """The time the bound is evaluated at and the weight of a masked position's cross-entropy.
 
     With counted masking the weight masked' F / n, n of F tokens being masked, stands for
@@ -184,19 +184,18 @@ class Absorbing:
     """
     t, weight = self._on_grid(t)
     if self.masking == "counted":
-      expected = self._expected_count(t, shape, given)
+      expected = self._expected_count(t, free)
       weight *= expected / jnp.maximum(jnp.ceil(expected), 1.0)
     return t, weight
 
-  def _expected_count(self, t: Array, shape: tuple[int, int], given: Array | None) -> Array:
-    """How many tokens of each row are masked on average, `[B]`, at one time `t` `[B]` a row."""
+  def _expected_count(self, t: Array, free: Array) -> Array:
+    """How many of the tokens `free` `[B, L]` of each row are masked on average at `t`, `[B]`."""
     if t.ndim != 1:
       raise UserError(
         "process.masking 'counted' needs one time a row, not one a position: set it to "
         "'independent'."
       )
-    free = shape[1] if given is None else jnp.sum(~given, axis=1)
-    return self.masked(t) * free
+    return self.masked(t) * jnp.sum(free, axis=1)
 
   def _on_grid(self, t: Array) -> tuple[Array, Array]:
     """The time and the weight of the bound in continuous or discrete time, as in `nelbo`."""
@@ -210,13 +209,11 @@ class Absorbing:
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None
   ) -> Array:
     z = self.corrupt(key, x, t, given)
-    scored = z == self.mask_id
-    if given is not None:
-      scored &= ~given
-    return base.cross_entropy(self, denoise, z, t, x, scored, self._forbidden)
+    scored = (z == self.mask_id) & base.free(given, x.shape)
+    return base.score_positions(denoise, z, t, base.nll(self._forbidden), (x,), scored)
 
 
-def make(*, vocab_size: int, mask_id: int | None = None, **fields: Any) -> Absorbing:
+def make(*, vocab_size: int, mask_id: int | None = None, **fields: object) -> Absorbing:
   """Builds the process from its config.
 
   Args:

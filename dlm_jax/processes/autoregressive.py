@@ -6,7 +6,6 @@ the chain rule -log p(x) = -sum_i log p(x_i | x_<i) at once. So the likelihood i
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,28 +13,28 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.patterns import Causal
-from dlm_jax.processes import base
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import Schedule
 
 
-@dataclass(frozen=True)
-class Autoregressive:
+@dataclass(frozen=True, kw_only=True)
+class Autoregressive(Process):
   """The process. Build it with `make`.
 
-  The network is always told the time 0: it sees clean tokens alone.
+  The network sees clean tokens alone, so that its time is always 0.
 
   Attributes:
     vocab_size: V, the columns of the network's output.
-    schedule: alpha(t), the share of the row that is known at time t, from its left end.
+    schedule: alpha(t), the share of the row that is revealed at time t, from its left end.
   """
 
-  vocab_size: int
   schedule: Schedule
 
   @property
   def mask_id(self) -> int:
-    """Stands for what is not yet known, and before the first token."""
+    """Stands for a token that is not yet revealed, and before the first token."""
     return self.vocab_size
 
   @property
@@ -51,26 +50,24 @@ class Autoregressive:
     """The likelihood is exact: `nelbo` draws neither times nor noise."""
     return True
 
-  def known(self, t: Array, length: int) -> Array:
-    """How many tokens of a row of `length` are known at time t."""
+  def num_revealed(self, t: Array, length: int) -> Array:
+    """How many tokens of a row of `length` are revealed at time t."""
     # Rounded, because 1 - k / L may be a hair less than (L - k) / L.
     return jnp.round(self.schedule.alpha(t) * length).astype(jnp.int32)
 
   def prior(self, key: Array, shape: tuple[int, int]) -> Array:
-    del key  # no token is known
+    del key  # no token is revealed
     return jnp.full(shape, self.mask_id, jnp.int32)
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
-    del key  # the noise is no chance: the right end is masked
-    masked = jnp.arange(x.shape[1]) >= self.known(base.per_position(t), x.shape[1])
-    if given is not None:
-      masked &= ~given
-    return jnp.where(masked, self.mask_id, x)
+    del key  # nothing is random: the right end is masked
+    masked = jnp.arange(x.shape[1]) >= self.num_revealed(base.per_position(t), x.shape[1])
+    return jnp.where(masked & base.free(given, x.shape), self.mask_id, x)
 
-  def log_probs(self, output: Array, z: Array, t: Array) -> Array:
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
     """log p(x_i | z_<i), whatever z_i is."""
     del z, t
-    return jax.nn.log_softmax(output.astype(jnp.float32))
+    return Prediction(jax.nn.log_softmax(output.astype(jnp.float32)))
 
   def nelbo(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
@@ -80,32 +77,28 @@ class Autoregressive:
     The tokens of positions `given` are conditions as far as they lie to the left.
     """
     del key
-    where = jnp.ones(x.shape, bool) if given is None else ~given
-    return base.cross_entropy(self, denoise, x, jnp.zeros_like(t), x, where)
-
-  def constants(self) -> float:
-    return 0.0
-
-  def loss(
-    self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
-  ) -> Array:
-    return self.nelbo(key, denoise, x, t, given)
+    where = base.free(given, x.shape)
+    return base.score_positions(denoise, x, jnp.zeros_like(t), base.nll(), (x,), where)
 
   def reverse(
-    self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
+    self,
+    key: Array,
+    prediction: Prediction,
+    z: Array,
+    t: Array,
+    s: Array,
+    given: Array | None = None,
   ) -> Array:
-    """Draws the tokens that are known at s and not at t.
+    """Draws the tokens that are revealed at s and not at t.
 
-    Exact if that is one token, because `output` is computed without those to its left otherwise.
+    Exact if that is one token: a `prediction` of more is made without those to their left.
     """
-    reveal = jnp.arange(z.shape[1]) < self.known(base.per_position(s), z.shape[1])
-    reveal &= z == self.mask_id
-    if given is not None:
-      reveal &= ~given
-    return jnp.where(reveal, base.row_categorical(key, self.log_probs(output, z, t)), z)
+    reveal = jnp.arange(z.shape[1]) < self.num_revealed(base.per_position(s), z.shape[1])
+    reveal &= (z == self.mask_id) & base.free(given, z.shape)
+    return jnp.where(reveal, draws.row_categorical(key, prediction.log_probs), z)
 
 
-def make(*, vocab_size: int, **fields: Any) -> Autoregressive:
+def make(*, vocab_size: int, **fields: object) -> Autoregressive:
   """Builds the process from its config.
 
   Args:

@@ -1,24 +1,19 @@
-"""What a noise process is, and the draws and sums that every process shares.
+"""What a noise process is: its contract with defaults, its prediction, and how it is wrapped.
 
 A process knows nothing of the network. It receives `denoise`, a plain callable with the parameters
 already bound, so that a test can pass an exact posterior and a sampler a guided or cached one:
 
-  denoise(z, t) -> output                 what the output means is the process's business
-  denoise.score(z, t, score, operands, where) -> [B, L]               optional, see `score_outputs`
-  denoise.learned -> pytree               what is learned beside the network, see `bind`
+  denoise(z, t, **conditioning) -> output     what the output means is the process's business
 
-A process may bind more arguments, see `condition`. One whose network must not see every position at
-every position says so by an attribute `pattern`, and one whose `nelbo` is -log p(x) itself by a
-true attribute `exact`; see the functions of these names.
-
-What a process learns (embeddings, a schedule) is drawn by its method `init(key)`, lives with the
-parameters of the network under `process`, and is put in place by its method `bind(params)`. A
-process without these methods learns nothing.
+What only some processes have (a mask, a posterior, jump rates) is a facet, see `facets`. Random
+draws are those of `draws`.
 """
 
+import dataclasses
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,31 +21,138 @@ from jax import Array
 
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.patterns import FULL, Pattern
-from dlm_jax.schedules.alpha_schedules import Schedule
+from dlm_jax.core.types import Params
+from dlm_jax.processes import facets
 
-Denoise = Callable[..., Any]
+# Maps `[..., V]`, and `[...]` for each operand, to `[...]`, each position by itself.
+Score = Callable[..., Array]
 
 
-class Process(Protocol):
-  """A noise process: `q(z_t | x)`, the bound it gives and the reverse transition.
+class Denoise(Protocol):
+  """A network with its parameters bound: the state `z` and the time `t` `[B]` or `[B, L]` in."""
 
-  Shapes: `x` int32 `[B, L]`; `t` and `s < t` float32 `[B]` or `[B, L]`; `given` bool `[B, L]` or
-  None. A given position (a prompt, the known part of an infilling, padding) is never noised, never
-  scored and never changed. `key` is one key or `[B]` keys, see `row_keys`.
+  def __call__(self, z: Array, t: Array, /, **conditioning: Any) -> Array:
+    """The raw output `[B, L, columns]`."""
+
+
+@runtime_checkable
+class ScoresPositions(Protocol):
+  """A denoiser that can apply its head to some positions at a time, and never hold all logits."""
+
+  def score(
+    self,
+    z: Array,
+    t: Array,
+    score: Score,
+    operands: tuple[Array, ...],
+    where: Array,
+    **conditioning: Any,
+  ) -> Array:
+    """Equal to `score_positions`."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Prediction:
+  """What an output of the network says of the clean tokens.
+
+  Attributes:
+    log_probs: log p(x | z), float32 `[B, L, V]`, normalised over the tokens.
+    estimate: what the process reads beside it, such as a mean embedding `[B, L, W]`; None where
+      `log_probs` says all.
   """
 
-  vocab_size: int  # tokens the data can hold, mask excluded unless mask_id lies inside
-  num_embeddings: int  # rows the network's input embedding needs
-  schedule: Schedule
+  log_probs: Array
+  estimate: Array | None = None
+
+  def with_log_probs(self, log_probs: Array) -> "Prediction":
+    """Another prediction, such as a filtered one: the estimate then follows from `log_probs`."""
+    return Prediction(log_probs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+  """A noise process: `q(z_t | x)`, the bound it gives and the reverse transition.
+
+  Shapes: `x` int32 `[B, L]`; `z` int32 `[B, L]`, or float `[B, L, W]` if the process is
+  `facets.Continuous`; `t` and `s < t` float32 `[B]` or `[B, L]`; `given` bool `[B, L]` or None. A
+  given position (a prompt, the known part of an infilling, padding) is never noised, never scored
+  and never changed. `key` is one key or `[B]` keys, see `draws`.
+
+  Attributes:
+    vocab_size: V, the tokens that the data can hold, the mask excluded unless it is one of them.
+  """
+
+  vocab_size: int
+
+  # What the network must take, give and see.
+
+  @property
+  def num_embeddings(self) -> int:
+    """States of one position, and rows of the network's input embedding; 0 if states are float."""
+    return self.vocab_size
+
+  @property
+  def interface(self) -> NetworkInterface:
+    """What the network must take and give."""
+    return NetworkInterface(columns=self.vocab_size, num_embeddings=self.num_embeddings)
+
+  @property
+  def pattern(self) -> Pattern:
+    """Which position of the network's input sees which."""
+    return FULL
+
+  # What the process states of itself.
+
+  @property
+  def exact(self) -> bool:
+    """Whether `nelbo` is -log p(x) itself, not a bound, and draws nothing."""
+    return False
+
+  @property
+  def num_evaluations(self) -> int:
+    """Network evaluations of one draw of the bound."""
+    return 1
+
+  @property
+  def coupled(self) -> bool:
+    """Whether `corrupt` with one key and rising t gives one path, along which noise only grows."""
+    return False
+
+  # What it learns, and how training moves it on.
+
+  def init(self, key: Array) -> Params:
+    """The first values of what the process learns beside the network; empty if nothing."""
+    del key
+    return {}
+
+  def bind(self, params: Params) -> Self:
+    """The process with learned parameters, of the form of `init`, in place."""
+    del params
+    return self
+
+  def precondition(self, denoise: Denoise) -> Denoise:
+    """The network as the process reads it: its input scaled, something added to its output."""
+    return denoise
+
+  def at_step(self, step: Array) -> Self:
+    """The process at a step of training, for one whose loss changes on the way."""
+    del step
+    return self
+
+  # The noise, the bound and the reverse transition.
 
   def prior(self, key: Array, shape: tuple[int, int]) -> Array:
-    """z at t = 1, `[B, L]`."""
+    """z at t = 1 for `shape` (B, L)."""
+    raise NotImplementedError
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
     """Draws z_t ~ q(z_t | x)."""
+    raise NotImplementedError
 
-  def log_probs(self, output: Any, z: Array, t: Array) -> Array:
-    """log p(x | z) `[B, L, V]` float32, normalised, from the raw network output."""
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
+    """What the raw `output` `[B, L, columns]` of the network at (z, t) says of the tokens."""
+    raise NotImplementedError
 
   def nelbo(
     self, key: Array, denoise: Denoise, x: Array, t: Array, given: Array | None = None
@@ -60,120 +162,135 @@ class Process(Protocol):
     Its mean over t ~ U[0, 1] and noise, plus `constants()` a scored position, summed over L, is at
     least -log p(x), with equality for the exact denoiser.
     """
+    raise NotImplementedError
 
   def constants(self) -> float:
     """What the bound adds a scored position in nats, whatever the network."""
+    return 0.0
 
   def loss(
     self, key: Array, denoise: Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
     """What training minimises, `[B, L]`: `nelbo` unless the config asks for another weighting."""
+    return self.nelbo(key, denoise, x, t, given)
 
   def reverse(
-    self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
+    self,
+    key: Array,
+    prediction: Prediction,
+    z: Array,
+    t: Array,
+    s: Array,
+    given: Array | None = None,
   ) -> Array:
     """Draws z_s ~ p(z_s | z_t)."""
+    raise NotImplementedError
 
 
-def pattern(process: Process) -> Pattern:
-  """Which position must see which in the network of `process`: all see all unless it says else."""
-  return getattr(process, "pattern", FULL)
+@dataclass(frozen=True, kw_only=True)
+class Wrapper(Process):
+  """A process made of another: every member, and every facet, is that of `inner` unless overridden.
 
+  Facets are decided by the instance: `isinstance(wrapper, facets.HasMask)` is true if `inner` has a
+  mask. So a wrapper never loses what it does not name. One that cannot honour a facet refuses such
+  an `inner` when it is built.
 
-def exact(process: Process) -> bool:
-  """Whether `nelbo` is -log p(x) itself, not a bound, and draws nothing."""
-  return getattr(process, "exact", False)
-
-
-def init(process: Process, key: Array) -> Any:
-  """The first values of what `process` learns, a pytree; empty for one that learns nothing."""
-  return process.init(key) if hasattr(process, "init") else {}
-
-
-def bind(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:
-  """The process with what it has learned in place, and the denoiser as the process reads it.
-
-  What is learned is read from `denoise.learned`. A process may wrap the network by its method
-  `precondition(denoise)`: scale its input, add to its output.
+  Attributes:
+    inner: the process that is wrapped.
   """
-  if getattr(denoise, "learned", None) is None:
-    return process, denoise
-  process = process.bind(denoise.learned)
-  return process, process.precondition(denoise) if hasattr(process, "precondition") else denoise
+
+  inner: Process
+  vocab_size: int = dataclasses.field(init=False, repr=False, compare=False)
+  _declared: ClassVar[type | None] = None
+
+  def __new__(cls, *, inner: Process, **fields: object) -> "Wrapper":
+    del fields
+    return object.__new__(_with_facets(cls._declared or cls, facets.of(inner)))
+
+  def __post_init__(self) -> None:
+    object.__setattr__(self, "vocab_size", self.inner.vocab_size)
+
+  @property
+  def num_embeddings(self) -> int:
+    return self.inner.num_embeddings
+
+  @property
+  def interface(self) -> NetworkInterface:
+    return self.inner.interface
+
+  @property
+  def pattern(self) -> Pattern:
+    return self.inner.pattern
+
+  @property
+  def exact(self) -> bool:
+    return self.inner.exact
+
+  @property
+  def num_evaluations(self) -> int:
+    return self.inner.num_evaluations
+
+  @property
+  def coupled(self) -> bool:
+    return self.inner.coupled
+
+  def init(self, key: Array) -> Params:
+    return self.inner.init(key)
+
+  def bind(self, params: Params) -> Self:
+    return dataclasses.replace(self, inner=self.inner.bind(params))
+
+  def precondition(self, denoise: Denoise) -> Denoise:
+    return self.inner.precondition(denoise)
+
+  def at_step(self, step: Array) -> Self:
+    return dataclasses.replace(self, inner=self.inner.at_step(step))
+
+  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+    return self.inner.prior(key, shape)
+
+  def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
+    return self.inner.corrupt(key, x, t, given)
+
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
+    return self.inner.predict(output, z, t)
+
+  def nelbo(
+    self, key: Array, denoise: Denoise, x: Array, t: Array, given: Array | None = None
+  ) -> Array:
+    return self.inner.nelbo(key, denoise, x, t, given)
+
+  def constants(self) -> float:
+    return self.inner.constants()
+
+  def loss(
+    self, key: Array, denoise: Denoise, x: Array, t: Array, given: Array | None = None
+  ) -> Array:
+    return self.inner.loss(key, denoise, x, t, given)
+
+  def reverse(
+    self,
+    key: Array,
+    prediction: Prediction,
+    z: Array,
+    t: Array,
+    s: Array,
+    given: Array | None = None,
+  ) -> Array:
+    return self.inner.reverse(key, prediction, z, t, s, given)
 
 
-def at_step(process: Process, step: Array) -> Process:
-  """The process at a step of training, for one whose loss changes on the way."""
-  return process.at_step(step) if hasattr(process, "at_step") else process
+@cache
+def _with_facets(cls: type, wanted: tuple[type, ...]) -> type:
+  """The subclass of the wrapper `cls` that forwards what the facets `wanted` consist of."""
+  names = {name for facet in wanted for name in facets.members(facet)}
+  own = {field.name for field in dataclasses.fields(cls)} | set(dir(cls))
+  forwarded = {name: _forward(name) for name in sorted(names - own)}
+  return type(cls.__name__, (cls,), {"__module__": cls.__module__, "_declared": cls, **forwarded})
 
 
-def network_fields(process: Process) -> dict[str, Any]:
-  """The fields of the network's config that follow from the process: the form of its input."""
-  if hasattr(process, "network_fields"):
-    return process.network_fields
-  return {"vocab_size": process.vocab_size, "num_embeddings": process.num_embeddings}
-
-
-def interface(process: Process) -> NetworkInterface:
-  """What `process` needs its network to take and to give."""
-  fields = dict(network_fields(process))
-  return NetworkInterface(columns=fields.pop("vocab_size"), **fields)
-
-
-def is_continuous(process: Process) -> bool:
-  """Whether the state z is float `[B, L, W]`, read as tokens by `process.nearest_tokens(z)`."""
-  return hasattr(process, "nearest_tokens")
-
-
-def evaluations(process: Process) -> int:
-  """Network evaluations of one draw of the bound: self-conditioning takes two."""
-  return 2 if getattr(process, "self_conditioning", 0) else 1
-
-
-def row_keys(key: Array, rows: int) -> Array:
-  """One key a row, `[rows]`: a single key is split, `[rows]` keys are taken as they are.
-
-  What row i draws depends on its own key alone. So a batch cut into micro-batches, or spread over
-  any number of devices, sees the same noise, and a sample does not depend on its neighbours.
-  """
-  return jax.random.split(key, rows) if key.ndim == 0 else key
-
-
-def split_rows(key: Array, rows: int, num: int) -> Array:
-  """`[num, rows]` independent row keys, for a process that draws more than once."""
-  return jax.vmap(lambda k: jax.random.split(k, num), out_axes=1)(row_keys(key, rows))
-
-
-def row_uniform(key: Array, shape: tuple[int, ...]) -> Array:
-  """U[0, 1) draws of `shape`, float32, a key a row."""
-  draw = jax.vmap(lambda k: jax.random.uniform(k, shape[1:]))
-  return draw(row_keys(key, shape[0]))
-
-
-def row_normal(key: Array, shape: tuple[int, ...]) -> Array:
-  """Standard normal draws of `shape`, float32, a key a row."""
-  draw = jax.vmap(lambda k: jax.random.normal(k, shape[1:]))
-  return draw(row_keys(key, shape[0]))
-
-
-def row_categorical(key: Array, logits: Array) -> Array:
-  """Draws from softmax(`logits` [B, ..., V]) in float32 with high-precision Gumbel noise, int32.
-
-  Plain float32 Gumbel noise is capped near 16, bf16 noise far below: both cut the tail off, and
-  flatter generative perplexity (Zheng et al. 2024, "Masked diffusion models are secretly ...").
-  """
-  draw = jax.vmap(lambda k, row: jax.random.categorical(k, row, mode="high"))
-  return draw(row_keys(key, logits.shape[0]), logits.astype(jnp.float32))
-
-
-def substituted(logits: Array, z: Array, mask_id: int) -> Array:
-  """log p(x | z) `[B, L, V]` with the softmax at masked positions; a token is certain of itself.
-
-  The substitution parameterization (SUBS, MDLM).
-  """
-  certain = jnp.where(jax.nn.one_hot(z, logits.shape[-1], dtype=bool), 0.0, -jnp.inf)
-  predicted = jax.nn.log_softmax(logits.astype(jnp.float32))
-  return jnp.where((z == mask_id)[..., None], predicted, certain)
+def _forward(name: str) -> property:
+  return property(lambda self: getattr(self.inner, name))
 
 
 def per_position(t: Array) -> Array:
@@ -181,40 +298,16 @@ def per_position(t: Array) -> Array:
   return t[:, None] if t.ndim == 1 else t
 
 
-def condition(denoise: Denoise, **conditioning: Any) -> Denoise:
-  """`denoise` and its methods with more arguments bound, such as the clean tokens of `block`."""
-  bound = partial(denoise, **conditioning)
-  if hasattr(denoise, "score"):
-    bound.score = partial(denoise.score, **conditioning)
-  return bound
+def free(given: Array | None, shape: tuple[int, int]) -> Array:
+  """The positions that are not given, bool `[B, L]`: those that are noised, scored and changed."""
+  return jnp.ones(shape, bool) if given is None else ~given
 
 
-def cross_entropy(
-  process: Process,
-  denoise: Denoise,
-  z: Array,
-  t: Array,
-  targets: Array,
-  where: Array,
-  forbidden: int | None = None,
-) -> Array:
-  """-log p(`targets` | z) in nats `[B, L]` at the positions `where`, 0 elsewhere.
-
-  A denoiser that can score positions without holding `[B, L, V]` in float32 is asked for the
-  softmax cross-entropy of its logits with the column `forbidden` (the mask, if it lies inside the
-  vocabulary) taken out.
-  """
-  if hasattr(denoise, "score"):
-    return denoise.score(z, t, nll(forbidden), (targets,), where)
-  log_p = process.log_probs(denoise(z, t), z, t)
-  picked = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
-  return jnp.where(where, -picked, 0.0)
-
-
-def nll(forbidden: int | None) -> Callable[[Array, Array], Array]:
-  """-log softmax(logits)[target] with the column `forbidden` taken out."""
+def nll(forbidden: int | None = None) -> Score:
+  """The score -log softmax(logits)[target] in nats, with the column `forbidden` taken out."""
 
   def score(logits: Array, targets: Array) -> Array:
+    logits = logits.astype(jnp.float32)
     if forbidden is not None:
       logits = logits.at[..., forbidden].set(-jnp.inf)
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
@@ -223,20 +316,52 @@ def nll(forbidden: int | None) -> Callable[[Array, Array], Array]:
   return score
 
 
-def score_outputs(
+def score_positions(
   denoise: Denoise,
   z: Array,
   t: Array,
-  score: Callable[..., Array],
+  score: Score,
   operands: tuple[Array, ...],
   where: Array,
 ) -> Array:
-  """`score(output, *operands)` `[B, L]` at the positions `where`, 0 elsewhere.
+  """`score(output, *operands)` `[B, L]` at the positions `where` bool `[B, L]`, 0 elsewhere.
 
-  `score` takes `[..., V]` and, for each operand, `[...]`, and treats every position by itself. So a
-  denoiser that can apply its head to some positions at a time offers a method
-  `score(z, t, score, operands, where)`, which must equal this function.
+  `score` takes `[..., columns]` and, for each operand, `[...]`, and treats every position by
+  itself, so that a denoiser that `ScoresPositions` never holds all outputs at once.
   """
-  if hasattr(denoise, "score"):
+  if isinstance(denoise, ScoresPositions):
     return denoise.score(z, t, score, operands, where)
   return jnp.where(where, score(denoise(z, t), *operands), 0.0)
+
+
+def conditioned(denoise: Denoise, **conditioning: Any) -> Denoise:
+  """`denoise` with more arguments bound, such as the clean tokens of `block`."""
+  cls = _ScoringConditioned if isinstance(denoise, ScoresPositions) else _Conditioned
+  return cls(denoise, conditioning)
+
+
+@dataclass(frozen=True)
+class _Conditioned:
+  """A denoiser with conditioning bound."""
+
+  denoise: Any
+  conditioning: dict[str, Any]
+
+  def __call__(self, z: Array, t: Array, **conditioning: Any) -> Array:
+    return self.denoise(z, t, **self.conditioning, **conditioning)
+
+
+class _ScoringConditioned(_Conditioned):
+  """The same of one that scores positions."""
+
+  def score(
+    self,
+    z: Array,
+    t: Array,
+    score: Score,
+    operands: tuple[Array, ...],
+    where: Array,
+    **conditioning: Any,
+  ) -> Array:
+    bound = self.conditioning | conditioning
+    return self.denoise.score(z, t, score, operands, where, **bound)

@@ -16,7 +16,7 @@ drawn as such, by order statistics, so that no [B, L, V] is ever held.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,8 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.soft_tokens import SoftTokens
-from dlm_jax.processes import base
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.parts.mixture import Level
 from dlm_jax.processes.uniform import Uniform
 from dlm_jax.schedules import alpha_schedules
 
@@ -36,7 +37,7 @@ ALPHAS = (0.95, 0.05)
 REACH, STEPS = 9.0, 288
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Duo(Uniform):
   """The process. Build it with `make`.
 
@@ -53,7 +54,7 @@ class Duo(Uniform):
   temperature: float = 1e-3
   candidates: int = 4
   gammas: tuple[float, float] = (-3.5, -1.75)
-  step: Array | None = None
+  step: Array | None = resolve.runtime()
 
   def __post_init__(self) -> None:
     for name, least in (("curriculum_steps", 0), ("candidates", 1)):
@@ -85,26 +86,25 @@ class Duo(Uniform):
   ) -> Array:
     """The integrand of the bound at argmax w, `[B, L]`, where the network sees the soft tokens.
 
-    The network is told the time at which plain noise leaves as much.
+    The time that the network receives is the one at which plain noise leaves as much.
     """
     first, last = self.gammas
     gamma = first + (last - first) * t
     speed = jnp.full_like(gamma, last - first)
     alpha, slope = jax.jvp(lambda g: transformation(g, self.vocab_size), (gamma,), (speed,))
     soft = self.latent(key, x, gamma, given)
-    z = jnp.take_along_axis(soft.tokens, jnp.argmax(soft.weights, axis=-1, keepdims=True), axis=-1)[
-      ..., 0
-    ]
-    kept, rate = (base.per_position(a) for a in (alpha, -slope / alpha))
-    told = self.time_of_alpha(alpha)
-    return self.integrand(denoise, soft, told, x, z, kept, 1.0 - kept, rate, given)
+    likeliest = jnp.argmax(soft.weights, axis=-1, keepdims=True)
+    z = jnp.take_along_axis(soft.tokens, likeliest, axis=-1)[..., 0]
+    alpha_BL, rate = (base.per_position(a) for a in (alpha, -slope / alpha))
+    level = Level(alpha_BL, 1.0 - alpha_BL, rate)
+    return self.integrand(denoise, (soft, self.time_of_alpha(alpha)), x, z, level, given)
 
   def latent(self, key: Array, x: Array, gamma: Array, given: Array | None = None) -> SoftTokens:
     """softmax(w / temperature) at the token and the candidates; given positions are certain."""
-    own_key, others_key, token_key = base.split_rows(key, x.shape[0], 3)
+    own_key, others_key, token_key = draws.split_rows(key, x.shape[0], 3)
     count = min(self.candidates, self.vocab_size - 1)
     gamma = base.per_position(gamma)
-    own = jnp.exp(-gamma / 2) + base.row_normal(own_key, x.shape)
+    own = jnp.exp(-gamma / 2) + draws.row_normal(own_key, x.shape)
     others = largest_normals(others_key, x.shape, count, self.vocab_size - 1)
     w = jnp.concatenate([own[..., None], others], axis=-1)
     sigma = jnp.sqrt(jax.nn.sigmoid(gamma))[..., None]
@@ -145,7 +145,7 @@ def largest_normals(key: Array, shape: tuple[int, int], count: int, of: int) -> 
 
   The largest of n uniforms is u^(1/n), and the others are uniform below it.
   """
-  u = base.row_uniform(key, (*shape, count))
+  u = draws.row_uniform(key, (*shape, count))
   log_u = jnp.cumsum(jnp.log1p(-u) / (of - jnp.arange(count)), axis=-1)
   above = jnp.maximum(-jnp.expm1(log_u), alpha_schedules.TINY)
   return -jax.scipy.special.ndtri(above)
@@ -153,7 +153,7 @@ def largest_normals(key: Array, shape: tuple[int, int], count: int, of: int) -> 
 
 def other_tokens(key: Array, x: Array, count: int, vocab_size: int) -> Array:
   """`count` tokens `[B, L, count]`, uniform, none of them x and no two alike."""
-  u = base.row_uniform(key, (*x.shape, count))
+  u = draws.row_uniform(key, (*x.shape, count))
   taken = x[..., None]
   for index in range(count):
     left = vocab_size - 1 - index
@@ -172,7 +172,7 @@ def default_gammas(vocab_size: int) -> tuple[float, float]:
   return first, last
 
 
-def make(*, vocab_size: int, gammas: tuple[float, float] | None = None, **fields: Any) -> Duo:
+def make(*, vocab_size: int, gammas: tuple[float, float] | None = None, **fields: object) -> Duo:
   """Builds the process from its config.
 
   Args:

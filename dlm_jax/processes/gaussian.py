@@ -10,10 +10,8 @@ The bound is that of variational diffusion models (Kingma et al. 2021, eq. 11 an
   E[-log p(x | z_0)]  +  KL(q(z_1 | x) || N(0, 1))  +  1/2 E_t[gamma'(t) e^-gamma |e(x) - x_hat|^2]
 """
 
-import dataclasses
-import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,27 +19,25 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.processes import base
+from dlm_jax.core.interface import NetworkInterface
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.base import Prediction
 from dlm_jax.processes.parts import parameterizations
+from dlm_jax.processes.parts.embeddings import NoisyEmbeddings
 from dlm_jax.schedules import gamma_schedules
-from dlm_jax.schedules.gamma_schedules import GammaSchedule, LearnedSchedule
+from dlm_jax.schedules.gamma_schedules import LearnedSchedule
 
 OBJECTIVES = ("vlb", "cross_entropy", "mse")
-NORMS = ("unit", "root")
 
 # The network sees gamma / GAMMA_SCALE in place of the time, so that a schedule can change under it.
 GAMMA_SCALE = 20.0
 
 
-@dataclass(frozen=True)
-class Gaussian:
-  """The process. Build it with `make`; it works once `bind` has put its embeddings in place.
+@dataclass(frozen=True, kw_only=True)
+class Gaussian(NoisyEmbeddings):
+  """The process. Build it with `make`; what it learns is put in place by `bind`.
 
   Attributes:
-    vocab_size: V.
-    schedule: gamma(t).
-    width: W, the size of an embedding.
-    norm: size of every embedding: `unit`, 1, or `root`, sqrt(W).
     parameterization: what the network's output means, see `parameterizations`.
     objective: of `loss`: `vlb`, the bound; `cross_entropy` of x given z_t, unweighted (CDCD,
       LangFlow); `mse`, |e(x) - x_hat|^2 with the first two terms of the bound (Diffusion-LM).
@@ -52,32 +48,23 @@ class Gaussian:
       al. 2022); 0 builds the network without that input. Bound and samples always use it.
     reconstruction_share: the part of the times that is spent on E[-log p(x | z_0)], which needs the
       network at t = 0, when the output is logits.
-    embeddings: `[V, W]` float32, set by `bind`.
   """
 
-  vocab_size: int
-  schedule: GammaSchedule
-  width: int = 16
-  norm: str = "unit"
   parameterization: str = "categorical"
   objective: str = "vlb"
   output_prior: bool = True
   shared_head: bool = False
   self_conditioning: float = 0.0
   reconstruction_share: float = 0.0625
-  embeddings: Array | None = None
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     parameterizations.check(self.parameterization)
-    for field, known in {"objective": OBJECTIVES, "norm": NORMS}.items():
-      value = getattr(self, field)
-      if value not in known:
-        raise UserError(
-          f"process.{field} is {value!r}: {nearest(value, known)}"
-          f"The known values are {', '.join(known)}."
-        )
-    if self.width < 1:
-      raise UserError(f"process.width must be at least 1, got {self.width}.")
+    if self.objective not in OBJECTIVES:
+      raise UserError(
+        f"process.objective is {self.objective!r}: {nearest(self.objective, OBJECTIVES)}"
+        f"The known values are {', '.join(OBJECTIVES)}."
+      )
     for field, value in {
       "self_conditioning": self.self_conditioning,
       "reconstruction_share": self.reconstruction_share,
@@ -89,11 +76,11 @@ class Gaussian:
     needs_tokens = {
       "objective 'cross_entropy'": self.objective == "cross_entropy",
       "shared_head": self.shared_head,
-      "schedule 'gumbel'": isinstance(self.schedule, gamma_schedules.Gumbel),
-      "schedule 'warped'": isinstance(self.schedule, gamma_schedules.Warped),
+      "schedule 'gumbel'": isinstance(self.schedule, gamma_schedules.GumbelGamma),
+      "schedule 'warped'": isinstance(self.schedule, gamma_schedules.WarpedGamma),
     }
-    for name, asked in needs_tokens.items():
-      if asked and not self._predicts_tokens:
+    for name, is_set in needs_tokens.items():
+      if is_set and not self._predicts_tokens:
         raise UserError(
           f"process.{name} needs logits: set process.parameterization to 'categorical' "
           f"(it is {self.parameterization!r})."
@@ -103,40 +90,21 @@ class Gaussian:
   def _predicts_tokens(self) -> bool:
     return self.parameterization == "categorical"
 
-  @property
-  def size(self) -> float:
-    """The root mean square of the numbers in an embedding."""
-    return 1.0 if self.norm == "root" else 1.0 / math.sqrt(self.width)
-
-  # What is learned, and the network around it.
-
-  num_embeddings = 0  # the network is given embeddings, not tokens
+  # The network around it.
 
   @property
-  def network_fields(self) -> dict[str, Any]:
+  def interface(self) -> NetworkInterface:
     predicts_logits = self._predicts_tokens and not self.shared_head
-    return {
-      "vocab_size": self.vocab_size if predicts_logits else self.width,
-      "num_embeddings": 0,
-      "state_width": self.width,
-      "self_conditioned": self.self_conditioning > 0,
-    }
+    return NetworkInterface(
+      columns=self.vocab_size if predicts_logits else self.width,
+      num_embeddings=self.num_embeddings,
+      state_width=self.width,
+      self_conditioned=self.self_conditioning > 0,
+    )
 
-  def init(self, key: Array) -> dict[str, Any]:
-    """The first parameters: `embeddings` `[V, W]`, and `schedule` if it is learned."""
-    params = {"embeddings": jax.random.normal(key, (self.vocab_size, self.width))}
-    if isinstance(self.schedule, LearnedSchedule):
-      params["schedule"] = self.schedule.init()
-    return params
-
-  def bind(self, params: dict[str, Any]) -> Self:
-    """The process with `params` in place, the rows of the embeddings brought to their size."""
-    rows = params["embeddings"]
-    rows *= self.size * math.sqrt(self.width) / jnp.linalg.norm(rows, axis=-1, keepdims=True)
-    schedule = self.schedule
-    if "schedule" in params:
-      schedule = schedule.bind(params["schedule"])
-    return dataclasses.replace(self, embeddings=rows, schedule=schedule)
+  @property
+  def num_evaluations(self) -> int:
+    return 2 if self.self_conditioning else 1
 
   def precondition(self, denoise: base.Denoise) -> base.Denoise:
     """The network with its input brought to unit size, its noise level as time, and its logits."""
@@ -156,74 +124,38 @@ class Gaussian:
 
     return conditioned
 
-  # The state.
-
-  def signal_and_noise(self, t: Array) -> tuple[Array, Array]:
-    """alpha and sigma at `t` `[B]` or `[B, L]`, to broadcast against `[B, L, W]`."""
-    gamma = base.per_position(self.schedule.gamma(t))[..., None]
-    return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
-
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
-    return base.row_normal(key, (*shape, self.width))
-
-  def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
-    alpha, sigma = self.signal_and_noise(t)
-    z = alpha * self.embeddings[x] + sigma * base.row_normal(key, (*x.shape, self.width))
-    return self.hold(z, x, given)
-
-  def hold(self, z: Array, tokens: Array, given: Array | None) -> Array:
-    """`z` with the clean embeddings of `tokens` at given positions."""
-    if given is None:
-      return z
-    return jnp.where(given[..., None], self.embeddings[tokens], z)
-
-  def times(self, t: Array, given: Array | None) -> Array:
-    """The times of the positions: 0 where they are given, since they are clean."""
-    return t if given is None else jnp.where(given, 0.0, base.per_position(t))
-
-  def nearest_tokens(self, z: Array) -> Array:
-    """The token whose embedding is nearest to each position of the state, int32 `[B, L]`."""
-    return jnp.argmax(z @ self.embeddings.T, axis=-1).astype(jnp.int32)
-
   # What the network's output says.
 
-  def log_probs(self, output: Array, z: Array, t: Array) -> Array:
-    """For outputs that are not logits: p(x | x_hat) as if x_hat was e(x) plus noise of e^gamma."""
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
+    """The prediction, whose `estimate` is x_hat, the expected clean embedding.
+
+    For outputs that are not logits: p(x | x_hat) as if x_hat was e(x) plus noise of e^gamma.
+    """
     if self._predicts_tokens:
-      return jax.nn.log_softmax(output.astype(jnp.float32))
-    return self._bayes(self.mean(output, z, t), t)
+      logits = output.astype(jnp.float32)
+      return Prediction(jax.nn.log_softmax(logits), jax.nn.softmax(logits) @ self.embeddings)
+    x = parameterizations.to_x(self.parameterization, output, z, *self.signal_and_noise(t))
+    return Prediction(self.log_bayes(x, t), x)
 
-  def mean(self, output: Array, z: Array, t: Array) -> Array:
-    """x_hat `[B, L, W]`, the expected clean embedding."""
-    if self._predicts_tokens:
-      return jax.nn.softmax(output.astype(jnp.float32)) @ self.embeddings
-    return parameterizations.to_x(self.parameterization, output, z, *self.signal_and_noise(t))
+  def mean(self, prediction: Prediction) -> Array:
+    """x_hat `[B, L, W]`."""
+    if prediction.estimate is not None:
+      return prediction.estimate
+    return jnp.exp(prediction.log_probs) @ self.embeddings
 
-  def output_of(self, log_probs: Array, z: Array, t: Array) -> Array:
-    """The output that says `log_probs` `[B, L, V]`: what a filtered output becomes."""
-    if self._predicts_tokens:
-      return log_probs
-    x = jnp.exp(log_probs) @ self.embeddings
-    return parameterizations.from_x(self.parameterization, x, z, *self.signal_and_noise(t))
-
-  def _bayes(self, x: Array, t: Array) -> Array:
-    """log p(token | x) `[B, L, V]`, x being its embedding plus noise of variance e^gamma(t)."""
-    precision = jnp.exp(-base.per_position(self.schedule.gamma(t)))[..., None]
-    return jax.nn.log_softmax(precision * (x @ self.embeddings.T))
-
-  def predict(
+  def evaluate(
     self, denoise: base.Denoise, z: Array, t: Array, chosen: Array | None = None
-  ) -> Array:
-    """The output, made with its own first prediction in hand where it is self-conditioned.
+  ) -> Prediction:
+    """The prediction, made with the first one in hand where the network is self-conditioned.
 
     In training that happens in the rows `chosen` `[B]`, and no gradient flows through the first.
     """
     if not self.self_conditioning:
-      return denoise(z, t)
-    first = self.mean(denoise(z, t), z, t)
+      return self.predict(denoise(z, t), z, t)
+    first = self.mean(self.predict(denoise(z, t), z, t))
     if chosen is not None:
       first = jax.lax.stop_gradient(jnp.where(chosen[:, None, None], first, 0.0))
-    return denoise(z, t, self_condition=first)
+    return self.predict(denoise(z, t, self_condition=first), z, t)
 
   # The bound and the losses.
 
@@ -234,9 +166,6 @@ class Gaussian:
     decodes, t = self._divide(t)
     terms = self._terms(key, denoise, x, t, given, 1.0)
     return self._bound(terms, decodes)
-
-  def constants(self) -> float:
-    return 0.0
 
   def loss(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
@@ -256,15 +185,21 @@ class Gaussian:
     return loss
 
   def reverse(
-    self, key: Array, output: Array, z: Array, t: Array, s: Array, given: Array | None = None
+    self,
+    key: Array,
+    prediction: Prediction,
+    z: Array,
+    t: Array,
+    s: Array,
+    given: Array | None = None,
   ) -> Array:
     """q(z_s | z_t, x := x_hat) (VDM, eq. 32): one step of ancestral (DDPM) sampling."""
     alpha_t, _ = self.signal_and_noise(t)
     alpha_s, sigma_s = self.signal_and_noise(s)
     c = -jnp.expm1(base.per_position(self.schedule.gamma(s) - self.schedule.gamma(t)))[..., None]
-    mean = (1 - c) * alpha_s / alpha_t * z + c * alpha_s * self.mean(output, z, t)
-    z_s = mean + jnp.sqrt(c) * sigma_s * base.row_normal(key, z.shape)
-    return z_s if given is None else jnp.where(given[..., None], z, z_s)
+    mean = (1 - c) * alpha_s / alpha_t * z + c * alpha_s * self.mean(prediction)
+    z_s = mean + jnp.sqrt(c) * sigma_s * draws.row_normal(key, z.shape)
+    return jnp.where(base.free(given, z.shape[:2])[..., None], z_s, z)
 
   def _divide(self, t: Array) -> tuple[Array, Array]:
     """Which of the times in [0, 1] stand for t = 0, and the times the others stand for."""
@@ -296,24 +231,21 @@ class Gaussian:
     self_conditioning: float,
   ) -> "_Terms":
     """Each term at the positions that are not given, from one noise at the times `t`."""
-    noise_key, coin_key, decoder_key = base.split_rows(key, x.shape[0], 3)
-    chosen = base.row_uniform(coin_key, x.shape[:1]) < self_conditioning
+    noise_key, coin_key, decoder_key = draws.split_rows(key, x.shape[0], 3)
+    chosen = draws.row_uniform(coin_key, x.shape[:1]) < self_conditioning
     times = self.times(t, given)
     z = self.corrupt(noise_key, x, t, given)
-    output = self.predict(denoise, z, times, chosen)
+    prediction = self.evaluate(denoise, z, times, chosen)
     clean = self.embeddings[x]
-    squared_error = jnp.sum((clean - self.mean(output, z, times)) ** 2, axis=-1)
+    squared_error = jnp.sum((clean - self.mean(prediction)) ** 2, axis=-1)
     weight = 0.5 * self.schedule.gamma_derivative(t) * jnp.exp(-self.schedule.gamma(t))
-    if self._predicts_tokens:
-      log_p = self.log_probs(output, z, times)
-    else:
-      log_p = self._decoder(decoder_key, x)
-    scored = jnp.ones(x.shape) if given is None else 1.0 - given
+    log_p = prediction.log_probs if self._predicts_tokens else self._decoder(decoder_key, x)
+    scored = base.free(given, x.shape).astype(jnp.float32)
     picked = jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0]
     return _Terms(
       scored=scored,
       cross_entropy=-picked * scored,
-      prior=self._prior_divergence(clean) * scored,
+      prior=self.prior_divergence(clean) * scored,
       squared_error=squared_error * scored,
       diffusion=base.per_position(weight) * squared_error * scored,
     )
@@ -322,14 +254,7 @@ class Gaussian:
     """log p(x | z_0) by Bayes' rule from each position alone, when the output is not logits."""
     start = jnp.zeros(x.shape[:1])
     alpha, _ = self.signal_and_noise(start)
-    return self._bayes(self.corrupt(key, x, start) / alpha, start)
-
-  def _prior_divergence(self, clean: Array) -> Array:
-    """KL(N(alpha_1 e, sigma_1^2) || N(0, 1)) in nats `[B, L]`."""
-    gamma = self.schedule.gamma(jnp.ones(()))
-    signal = jax.nn.sigmoid(-gamma)
-    spread = jax.nn.softplus(-gamma) - signal  # sigma^2 - 1 - log sigma^2
-    return 0.5 * (signal * jnp.sum(clean**2, axis=-1) + self.width * spread)
+    return self.log_bayes(self.corrupt(key, x, start) / alpha, start)
 
   def _schedule_gradient(self, terms: "_Terms", t: Array, decodes: Array) -> Array:
     """0 `[B, L]`, with the gradient of the schedule's own loss."""
@@ -352,7 +277,7 @@ class _Terms(NamedTuple):
   diffusion: Array  # the squared error with the weight of the bound
 
 
-def make(*, vocab_size: int, **fields: Any) -> Gaussian:
+def make(*, vocab_size: int, **fields: object) -> Gaussian:
   """Builds the process from its config.
 
   Args:

@@ -9,7 +9,7 @@ prediction depends on the time, so give it to the network (`network.time_conditi
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,16 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import base
+from dlm_jax.core.types import Params
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.processes.parts.substitution import substituted
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import TINY
 
 
-@dataclass(frozen=True)
-class GeneralizedAbsorbing:
+@dataclass(frozen=True, kw_only=True)
+class GeneralizedAbsorbing(Process):
   """The process. Build it with `make`; what it learns is put in place by `bind`.
 
   Attributes:
@@ -35,10 +38,9 @@ class GeneralizedAbsorbing:
     learned: w, `[V]`; None before `bind`.
   """
 
-  vocab_size: int
   schedule: alpha_schedules.Polynomial
   start: float = 1e-4
-  learned: Array | None = None
+  learned: Array | None = resolve.runtime()
 
   def __post_init__(self) -> None:
     if not isinstance(self.schedule, alpha_schedules.Polynomial):
@@ -64,17 +66,17 @@ class GeneralizedAbsorbing:
       return jnp.full(self.vocab_size, self.schedule.exponent)
     return self.learned
 
-  def init(self, key: Array) -> dict[str, Any]:
+  def init(self, key: Array) -> Params:
     """The first parameters: w is the softplus of them."""
     del key
     first = math.log(math.expm1(self.schedule.exponent))
     return {"schedule": {"exponents": jnp.full(self.vocab_size, first)}}
 
-  def bind(self, params: dict[str, Any]) -> Self:
+  def bind(self, params: Params) -> Self:
     """The process with `params` in place."""
     return dataclasses.replace(self, learned=jax.nn.softplus(params["schedule"]["exponents"]))
 
-  def masked(self, x: Array, t: Array) -> Array:
+  def masked_probability(self, x: Array, t: Array) -> Array:
     """The probability t^{w_x} that a token `x` is masked at time t."""
     masked = jnp.exp(self.exponents[x] * jnp.log(jnp.maximum(t, TINY)))
     return jnp.where(t > 0, masked, 0.0)
@@ -86,14 +88,12 @@ class GeneralizedAbsorbing:
     return jnp.full(shape, self.mask_id, jnp.int32)
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
-    noised = base.row_uniform(key, x.shape) < self.masked(x, base.per_position(t))
-    if given is not None:
-      noised &= ~given
-    return jnp.where(noised, self.mask_id, x)
+    noised = draws.row_uniform(key, x.shape) < self.masked_probability(x, base.per_position(t))
+    return jnp.where(noised & base.free(given, x.shape), self.mask_id, x)
 
-  def log_probs(self, output: Array, z: Array, t: Array) -> Array:
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
     del t
-    return base.substituted(output, z, self.mask_id)
+    return Prediction(substituted(output, z, self.mask_id))
 
   def nelbo(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
@@ -107,9 +107,6 @@ class GeneralizedAbsorbing:
     t = self._from_start(t)
     return self._integrand(denoise, self.corrupt(key, x, t, given), x, t, given)
 
-  def constants(self) -> float:
-    return 0.0
-
   def loss(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
@@ -120,17 +117,17 @@ class GeneralizedAbsorbing:
     2019; MD4, section 6), without bias.
     """
     t = self._from_start(t)
-    draws = [self.corrupt(k, x, t, given) for k in base.split_rows(key, x.shape[0], 2)]
-    one, other = (self._integrand(denoise, z, x, t, given) for z in draws)
-    log_q, log_q_other = (self._log_q(z, x, t, given) for z in draws)
+    states = [self.corrupt(k, x, t, given) for k in draws.split_rows(key, x.shape[0], 2)]
+    one, other = (self._integrand(denoise, z, x, t, given) for z in states)
+    log_q, log_q_other = (self._log_q(z, x, t, given) for z in states)
     advantage = jax.lax.stop_gradient(jnp.sum(one - other, axis=-1, keepdims=True)) / 2
     missing = advantage * (log_q - log_q_other) / x.shape[1]
     return (one + other) / 2 + missing - jax.lax.stop_gradient(missing)
 
-  def log_posterior(self, output: Array, z: Array, t: Array, s: Array) -> Array:
+  def log_posterior(self, prediction: Prediction, z: Array, t: Array, s: Array) -> Array:
     """log p(z_s | z_t) `[B, L, V + 1]`: a masked token v stays masked with probability
     (s / t)^{w_v}."""
-    log_p = self.log_probs(output, z, t)
+    log_p = prediction.log_probs
     t, s = base.per_position(t)[..., None], base.per_position(s)[..., None]
     ratio = jnp.log(jnp.maximum(s, TINY) / t)
     stays = jnp.where(s > 0, self.exponents * ratio, -jnp.inf)
@@ -141,14 +138,20 @@ class GeneralizedAbsorbing:
     return jnp.where((z == self.mask_id)[..., None], moves, jnp.where(is_z, 0.0, -jnp.inf))
 
   def reverse(
-    self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
+    self,
+    key: Array,
+    prediction: Prediction,
+    z: Array,
+    t: Array,
+    s: Array,
+    given: Array | None = None,
   ) -> Array:
-    drawn = base.row_categorical(key, self.log_posterior(output, z, t, s))
-    return drawn if given is None else jnp.where(given, z, drawn)
+    drawn = draws.row_categorical(key, self.log_posterior(prediction, z, t, s))
+    return jnp.where(base.free(given, z.shape), drawn, z)
 
-  def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
+  def log_jump_rates(self, prediction: Prediction, z: Array, t: Array) -> Array:
     """Of the reversed process to each token: w_v / t p_v at masked positions, else none."""
-    rates = self.log_probs(output, z, t) + jnp.log(self.exponents)
+    rates = prediction.log_probs + jnp.log(self.exponents)
     rates -= jnp.log(base.per_position(t))[..., None]
     return jnp.where((z == self.mask_id)[..., None], rates, -jnp.inf)
 
@@ -159,7 +162,7 @@ class GeneralizedAbsorbing:
     self, denoise: base.Denoise, z: Array, x: Array, t: Array, given: Array | None
   ) -> Array:
     """What `nelbo` says, of the state `z`, `[B, L]`."""
-    free = jnp.ones(x.shape, bool) if given is None else ~given
+    free = base.free(given, x.shape)
 
     def divergence(output: Array, x: Array) -> Array:
       log_p = jax.nn.log_softmax(output.astype(jnp.float32))
@@ -169,7 +172,7 @@ class GeneralizedAbsorbing:
       return faster - w * log_p_x
 
     where = (z == self.mask_id) & free
-    nats = base.score_outputs(denoise, z, t, divergence, (x,), where)
+    nats = base.score_positions(denoise, z, t, divergence, (x,), where)
     slope = (1.0 - self.start) / jnp.maximum(base.per_position(t), TINY)
     return slope * nats + jnp.where(free, self._reconstruction(x), 0.0)
 
@@ -188,12 +191,10 @@ class GeneralizedAbsorbing:
     is_masked = z == self.mask_id
     kept = jnp.where(is_masked, -1.0, log_masked)  # the branch not taken has a gradient too
     log_q = jnp.where(is_masked, log_masked, jnp.log(-jnp.expm1(kept)))
-    if given is not None:
-      log_q = jnp.where(given, 0.0, log_q)
-    return jnp.sum(log_q, axis=-1, keepdims=True)
+    return jnp.sum(log_q, axis=-1, keepdims=True, where=base.free(given, x.shape))
 
 
-def make(*, vocab_size: int, **fields: Any) -> GeneralizedAbsorbing:
+def make(*, vocab_size: int, **fields: object) -> GeneralizedAbsorbing:
   """Builds the process from its config.
 
   Args:

@@ -7,7 +7,6 @@ p_u does not change: the prior is the same mixture.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
@@ -15,7 +14,7 @@ from dlm_jax.processes.parts.mixture import Mixture
 from dlm_jax.schedules import alpha_schedules
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hybrid(Mixture):
   """The process; its maths is that of `Mixture`. Build it with `make`.
 
@@ -42,7 +41,7 @@ class Hybrid(Mixture):
     return self.p_u
 
 
-def make(*, vocab_size: int, **fields: Any) -> Hybrid:
+def make(*, vocab_size: int, **fields: object) -> Hybrid:
   """Builds the process from its config.
 
   Args:

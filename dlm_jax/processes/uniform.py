@@ -7,14 +7,13 @@ prompt, too, for ones that may be noise, although they are never changed.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from dlm_jax.core import resolve
 from dlm_jax.processes.parts.mixture import Mixture
 from dlm_jax.schedules import alpha_schedules
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Uniform(Mixture):
   """The process; its maths is that of `Mixture` without a mask. Build it with `make`."""
 
@@ -27,7 +26,7 @@ class Uniform(Mixture):
     return 1.0
 
 
-def make(*, vocab_size: int, **fields: Any) -> Uniform:
+def make(*, vocab_size: int, **fields: object) -> Uniform:
   """Builds the process from its config.
 
   Args:

@@ -41,6 +41,7 @@ CHANGEABLE = (
   "evaluation.batch_size",
   "mesh",
   "wandb_project",
+  "replaced",  # how the config came about
 )
 
 _ABSENT = "(absent)"

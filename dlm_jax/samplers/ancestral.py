@@ -1,67 +1,31 @@
 """Ancestral sampling: z_s ~ p(z_s | z_t), step by step along a grid of times.
 
-Each step draws its positions independently, which is exact as the steps become many.
+Each step draws its positions independently, which is exact as the steps become many, and for one
+position at a time: then it is the decoding of an autoregressive model. Defined for every process;
+of Gaussian noise it is the sampler of DDPM (Ho et al. 2020).
 """
+
+import dataclasses
+from dataclasses import dataclass
 
 from jax import Array
 
-from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, grids, sequential, walking
+from dlm_jax.core import resolve
+from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.samplers.base import Sampler, State
 
 
-def sample(
-  key: Array,
-  process: Process,
-  denoise: Denoise,
-  shape: tuple[int, int],
-  *,
-  steps: int,
-  tokens: Array | None = None,
-  given: Array | None = None,
-  grid: str = "uniform",
-  temperature: float = 1.0,
-  top_p: float = 1.0,
-  cache: bool = False,
-  trajectory: bool = False,
-) -> base.SampleResult:
-  """Draws `shape` (B, L) tokens.
+@dataclass(frozen=True, kw_only=True)
+class Ancestral(Sampler):
+  """The sampler. Build it with `make`; it has no settings."""
 
-  Args:
-    key: one key, or `[B]` keys; row i depends on its own key alone.
-    process: any process. A continuous one is read by one more evaluation at the end.
-    denoise: `denoise(z, t) -> output`.
-    shape: (B, L).
-    steps: steps of the grid, and network evaluations unless `cache` saves some.
-    tokens: int32 `[B, L]`, read where `given`.
-    given: bool `[B, L]`, the prompt or the known part of an infilling: never changed.
-    grid: `uniform` or `cosine`, see `grids`.
-    temperature: of the prediction; 0 takes the most likely token.
-    top_p: nucleus filtering of the prediction; 1 keeps all of it.
-    cache: do not run the network again while no position has changed, nor when all are known: at
-      most L evaluations of one sequence. Right for a network that takes no notice of time, and
-      wrong for any other.
-    trajectory: keep the state after every step as tokens, `[steps + 1, B, L]`.
+  def step(
+    self, state: State, prediction: Prediction, t: Array, s: Array, process: Process
+  ) -> State:
+    z = process.reverse(state.keys, prediction, state.z, t, s, state.given)
+    return dataclasses.replace(state, z=z)
 
-  Raises:
-    UserError: an argument is out of range, or the grid is unknown.
-  """
-  base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
-  sequential.require(process, "ancestral")
 
-  def transition(key, prediction, z, t, s, memory):
-    return process.reverse(key, prediction, z, t, s, given), memory
-
-  return walking.walk(
-    key,
-    process,
-    denoise,
-    shape,
-    grids.times(grid, steps),
-    transition,
-    tokens=tokens,
-    given=given,
-    temperature=temperature,
-    top_p=top_p,
-    cache=cache,
-    trajectory=trajectory,
-  )
+def make(**fields: object) -> Ancestral:
+  """Builds the sampler. Raises `UserError` for an unknown field."""
+  return resolve.build(Ancestral, fields)

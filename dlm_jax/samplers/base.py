@@ -1,17 +1,16 @@
-"""What every sampler shares: its result, its checks, its keys and the start of the reverse process.
+"""What a sampler is: a rule that takes one step of the reverse process, and what it is asked for.
 
-A sampler is a module with a pure function
-
-  sample(key, process, denoise, shape, *, steps, tokens=None, given=None, grid="uniform",
-         temperature=1.0, top_p=1.0, cache=False, trajectory=False) -> SampleResult
-
-whose whole loop runs inside one `jax.jit` of the caller, and which may take settings of its own by
-keyword. A new module in this package is a new sampler.
+A sampler is a frozen dataclass of its own settings, built by `make` of its module; a new module in
+this package is a new sampler. It says how the state moves from a time t to an earlier time s, given
+what the network predicts. The loops, see `loops`, own all the rest: in which order positions are
+denoised, the times, the keys, given positions, the trajectory, and the two ways to save work (the
+reuse of an evaluation that cannot have changed, and a cache of keys and values).
 """
 
-import inspect
+import dataclasses
+import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,116 +18,244 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.processes.base import Denoise, Process, evaluations, is_continuous, row_keys
-from dlm_jax.samplers import filters
+from dlm_jax.core.types import PyTree
+from dlm_jax.processes import facets
+from dlm_jax.processes.base import Prediction, Process, Wrapper
+from dlm_jax.processes.facets import Continuous, RevealsOnce
+from dlm_jax.samplers import grids
+from dlm_jax.samplers.filters import NO_FILTERS, Filters
 
 PACKAGE = "dlm_jax.samplers"
 PROCESSES = "dlm_jax.processes"
 
-# A process that has this can say when the masked fraction is what, so each token is revealed once.
-REVEALS_ONCE = "time_of_masked"
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+  """What is drawn, and from what: the arguments that all samplers share.
+
+  Attributes:
+    keys: `[B]`; row i depends on its own key alone.
+    length: L, tokens a row.
+    steps: of the time grid, of all blocks together; see the sampler for what it costs.
+    tokens: int32 `[B, L]`, read where `given`.
+    given: bool `[B, L]`, a prompt or the known part of an infilling: never changed.
+    grid: spacing of the times, see `grids`.
+    filters: temperature, top-k, top-p and forbidden tokens.
+    trajectory: whether the state before the first step and after each is kept.
+    end_id: the token that ends a text, where rows are written from left to right: what comes after
+      it is filled up with it. None is no such token.
+    reuse: do not evaluate the network again while no position has changed, nor when none is left to
+      change. Right for a network that takes no notice of time, and wrong for any other.
+  """
+
+  keys: Array
+  length: int
+  steps: int
+  tokens: Array | None = None
+  given: Array | None = None
+  grid: str = "uniform"
+  filters: Filters = NO_FILTERS
+  trajectory: bool = False
+  end_id: int | None = None
+  reuse: bool = False
+
+  def __post_init__(self) -> None:
+    if self.steps < 1:
+      raise UserError(f"steps must be at least 1, got {self.steps}.")
+    if (self.tokens is None) != (self.given is None):
+      raise UserError("a prompt or infilling needs both tokens and given, got only one of them.")
+    grids.check(self.grid)
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """(B, L)."""
+    return len(self.keys), self.length
+
+  def keys_of_step(self, index: Array | int) -> Array:
+    """The keys `[B]` of one step; 0 is the draw of the first state."""
+    return jax.vmap(jax.random.fold_in, (0, None))(self.keys, index)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SampleResult:
-  """What a sampler returns.
+  """What was drawn.
 
   Attributes:
     tokens: int32 `[B, L]`.
-    nfe: int32 scalar, how often the network was evaluated on the batch.
+    num_evaluations: int32 scalar, how often the network was evaluated on the batch.
     trajectory: int32 `[frames, B, L]`, the state before the first step and after each, or None.
   """
 
   tokens: Array
-  nfe: Array
+  num_evaluations: Array
   trajectory: Array | None
 
 
-def check(
-  *, steps: int, tokens: Array | None, given: Array | None, temperature: float, top_p: float
-) -> None:
-  """Refuses arguments that no sampler can honour. Raises `UserError`."""
-  if steps < 1:
-    raise UserError(f"steps must be at least 1, got {steps}.")
-  if (tokens is None) != (given is None):
-    raise UserError("a prompt or infilling needs both tokens and given, got only one of them.")
-  filters.check(temperature, top_p)
+@dataclass(frozen=True)
+class State:
+  """The positions that a step moves: a whole row, or one block of it.
+
+  Attributes:
+    z: the noisy state, int32 `[B, l]`, or float `[B, l, W]` of a continuous process.
+    given: bool `[B, l]`, positions that do not change; None is no such position.
+    keys: `[B]`, of this step alone.
+    index: int32 scalar, how many steps these positions have taken.
+    steps: network evaluations that are meant for these positions.
+    memory: what the sampler carries from step to step beside `z`, see `Sampler.memory`.
+    places: int32 `[B, n]`, the positions that the step reads the prediction of; None is all.
+  """
+
+  z: Array
+  given: Array | None
+  keys: Array
+  index: Array
+  steps: int
+  memory: PyTree = None
+  places: Array | None = None
 
 
-def reveals_once(process: Process) -> bool:
-  """Whether each token is masked until it is revealed, and then stays, as in absorbing noise."""
-  return hasattr(process, REVEALS_ONCE)
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+  """A rule for one step of the reverse process. The fields of a subclass are its settings.
+
+  A setting out of range is refused when the sampler is built. All but `step` have defaults, which
+  do nothing.
+  """
+
+  # The facet that a process must have, and what that means in words.
+  needs: ClassVar[type | None] = None
+  meaning: ClassVar[str] = ""
+
+  @property
+  def name(self) -> str:
+    """As in a config."""
+    return type(self).__module__.rpartition(".")[2]
+
+  def check(self, process: Process) -> None:
+    """Raises `UserError`, naming processes that do, if `process` lacks what the sampler needs."""
+    if self.needs is not None and not isinstance(process, self.needs):
+      names = ", ".join(processes_with(self.needs))
+      blocks = "" if self.needs is Continuous else " (or block around one of these)"
+      raise UserError(
+        f"the sampler {self.name!r} is not defined for the process {type(process).__name__}: it "
+        f"needs {self.meaning}: {names}{blocks}."
+      )
+
+  def times(self, process: Process, grid: str, steps: int, length: int) -> Array:
+    """The times `[n + 1]` of n steps of `length` positions, from 1 down to 0."""
+    del process, length
+    return grids.times(grid, steps)
+
+  def memory(self, z: Array, given: Array | None) -> PyTree:
+    """What `State.memory` is before the first step of the positions `z`."""
+    del z, given
+
+  def prepare(self, state: State, t: Array, s: Array, process: Process) -> tuple[State, Array]:
+    """The state and the times `[B]` at which the network is evaluated in the step from t to s."""
+    del s, process
+    return state, t
+
+  def due(self, state: State, process: Process) -> Array | None:
+    """Whether the network must be evaluated now, bool scalar; None is always."""
+    del state, process
+
+  def step(
+    self, state: State, prediction: Prediction, t: Array, s: Array, process: Process
+  ) -> State:
+    """The state at the time s.
+
+    Args:
+      state: at the time t, as `prepare` left it.
+      prediction: what the network says of the clean tokens, filtered; of `state.places` alone where
+        these are set.
+      t: `[B]`, the time of the state.
+      s: `[B]`, the earlier time.
+      process: the noise; its methods may be applied to the positions of the state.
+    """
+    raise NotImplementedError
 
 
-def require_reveals_once(process: Process, sampler: str) -> None:
-  """Raises `UserError` for a process that does not reveal tokens, naming those that do."""
-  require(process, sampler, REVEALS_ONCE, "one that reveals each token once")
+@runtime_checkable
+class Corrects(Protocol):
+  """A sampler that predicts at both ends of a step: the network is evaluated twice."""
+
+  def correct(
+    self,
+    state: State,
+    predictions: tuple[Prediction, Prediction],
+    t: Array,
+    s: Array,
+    process: Process,
+  ) -> State:
+    """The state at s, from the `state` at t and the predictions at both ends."""
 
 
-def require(process: Process, sampler: str, method: str, need: str) -> None:
-  """Raises `UserError` for a process without `method`, naming those that have it."""
-  if not hasattr(process, method):
-    raise UserError(
-      f"the sampler {sampler!r} is not defined for the process {type(process).__name__}: "
-      f"it needs {need}: {', '.join(processes_with(method))}."
-    )
+@runtime_checkable
+class Extends(Protocol):
+  """A denoiser that keeps keys and values of positions whose tokens are final."""
+
+  def empty_cache(self, rows: int, length: int) -> PyTree:
+    """What `extend` starts from."""
+
+  def extend(
+    self, cache: PyTree, z: Array, t: Array, start: Array | int, size: int
+  ) -> tuple[Array, PyTree]:
+    """The output `[B, size, columns]` of the positions of `z` `[B, L]` from `start` on, equal to
+    that of the whole row, and the cache, which has now seen their tokens."""
 
 
-def processes_with(*methods: str) -> list[str]:
-  """The names of the processes that have one of the `methods`."""
-  found = []
-  for name in resolve.names(PROCESSES):
-    module = resolve.module(PROCESSES, name)
-    own = [c for c in vars(module).values() if getattr(c, "__module__", None) == module.__name__]
-    if any(hasattr(cls, method) for cls in own for method in methods):
-      found.append(name)
-  return found
+def processes_with(facet: type) -> list[str]:
+  """The names of the processes that have `facet`. A wrapper has those of what it wraps."""
+  return [name for name in resolve.names(PROCESSES) if _offers(name, facet)]
 
 
-def require_continuous(process: Process, sampler: str) -> None:
-  """Raises `UserError` for a process whose state is tokens, naming those whose state is not."""
-  require(process, sampler, "nearest_tokens", "one with a continuous state")
+def _offers(name: str, facet: type) -> bool:
+  module = importlib.import_module(f"{PROCESSES}.{name}")
+  return any(
+    isinstance(cls, type)
+    and cls.__module__ == module.__name__
+    and issubclass(cls, Process)
+    and not issubclass(cls, Wrapper)
+    and set(facets.members(facet)) <= {*dir(cls), *(f.name for f in dataclasses.fields(cls))}
+    for cls in vars(module).values()
+  )
 
 
-def own_settings(sampler: str, text: str) -> dict[str, Any]:
-  """What `text`, such as `strategy=loop,eta=0.05`, sets of what only this sampler takes.
+def settings(name: str) -> dict[str, dataclasses.Field]:
+  """The settings of the sampler `name`. Raises `UserError` for an unknown name."""
+  return {field.name: field for field in dataclasses.fields(resolve.make(PACKAGE, {"name": name}))}
+
+
+def from_text(name: str, text: str) -> Sampler:
+  """The sampler `name` with the settings of a text such as `strategy=loop,eta=0.05`.
 
   Raises:
-    UserError: the sampler has no such setting, or the value is of another kind.
+    UserError: the sampler has no such setting, or a value is of another type or out of range.
   """
-  shared = inspect.signature(resolve.module(PACKAGE, "ancestral", "sample").sample).parameters
-  found = inspect.signature(resolve.module(PACKAGE, sampler, "sample").sample).parameters
-  own = {name: p.default for name, p in found.items() if name not in shared}
   values = {}
   for part in filter(None, text.split(",")):
-    name, _, value = part.partition("=")
-    if name not in own:
-      known = f"Its settings are {', '.join(own)}." if own else "It has none of its own."
-      raise UserError(
-        f"the sampler {sampler!r} has no setting {name!r}: {nearest(name, own)}{known}"
-      )
-    try:
-      values[name] = type(own[name])(value)
-    except ValueError:
-      kind = type(own[name]).__name__
-      raise UserError(f"the setting {name} of {sampler!r} is a {kind}, got {value!r}.") from None
-  return values
+    field, _, value = part.partition("=")
+    values[field] = parsed(name, settings(name), field, value)
+  return resolve.make(PACKAGE, {"name": name, **values})
 
 
-def step_keys(key: Array, rows: int, step: Array | int) -> Array:
-  """A key a row for one step: what row i draws depends on neither its neighbours nor the batch."""
-  return jax.vmap(jax.random.fold_in, (0, None))(row_keys(key, rows), step)
-
-
-def start(
-  key: Array, process: Process, shape: tuple[int, int], tokens: Array | None, given: Array | None
-) -> Array:
-  """The state at t = 1: the prior, with what is given in its place. The draw of step 0."""
-  z = process.prior(step_keys(key, shape[0], 0), shape)
-  if is_continuous(process):
-    return process.hold(z, tokens, given)
-  return z if given is None else jnp.where(given, tokens, z)
+def parsed(
+  sampler: str, fields: dict[str, dataclasses.Field], name: str, text: str
+) -> bool | int | float | str:
+  """The value of the setting `name` that `text` spells. Raises `UserError`."""
+  if name not in fields:
+    known = f"Its settings are {', '.join(fields)}." if fields else "It has none of its own."
+    raise UserError(
+      f"the sampler {sampler!r} has no setting {name!r}: {nearest(name, fields)}{known}"
+    )
+  kind = fields[name].type
+  try:
+    return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+  except (KeyError, ValueError):
+    raise UserError(
+      f"the setting {name} of {sampler!r} is a {kind.__name__}, got {text!r}."
+    ) from None
 
 
 def hold(moved: Array, z: Array, given: Array | None) -> Array:
@@ -138,72 +265,17 @@ def hold(moved: Array, z: Array, given: Array | None) -> Array:
   return jnp.where(jnp.expand_dims(given, range(2, z.ndim)), z, moved)
 
 
-def times(process: Process, t: Array, given: Array | None) -> Array:
-  """The times `t` `[B]` as the network is told them: 0 at clean positions of a continuous state."""
-  return process.times(t, given) if is_continuous(process) else t
+def first_state(process: Process, request: Request) -> Array:
+  """The state at t = 1: the prior, with what is given in its place. The draw of step 0."""
+  z = process.prior(request.keys_of_step(0), request.shape)
+  if isinstance(process, Continuous):
+    return process.hold(z, request.tokens, request.given)
+  return z if request.given is None else jnp.where(request.given, request.tokens, z)
 
 
-def first_condition(process: Process, z: Array) -> dict[str, Array]:
-  """What `denoise` is given beside state and time in the first step: see `next_condition`."""
-  return {"self_condition": jnp.zeros_like(z)} if _self_conditioned(process) else {}
-
-
-def next_condition(process: Process, output: Any, z: Array, t: Array) -> dict[str, Array]:
-  """Self-conditioning: the prediction of this step goes into the next (Chen et al. 2022)."""
-  return {"self_condition": process.mean(output, z, t)} if _self_conditioned(process) else {}
-
-
-def _self_conditioned(process: Process) -> bool:
-  return evaluations(process) > 1
-
-
-def visible(process: Process, z: Array) -> Array:
-  """The state as tokens int32 `[B, L]`: a continuous one is read at the nearest embeddings."""
-  return process.nearest_tokens(z) if is_continuous(process) else z
-
-
-def finish(
-  process: Process,
-  denoise: Denoise,
-  z: Array,
-  condition: dict[str, Array],
-  tokens: Array | None,
-  given: Array | None,
-) -> tuple[Array, int]:
-  """The tokens of the state at t = 0, and the network evaluations this takes.
-
-  A continuous state is read by the network, once more: its most likely tokens.
-  """
-  if not is_continuous(process):
-    return z, 0
-  t = times(process, jnp.zeros(z.shape[0]), given)
-  log_p = process.log_probs(denoise(z, t, **condition), z, t)
-  read = jnp.argmax(log_p, axis=-1).astype(jnp.int32)
-  return (read if given is None else jnp.where(given, tokens, read)), 1
-
-
-def unknown(process: Process, z: Array, given: Array | None) -> Array:
+def open_positions(process: Process, z: Array, given: Array | None) -> Array:
   """The positions bool `[B, L]` that later steps may change."""
-  if not reveals_once(process):
-    return jnp.ones(z.shape, bool) if given is None else ~given
-  masked = z == process.mask_id
-  return masked if given is None else masked & ~given
-
-
-def blank_output(denoise: Denoise, z: Array, t: Array) -> Any:
-  """Zeros in the form of the network's output: what a loop carries before the first evaluation."""
-  output = jax.eval_shape(lambda z, t: denoise(z, t), z, t)
-  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), output)
-
-
-def evaluate_if(
-  condition: Array, denoise: Denoise, z: Array, t: Array, last_output: Any
-) -> tuple[Any, Array]:
-  """Runs the network if `condition`, else repeats its last output; and 1 or 0 evaluations."""
-  output = jax.lax.cond(condition, lambda: denoise(z, t), lambda: last_output)
-  return output, condition.astype(jnp.int32)
-
-
-def frames(first: Array, rest: Array | None) -> Array | None:
-  """The trajectory from the first tokens `[B, L]` and those after each step, if these were kept."""
-  return None if rest is None else jnp.concatenate([first[None], rest])
+  open_ = jnp.ones(z.shape[:2], bool) if given is None else ~given
+  if isinstance(process, RevealsOnce):
+    return open_ & (z == process.mask_id)
+  return open_

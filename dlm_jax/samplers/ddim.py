@@ -4,44 +4,39 @@ z_s = alpha_s x_hat + sigma_s n_hat, n_hat = (z - alpha x_hat) / sigma. That is 
 y = z / sigma, for which d y / d sqrt(SNR) = x_hat. Nothing is drawn but the first state.
 """
 
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
 from jax import Array
 
-from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, flow
+from dlm_jax.core import resolve
+from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.processes.facets import Continuous
+from dlm_jax.samplers.base import Sampler, State
 
 
-def sample(
-  key: Array,
-  process: Process,
-  denoise: Denoise,
-  shape: tuple[int, int],
-  *,
-  steps: int,
-  tokens: Array | None = None,
-  given: Array | None = None,
-  grid: str = "uniform",
-  temperature: float = 1.0,
-  top_p: float = 1.0,
-  cache: bool = False,
-  trajectory: bool = False,
-) -> base.SampleResult:
-  """Draws `shape` (B, L) tokens; arguments as for `ancestral.sample`, except
+@dataclass(frozen=True, kw_only=True)
+class Ddim(Sampler):
+  """The sampler. Build it with `make`; it has no settings."""
 
-  Args:
-    process: a continuous one.
-    cache: changes nothing: the state never stays the same.
+  needs: ClassVar[type] = Continuous
+  meaning: ClassVar[str] = "one with a continuous state"
 
-  Raises:
-    UserError: an argument is out of range, or the process is not continuous.
-  """
-  del cache
-  base.check(steps=steps, tokens=tokens, given=given, temperature=temperature, top_p=top_p)
-  base.require_continuous(process, "ddim")
-  walk = flow.Walk(process, denoise, given, temperature, top_p)
+  def step(
+    self, state: State, prediction: Prediction, t: Array, s: Array, process: Process
+  ) -> State:
+    z = towards(process.mean(prediction), state.z, t, s, process)
+    return dataclasses.replace(state, z=z)
 
-  def step(key: Array, z: Array, condition: flow.Condition, t: Array, s: Array) -> flow.Moved:
-    del key
-    x_hat, condition = walk.predict(z, t, condition)
-    return walk.towards(x_hat, z, t, s), condition, 1
 
-  return walk.run(step, key, shape, tokens, steps=steps, grid=grid, trajectory=trajectory)
+def towards(x_hat: Array, z: Array, t: Array, s: Array, process: Continuous) -> Array:
+  """The state at s, whose signal is `x_hat` and whose noise is what `x_hat` leaves of `z`."""
+  alpha_t, sigma_t = process.signal_and_noise(t)
+  alpha_s, sigma_s = process.signal_and_noise(s)
+  return alpha_s * x_hat + sigma_s / sigma_t * (z - alpha_t * x_hat)
+
+
+def make(**fields: object) -> Ddim:
+  """Builds the sampler. Raises `UserError` for an unknown field."""
+  return resolve.build(Ddim, fields)

@@ -1,61 +1,71 @@
-"""Temperature, top-k and nucleus filtering of what the denoiser predicts."""
+"""Temperature, top-k, top-p and forbidden tokens: maps from predictions to predictions."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes.base import Process
+from dlm_jax.processes.base import Prediction
 
 
-def check(temperature: float, top_p: float) -> None:
-  """Raises `UserError` for a negative temperature or a `top_p` outside (0, 1]."""
-  if temperature < 0:
-    raise UserError(
-      f"temperature must be at least 0 (0 is the most likely token), got {temperature}."
-    )
-  if not 0 < top_p <= 1:
-    raise UserError(f"top_p must lie in (0, 1] (1 keeps every token), got {top_p}.")
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+  """What is drawn from, in place of what the network predicts; applied in the order of the fields.
 
-
-def check_top_k(top_k: int) -> None:
-  """Raises `UserError` for a negative `top_k`."""
-  if top_k < 0:
-    raise UserError(f"top_k must be at least 0 (0 keeps every token), got {top_k}.")
-
-
-def narrow(
-  process: Process,
-  output: Any,
-  z: Array,
-  t: Array,
-  temperature: float,
-  top_p: float,
-  top_k: int = 0,
-) -> Any:
-  """The network's output, sharpened: what `process.reverse` draws from.
-
-  Unchanged at temperature 1, top_p 1 and top_k 0; otherwise that of filtered log-probabilities
-  `[B, L, V]`. In a continuous process temperature 0 clamps the prediction to the nearest embedding
+  In a continuous process temperature 0 clamps the prediction to the nearest embedding
   (Diffusion-LM, section 4.2).
+
+  Attributes:
+    forbidden: tokens that are not drawn.
+    temperature: divides the log-probabilities; 0 takes the most likely token, 1 changes nothing.
+    top_k: keep so many most likely tokens; 0 keeps all.
+    top_p: keep the fewest most likely tokens whose probabilities reach so much; 1 keeps all.
   """
-  if temperature == 1.0 and top_p == 1.0 and top_k == 0:
-    return output
-  sharpened = sharpen(process.log_probs(output, z, t), temperature)
-  return output_of(process, nucleus(most_likely(sharpened, top_k), top_p), z, t)
+
+  forbidden: tuple[int, ...] = ()
+  temperature: float = 1.0
+  top_k: int = 0
+  top_p: float = 1.0
+
+  def __post_init__(self) -> None:
+    if self.temperature < 0:
+      raise UserError(
+        f"temperature must be at least 0 (0 is the most likely token), got {self.temperature}."
+      )
+    if self.top_k < 0:
+      raise UserError(f"top_k must be at least 0 (0 keeps every token), got {self.top_k}.")
+    if not 0 < self.top_p <= 1:
+      raise UserError(f"top_p must lie in (0, 1] (1 keeps every token), got {self.top_p}.")
+
+  def check(self, vocab_size: int) -> None:
+    """Raises `UserError` if a forbidden token is outside the vocabulary, or all tokens are."""
+    for token in self.forbidden:
+      if not 0 <= token < vocab_size:
+        raise UserError(f"a forbidden token must lie in 0..{vocab_size - 1}, got {token}.")
+    if len(set(self.forbidden)) == vocab_size:
+      raise UserError("every token is forbidden: leave at least one that can be drawn.")
+
+  def __call__(self, prediction: Prediction) -> Prediction:
+    """The filtered prediction; the same object if there is nothing to filter."""
+    if self == NO_FILTERS:
+      return prediction
+    log_probs = without(prediction.log_probs, self.forbidden)
+    log_probs = most_likely(sharpen(log_probs, self.temperature), self.top_k)
+    return prediction.with_log_probs(nucleus(log_probs, self.top_p))
 
 
-def output_of(process: Process, log_probs: Array, z: Array, t: Array) -> Any:
-  """What the network would have put out to predict `log_probs` `[B, L, V]`.
+NO_FILTERS = Filters()
 
-  For most processes these themselves, because normalising them again changes nothing; a process
-  that reads its output otherwise has a method `output_of`.
-  """
-  if hasattr(process, "output_of"):
-    return process.output_of(log_probs, z, t)
-  return log_probs
+
+def without(log_probs: Array, forbidden: tuple[int, ...]) -> Array:
+  """Takes the tokens `forbidden` out and renormalises; a position certain of one keeps it."""
+  if not forbidden:
+    return log_probs
+  left = log_probs.at[..., jnp.array(forbidden)].set(-jnp.inf)
+  certain = jnp.all(jnp.isneginf(left), axis=-1, keepdims=True)
+  return jax.nn.log_softmax(jnp.where(certain, log_probs, left))
 
 
 def sharpen(log_probs: Array, temperature: float) -> Array:

@@ -5,23 +5,88 @@
 g = 1 is the conditional model, g = 0 the one without a label, and above 1 samples are more like
 their label than the model thinks. Where every token is revealed once, the predictions of the tokens
 are combined, and when they are revealed stays as it is (their eq. 9); elsewhere the posteriors.
+
+The two networks are one denoiser whose output has twice the columns, and the process that reads it
+wraps the one that is guided: so every sampler, filter and order runs as without guidance.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import base as noise
-from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base, filters
+from dlm_jax.core.types import PyTree
+from dlm_jax.processes.base import Denoise, Prediction, Process, Wrapper
+from dlm_jax.processes.draws import row_categorical
+from dlm_jax.processes.facets import HasJumpRates, HasPosterior, RevealsOnce
+from dlm_jax.samplers.base import Extends, hold, processes_with
 
-POSTERIOR = "log_posterior"
 # What a filter took out of one of two distributions alone counts as so improbable, not as 0.
 LEAST = -60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guided(Wrapper):
+  """A process that is read from the outputs with a label and without it, side by side.
+
+  Attributes:
+    scale: g.
+  """
+
+  scale: float
+
+  def both(self, output: Array, z: Array, t: Array) -> tuple[Prediction, Prediction]:
+    """The predictions with the label and without it."""
+    conditional, unconditional = jnp.split(output, 2, axis=-1)
+    return self.inner.predict(conditional, z, t), self.inner.predict(unconditional, z, t)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedPrediction(Guided):
+  """Where each token is revealed once: the predictions are combined into one."""
+
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
+    with_label, without = self.both(output, z, t)
+    combined = combine(with_label.log_probs, without.log_probs, self.scale)
+    return with_label.with_log_probs(jax.nn.log_softmax(combined))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedPosterior(Guided):
+  """Elsewhere: posteriors are combined, of predictions that are stacked along a first axis."""
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if not isinstance(self.inner, HasPosterior) or not isinstance(self.inner, HasJumpRates):
+      raise UserError(
+        "classifier-free guidance is not defined for the process "
+        f"{type(self.inner).__name__}: it needs one that reveals each token once, or has a "
+        f"posterior: {', '.join(guided_processes())} (or block around one of these)."
+      )
+
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
+    return jax.tree.map(lambda *pair: jnp.stack(pair), *self.both(output, z, t))
+
+  def log_posterior(self, prediction: Prediction, z: Array, t: Array, s: Array) -> Array:
+    with_label, without = (self.inner.log_posterior(one, z, t, s) for one in _unstacked(prediction))
+    return jax.nn.log_softmax(combine(with_label, without, self.scale))
+
+  def log_jump_rates(self, prediction: Prediction, z: Array, t: Array) -> Array:
+    with_label, without = (self.inner.log_jump_rates(one, z, t) for one in _unstacked(prediction))
+    return combine(with_label, without, self.scale)
+
+  def reverse(
+    self,
+    key: Array,
+    prediction: Prediction,
+    z: Array,
+    t: Array,
+    s: Array,
+    given: Array | None = None,
+  ) -> Array:
+    return hold(row_categorical(key, self.log_posterior(prediction, z, t, s)), z, given)
 
 
 def guide(
@@ -30,7 +95,7 @@ def guide(
   """The process and the denoiser to sample from, in place of `process` and `conditional`.
 
   Args:
-    process: one that reveals each token once, or has a posterior, `log_posterior`.
+    process: one that reveals each token once, or has a posterior.
     conditional, unconditional: `denoise(z, t) -> output` with and without the label.
     scale: g.
 
@@ -39,21 +104,20 @@ def guide(
   """
   if scale == 1.0:
     return process, conditional
-  if base.reveals_once(process):
-    return process, _GuidedPrediction(process, conditional, unconditional, scale)
-  if not hasattr(process, POSTERIOR):
-    raise UserError(
-      f"classifier-free guidance is not defined for the process {type(process).__name__}: it needs "
-      "one that reveals each token once, or has a posterior: "
-      f"{', '.join(base.processes_with(base.REVEALS_ONCE, POSTERIOR))}."
-    )
-  both = lambda z, t: jnp.stack([conditional(z, t), unconditional(z, t)])  # noqa: E731
-  return _GuidedPosterior(process, scale), both
+  guided = GuidedPrediction if isinstance(process, RevealsOnce) else GuidedPosterior
+  extends = isinstance(conditional, Extends) and isinstance(unconditional, Extends)
+  pair = _ExtendingPair if extends else _Pair
+  return guided(inner=process, scale=scale), pair(conditional, unconditional)
 
 
-def evaluations(scale: float) -> int:
-  """Of the network, each time a sampler asks once."""
-  return 1 if scale == 1.0 else 2
+def evaluations(process: Process) -> int:
+  """Network evaluations each time a sampler asks once."""
+  return 2 if isinstance(process, Guided) else 1
+
+
+def guided_processes() -> list[str]:
+  """The names of the processes that guidance is defined for."""
+  return sorted({*processes_with(RevealsOnce), *processes_with(HasPosterior)})
 
 
 def combine(conditional: Array, unconditional: Array, scale: float) -> Array:
@@ -62,50 +126,34 @@ def combine(conditional: Array, unconditional: Array, scale: float) -> Array:
   return jnp.where(jnp.isneginf(conditional), -jnp.inf, mixed)
 
 
-@dataclass(frozen=True)
-class _GuidedPrediction:
-  """`denoise(z, t)` whose output stands for the combined predictions."""
+def _unstacked(prediction: Prediction) -> tuple[Prediction, Prediction]:
+  return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], prediction) for i in range(2))
 
-  process: Process
+
+@dataclass(frozen=True)
+class _Pair:
+  """Both networks as one: the columns of the conditional output, then of the other."""
+
   conditional: Denoise
   unconditional: Denoise
-  scale: float
 
-  def __call__(self, z: Array, t: Array) -> Any:
-    with_label, without = (
-      self.process.log_probs(denoise(z, t), z, t)
-      for denoise in (self.conditional, self.unconditional)
-    )
-    log_probs = jax.nn.log_softmax(combine(with_label, without, self.scale))
-    return filters.output_of(self.process, log_probs, z, t)
+  def __call__(self, z: Array, t: Array) -> Array:
+    return jnp.concatenate([self.conditional(z, t), self.unconditional(z, t)], axis=-1)
 
 
 @dataclass(frozen=True)
-class _GuidedPosterior:
-  """The process, with outputs `[2, B, L, V]`, with and without the label, in place of one.
+class _ExtendingPair(_Pair):
+  """The same of networks that keep keys and values."""
 
-  What is not defined here is that of the process.
-  """
+  def empty_cache(self, rows: int, length: int) -> PyTree:
+    return tuple(one.empty_cache(rows, length) for one in (self.conditional, self.unconditional))
 
-  process: Process
-  scale: float
-
-  def __getattr__(self, name: str) -> Any:
-    return getattr(self.process, name)
-
-  def log_probs(self, output: Array, z: Array, t: Array) -> Array:
-    return jnp.stack([self.process.log_probs(one, z, t) for one in output])
-
-  def output_of(self, log_probs: Array, z: Array, t: Array) -> Array:
-    return jnp.stack([filters.output_of(self.process, one, z, t) for one in log_probs])
-
-  def reverse(
-    self, key: Array, output: Array, z: Array, t: Array, s: Array, given: Array | None = None
-  ) -> Array:
-    with_label, without = (self.process.log_posterior(one, z, t, s) for one in output)
-    drawn = noise.row_categorical(key, combine(with_label, without, self.scale))
-    return drawn if given is None else jnp.where(given, z, drawn)
-
-  def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
-    with_label, without = (self.process.log_jump_rates(one, z, t) for one in output)
-    return combine(with_label, without, self.scale)
+  def extend(
+    self, cache: PyTree, z: Array, t: Array, start: Array | int, size: int
+  ) -> tuple[Array, PyTree]:
+    outputs, caches = zip(
+      self.conditional.extend(cache[0], z, t, start, size),
+      self.unconditional.extend(cache[1], z, t, start, size),
+      strict=True,
+    )
+    return jnp.concatenate(outputs, axis=-1), caches

@@ -8,16 +8,14 @@ by its name in snake case, so that a new class in this file is a new schedule.
 """
 
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import Fields
+from dlm_jax.schedules import names
 
 # Stands for t = 0 where a power or logarithm of t has no finite value there.
 TINY = 1e-30
@@ -205,38 +203,15 @@ class LogLinear(Schedule):
     return (1.0 - self.epsilon) * t
 
 
-def by_name(
-  namespace: Mapping[str, Any], interface: type, hidden: tuple[type, ...] = ()
-) -> dict[str, type]:
-  """The classes in a module's `namespace` that implement `interface`, by name in snake case."""
-  found = [c for c in namespace.values() if isinstance(c, type) and issubclass(c, interface)]
-  return {
-    re.sub(r"(?<!^)(?=[A-Z])", "_", c.__name__).lower(): c
-    for c in found
-    if c not in (interface, *hidden)
-  }
-
-
-def pick(kind: str, name: Any, known: Mapping[str, type]) -> type:
-  """The class of that name. Raises `UserError` with the known names when there is none."""
-  if name not in known:
-    raise UserError(
-      f"there is no {kind} {name!r}: {nearest(str(name), known)}"
-      f"The known ones are {', '.join(sorted(known))}."
-    )
-  return known[name]
-
-
 def classes() -> dict[str, type[Schedule]]:
   """The schedules of this file by name: `CosineSquared` is `cosine_squared`."""
-  return by_name(globals(), Schedule)
+  return names.by_name(globals(), Schedule)
 
 
-def make(config: Mapping[str, Any]) -> Schedule:
+def make(config: Fields) -> Schedule:
   """Builds the schedule that a config such as `{"name": "polynomial", "exponent": 3.0}` describes.
 
   Raises:
     UserError: the name or a field is unknown, or a value is out of range.
   """
-  fields = dict(config)
-  return resolve.build(pick("schedule", fields.pop("name", None), classes()), fields)
+  return names.build("schedule", config, classes())

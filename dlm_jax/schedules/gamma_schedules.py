@@ -5,15 +5,15 @@ the bound depends on these two ends alone (Kingma et al. 2021, "Variational diff
 18); what lies between decides its variance, and which noise levels training looks at.
 
 A schedule is a frozen dataclass of pure functions on float32 arrays of any shape. `make` finds it
-by its name in snake case, so that a new class in this file is a new schedule. A learned one gives
-its first parameters by `init`, is used after `bind` and has a loss of its own, `fit`.
+by its name in snake case without the suffix, so that a new class in this file is a new schedule. A
+learned one gives its first parameters by `init`, is used after `bind`, and has a loss of its own,
+`fit`.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,8 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.schedules import alpha_schedules
-
-Params = dict[str, Array]
+from dlm_jax.core.types import Fields, Params
+from dlm_jax.schedules import names
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class GammaSchedule:
 class LearnedSchedule(GammaSchedule):
   """A schedule with parameters. `gamma` needs them bound."""
 
-  params: Params | None = None
+  params: Params | None = resolve.runtime()
 
   def init(self) -> Params:
     """The parameters before training."""
@@ -76,7 +75,7 @@ class _Ends(GammaSchedule):
 
 
 @dataclass(frozen=True)
-class Linear(_Ends):
+class LinearGamma(_Ends):
   """gamma = gamma_min + (gamma_max - gamma_min) t (VDM; the first state of Plaid's)."""
 
   def gamma(self, t: Array) -> Array:
@@ -84,7 +83,7 @@ class Linear(_Ends):
 
 
 @dataclass(frozen=True)
-class Cosine(_Ends):
+class CosineGamma(_Ends):
   """alpha = cos(pi/2 u) (Nichol and Dhariwal 2021), u running between the two ends."""
 
   def gamma(self, t: Array) -> Array:
@@ -93,7 +92,7 @@ class Cosine(_Ends):
 
 
 @dataclass(frozen=True)
-class Sqrt(GammaSchedule):
+class SqrtGamma(GammaSchedule):
   """alpha^2 = 1 - sqrt(u + offset) (Diffusion-LM, Li et al. 2022, section 4.3), up to gamma_max."""
 
   offset: float = 1e-4
@@ -110,7 +109,7 @@ class Sqrt(GammaSchedule):
 
 
 @dataclass(frozen=True)
-class Edm(GammaSchedule):
+class EdmGamma(GammaSchedule):
   """Noise from noise_min to noise_max on data of size `scale` (EDM, Karras et al. 2022, eq. 5).
 
   sigma / alpha = (noise_min^(1/rho) + t (noise_max^(1/rho) - noise_min^(1/rho)))^rho / scale. With
@@ -132,7 +131,7 @@ class Edm(GammaSchedule):
 
 
 @dataclass(frozen=True)
-class LogitNormal(GammaSchedule):
+class LogitNormalGamma(GammaSchedule):
   """sigma / alpha = u / (1 - u), logit u ~ Normal(mean, std) (Esser et al. 2024, section 3.1).
 
   gamma is twice that logit. The tails beyond `cutoff` are cut off.
@@ -148,7 +147,7 @@ class LogitNormal(GammaSchedule):
 
 
 @dataclass(frozen=True)
-class Monotone(LearnedSchedule):
+class MonotoneGamma(LearnedSchedule):
   """gamma_min + (gamma_max - gamma_min) u(t), u learned and monotone (Plaid; VDM, appendix H).
 
   u(t) = (f(t) - f(0)) / (f(1) - f(0)) with f(t) = t + sum of `bumps` learned sigmoids. The ends are
@@ -192,7 +191,7 @@ class Monotone(LearnedSchedule):
 
 
 def _interior(params: Params, t: Array) -> Array:
-  """u(t) of `Monotone`: rises from 0 to 1."""
+  """u(t) of `MonotoneGamma`: rises from 0 to 1."""
 
   def f(t: Array) -> Array:
     rise = jax.nn.sigmoid(jnp.exp(params["slope"]) * (t[..., None] - params["place"]))
@@ -203,7 +202,7 @@ def _interior(params: Params, t: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Gumbel(LearnedSchedule):
+class GumbelGamma(LearnedSchedule):
   """gamma ~ Gumbel(location, scale), so that the information lost is uniform in t (LangFlow 2026).
 
   The cross-entropy at gamma is modelled as H exp(-exp(-(gamma - location) / scale)), fitted by
@@ -238,7 +237,7 @@ class Gumbel(LearnedSchedule):
 
 
 @dataclass(frozen=True)
-class Warped(LearnedSchedule):
+class WarpedGamma(LearnedSchedule):
   """Time warping (CDCD, Dieleman et al. 2022, section 3.3): cross-entropy rises linearly in t.
 
   The cross-entropy at gamma is modelled as a piecewise linear curve over `bins` equal pieces of
@@ -286,16 +285,15 @@ def _require_increasing(low_name: str, low: float, high_name: str, high: float) 
 
 
 def classes() -> dict[str, type[GammaSchedule]]:
-  """The schedules of this file by name: `LogitNormal` is `logit_normal`."""
-  return alpha_schedules.by_name(globals(), GammaSchedule, hidden=(LearnedSchedule, _Ends))
+  """The schedules of this file by name: `LogitNormalGamma` is `logit_normal`."""
+  hidden = (LearnedSchedule, _Ends)
+  return names.by_name(globals(), GammaSchedule, hidden, suffix="Gamma")
 
 
-def make(config: Mapping[str, Any]) -> GammaSchedule:
+def make(config: Fields) -> GammaSchedule:
   """Builds the schedule that a config such as `{"name": "linear", "gamma_min": -5.0}` describes.
 
   Raises:
     UserError: the name or a field is unknown, or a value is out of range.
   """
-  fields = dict(config)
-  cls = alpha_schedules.pick("gamma schedule", fields.pop("name", None), classes())
-  return resolve.build(cls, fields)
+  return names.build("gamma schedule", config, classes())

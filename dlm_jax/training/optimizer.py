@@ -3,14 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import optax
+from jax import Array
 from jax.sharding import PartitionSpec
+from jax.tree_util import KeyPath
 from optax.contrib import MuonDimensionNumbers, muon
 
 from dlm_jax.core.errors import require_known
+from dlm_jax.core.types import Params, PyTree
 from dlm_jax.distributed.sharding import Rules, path_name
 
 MatrixAxes = Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]]
@@ -59,9 +61,8 @@ class OptimizerConfig:
   schedule_learning_rate: float = 1e-2
 
   def __post_init__(self) -> None:
-    for field, known in CHOICES.items():
-      value = getattr(self, field)
-      require_known(f"optimizer.{field}", value, known)
+    for field, choices in CHOICES.items():
+      require_known(f"optimizer.{field}", getattr(self, field), choices)
 
 
 def learning_rate(config: OptimizerConfig, peak: float, steps: int) -> optax.Schedule:
@@ -79,17 +80,17 @@ def learning_rate(config: OptimizerConfig, peak: float, steps: int) -> optax.Sch
   return lambda count: joined(count + 1)
 
 
-def decayed(params: Any) -> Any:
+def decayed(params: Params) -> PyTree:
   """True for the leaves that weight decay shrinks: everything but norm scales and biases."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: not re.search(r"(scale|bias)$", path_name(path)), params
   )
 
 
-def matrices(params: Any, axes: MatrixAxes) -> Any:
+def matrices(params: Params, axes: MatrixAxes) -> PyTree:
   """The `MuonDimensionNumbers` of each hidden matrix, None for what Adam updates."""
 
-  def of_leaf(path: tuple[Any, ...], _: Any) -> MuonDimensionNumbers | None:
+  def of_leaf(path: KeyPath, _: Array) -> MuonDimensionNumbers | None:
     name = path_name(path)
     for pattern, reduced, produced in axes:
       if re.search(pattern, name):
@@ -116,7 +117,7 @@ def make(
   rate = learning_rate(config, config.schedule_learning_rate, steps)
   schedule = optax.adam(rate, b1=config.beta1, b2=config.beta2, eps=config.epsilon)
 
-  def kinds(params: Any) -> Any:
+  def kinds(params: Params) -> PyTree:
     return jax.tree_util.tree_map_with_path(
       lambda path, _: "schedule" if SCHEDULE in path_name(path) else "network", params
     )
@@ -147,8 +148,8 @@ def _of_network(
   )
 
   # Muon's own branch for all else makes Nesterov steps and decays norms and biases: ours is Adam.
-  def kinds(params: Any) -> Any:
-    found = matrices(params, axes)
-    return jax.tree.map(lambda _, m: "adam" if m is None else "matrix", params, found)
+  def kinds(params: Params) -> PyTree:
+    numbers = matrices(params, axes)
+    return jax.tree.map(lambda _, m: "adam" if m is None else "matrix", params, numbers)
 
   return optax.chain(clip, optax.partition({"matrix": matrix, "adam": adam}, kinds))

@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import jax
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import PyTree
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Profiler:
       jax.profiler.start_trace(str(self.directory))
       self._tracing = True
 
-  def after(self, step: int, outputs: Any) -> None:
+  def after(self, step: int, outputs: PyTree) -> None:
     """To be called when a step has been dispatched; waits for the last one that is traced."""
     if self._tracing and step == self.last:
       jax.block_until_ready(outputs)

@@ -2,12 +2,13 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+
+from dlm_jax.core.types import Params, PyTree
 
 
 @jax.tree_util.register_dataclass
@@ -26,16 +27,16 @@ class TrainState:
   """
 
   step: Array
-  params: Any
-  ema: Any
-  opt_state: Any
+  params: Params
+  ema: Params
+  opt_state: PyTree
   skipped: Array
   skipped_in_a_row: Array
-  teacher: Any = None
+  teacher: Params | None = None
 
 
 def init(
-  params: Any, optimizer: optax.GradientTransformation, *, is_teacher: bool = False
+  params: Params, optimizer: optax.GradientTransformation, *, is_teacher: bool = False
 ) -> TrainState:
   """The state before the first step, of a student that starts as its teacher if `is_teacher`.
 
@@ -54,7 +55,7 @@ def init(
 
 def apply_gradients(
   state: TrainState,
-  gradients: Any,
+  gradients: Params,
   ok: Array,
   optimizer: optax.GradientTransformation,
   ema_decay: float,
@@ -64,7 +65,7 @@ def apply_gradients(
   `optax.apply_if_finite` would let the n-th bad update through and knows nothing of the average.
   """
 
-  def updated() -> tuple[Any, Any, Any]:
+  def updated() -> tuple[Params, Params, PyTree]:
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     decay = warm_decay(state.step - state.skipped, ema_decay)
@@ -86,5 +87,5 @@ def apply_gradients(
 
 
 def warm_decay(updates: Array, decay: float) -> Array:
-  """min(decay, (1 + n) / (10 + n)) after n updates: a young average forgets its random start."""
+  """min(decay, (1 + n) / (10 + n)) after n updates: an average of few updates follows them fast."""
   return jnp.minimum(decay, (1.0 + updates) / (10.0 + updates))

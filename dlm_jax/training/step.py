@@ -2,90 +2,61 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh
 
-from dlm_jax.model.denoiser import Denoiser
-from dlm_jax.model.head import Head
-from dlm_jax.networks.base import Network
-from dlm_jax.processes import base
+from dlm_jax.core.types import Params
+from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.parts.times import Times
-from dlm_jax.training import distillation
-from dlm_jax.training.distillation import DistillationConfig
+from dlm_jax.training.objective import Objective, Rows
 from dlm_jax.training.state import TrainState, apply_gradients
 
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def make_step(
-  process: Process,
-  network: Network,
+  objective: Objective,
   optimizer: optax.GradientTransformation,
   times: Times,
   *,
   seed: int,
-  head: Head,
-  accumulate: int,
+  accumulate: int = 1,
   ema_decay: float,
-  distilled: DistillationConfig | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> Step:
   """Returns `step(state, batch) -> (state, metrics)`.
 
   The batch holds `tokens` int32 `[B, L]` and may hold `given` bool `[B, L]`: positions that are
-  neither noised nor scored, and `label` int32 `[B]`. The loss is the mean of `process.loss` over
-  all other positions of the global batch, in nats a token, whatever the number of devices and of
+  neither noised nor scored, and `label` int32 `[B]`. The loss is the mean of the objective over all
+  other positions of the global batch, in nats a token, whatever the number of devices and of
   micro-batches.
 
   Args:
-    process, network, optimizer, times: what is trained, and how.
+    objective: what is minimised.
+    optimizer: turns gradients into updates.
+    times: how the times t of the rows are drawn, and weighted.
     seed: all draws of a step are a function of (seed, step), those of a row of (seed, step, row).
-    head: how the head is applied.
     accumulate: micro-batches a step; divides B.
     ema_decay: of the average of the parameters.
-    distilled: how the state's teacher is distilled, in place of the process's own loss.
   """
 
-  def bound_to(
-    params: Any, rows: dict[str, Array], process: Process, counter: Array | None = None
-  ) -> tuple[Process, Denoiser]:
-    denoise = Denoiser(
-      network,
-      params,
-      head,
-      rows["dropout_keys"],
-      pattern=base.pattern(process),
-      labels=rows.get("label"),
-      overflow_counter=counter,
-    )
-    return base.bind(process, denoise)
-
-  def objective(
-    params: Any, counter: Array, rows: dict[str, Array], scored: Array, state: TrainState
+  def mean_loss(
+    params: Params, overflow_counter: Array, rows: Rows, scored: Array, state: TrainState
   ) -> Array:
-    stage = base.at_step(process, state.step)
-    bound, denoise = bound_to(params, rows, stage, counter)
-    args = rows["tokens"], rows["t"]
-    given = rows.get("given")
-    if distilled is None:
-      loss = bound.loss(rows["noise_keys"], denoise, *args, given)
-    else:
-      _, teacher = bound_to(state.teacher, rows | {"dropout_keys": None}, stage)
-      gap = distillation.gap(distilled, state.step)
-      loss = distillation.loss(bound, rows["noise_keys"], denoise, teacher, *args, gap, given)
-    loss *= rows["weight"][:, None]
-    return jnp.sum(loss) / scored
+    loss = objective(params, rows, state, overflow_counter)
+    return jnp.sum(loss * rows["weight"][:, None]) / scored
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(seed), state.step)
-    rows = batch | _draws(key, batch["tokens"].shape[0], times, process)
+    rows = batch | _draws(key, batch["tokens"].shape[0], times, objective.process)
     scored = _count_scored(batch)
-    gradient = partial(_gradient, partial(objective, state=state))
+    gradient = partial(_gradient, partial(mean_loss, state=state))
     if accumulate == 1:
       (loss, overflow), gradients = gradient(state.params, rows, scored)
     else:
@@ -94,26 +65,37 @@ def make_step(
     norm = optax.tree.norm(gradients)
     ok = jnp.isfinite(loss) & jnp.isfinite(norm)
     state = apply_gradients(state, gradients, ok, optimizer, ema_decay)
-    if distilled is not None:
-      state = distillation.with_next_teacher(distilled, state)
     metrics = {
       "loss": loss,
       "gradient_norm": norm,
       "skipped": state.skipped,
       "skipped_in_a_row": state.skipped_in_a_row,
     }
-    if head.capacity:
+    if objective.head.capacity:
       metrics["head_overflow"] = overflow
-    return state, metrics
+    return objective.after_update(state), metrics
 
   return step
 
 
-def _gradient(objective: Callable[..., Array], params: Any, *rest: Any) -> tuple:
+def compile_step(step: Step, abstract_state: TrainState, mesh: Mesh) -> Step:
+  """The step under `jax.jit`, the state donated and laid out as `abstract_state` says."""
+  layout = jax.tree.map(lambda leaf: leaf.sharding, abstract_state)
+  return jax.jit(
+    step,
+    in_shardings=(layout, batch_sharding(mesh)),
+    out_shardings=(layout, replicated(mesh)),
+    donate_argnums=0,
+  )
+
+
+def _gradient(
+  loss: Callable[..., Array], params: Params, *rest: Array | Rows
+) -> tuple[tuple[Array, Array], Params]:
   """((loss, positions beyond the head's slots), gradients); the plain path took such positions."""
-  both = jax.value_and_grad(objective, argnums=(0, 1))
-  loss, (gradients, overflow) = both(params, jnp.float32(0), *rest)
-  return (loss, overflow.astype(jnp.int32)), gradients
+  both = jax.value_and_grad(loss, argnums=(0, 1))
+  value, (gradients, overflow) = both(params, jnp.float32(0), *rest)
+  return (value, overflow.astype(jnp.int32)), gradients
 
 
 def _draws(key: Array, rows: int, times: Times, process: Process) -> dict[str, Array]:
@@ -143,10 +125,10 @@ def _micro_batches(rows: Array, number: int) -> Array:
   return jnp.swapaxes(rows.reshape(-1, number, *rows.shape[1:]), 0, 1)
 
 
-def _accumulate(gradient: Callable, params: Any, parts: Any, scored: Array) -> tuple:
+def _accumulate(gradient: Callable, params: Params, parts: Rows, scored: Array) -> tuple:
   """Sums losses, overflows and gradients over micro-batches, one at a time."""
 
-  def body(total: tuple, rows: dict[str, Array]) -> tuple[tuple, None]:
+  def body(total: tuple, rows: Rows) -> tuple[tuple, None]:
     (loss, overflow), gradients = gradient(params, rows, scored)
     return jax.tree.map(jnp.add, total, (loss, overflow, gradients)), None
 

@@ -24,8 +24,8 @@ from dlm_jax.core import resolve
 from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
-from dlm_jax.processes import base
-from dlm_jax.samplers import sequential
+from dlm_jax.samplers import ancestral, loops
+from dlm_jax.samplers.base import Request
 
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Times that each loop is run; the median counts.")
 
@@ -64,21 +64,21 @@ def decoders(fields: dict[str, Any], shape: Shape) -> tuple[Callable, Callable]:
     width=shape.width,
     heads=shape.heads,
     depth=shape.depth,
-    interface=base.interface(process),
+    interface=process.interface,
     conditioning="none",
     norm="rms",
     dropout=0.0,
   )
   tokens = jnp.zeros((1, shape.length), jnp.int32)
   params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
-  sampler = resolve.module("dlm_jax.samplers", sequential.sampler_of(process), entry="sample")
-  size = (shape.rows, shape.length)
 
   def decode(params: Any, key: jax.Array, keep: bool) -> jax.Array:
     denoise = CachingDenoiser(network, params, pattern=process.pattern)
     # A plain function has no `extend`, so that the whole row is evaluated.
     chosen = denoise if keep else denoise.__call__
-    return sampler.sample(key, process, chosen, size, steps=shape.length).tokens
+    keys = jax.random.split(key, shape.rows)
+    request = Request(keys=keys, length=shape.length, steps=shape.length)
+    return loops.sample(ancestral.make(), process, chosen, request).tokens
 
   decode = jax.jit(decode, static_argnames="keep")
   return tuple(lambda key, keep=keep: decode(params, key, keep) for keep in (True, False))

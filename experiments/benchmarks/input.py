@@ -1,6 +1,6 @@
 """How much of a training step the device waits for its input.
 
-  python -m experiments.benchmarks.input --config=configs/stdlib_docs/absorbing.py
+  python -m experiments.benchmarks.input --config=configs/stdlib_docs.py
 
 Times the training step of a config on one batch that is there already, and fed as training feeds
 it: rows read from the store by threads ahead of time, laid over the devices. What the second takes

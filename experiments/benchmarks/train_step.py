@@ -23,9 +23,9 @@ from dlm_jax.core import resolve
 from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
-from dlm_jax.processes import base
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
+from dlm_jax.training.objective import Objective
 from dlm_jax.training.step import make_step
 from dlm_jax.training.throughput import PEAK_FLOPS, measured_matmul_flops
 
@@ -70,7 +70,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     width=shape.width,
     heads=shape.heads,
     depth=shape.depth,
-    interface=base.interface(process),
+    interface=process.interface,
     conditioning="none",
     norm="rms",
     dropout=0.0,
@@ -82,8 +82,9 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
   # Half of all positions are scored where the rest is seen, and all of them under autoregression.
   capacity = 0.6 if _PROCESS.value == "absorbing" else 0.0
   head = Head() if shape.vocab_size < 1000 else Head(chunks=8, capacity=capacity)
+  objective = Objective(process=process, network=network, head=head)
   step = jax.jit(
-    make_step(process, network, update, Times(), seed=0, head=head, accumulate=1, ema_decay=0.999),
+    make_step(objective, update, Times(), seed=0, ema_decay=0.999),
     donate_argnums=0,
   )
   tokens = np.random.default_rng(0).integers(
@@ -98,7 +99,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     carried, metrics = step(carried, batch)
     steps += 1
     jax.block_until_ready(metrics)
-  pattern = base.pattern(process)
+  pattern = process.pattern
   return elapsed / steps, 3 * network.flops_per_token(shape.length, pattern)
 
 

@@ -83,7 +83,7 @@ class Lab:
     """Starts training; `limit` is how large a file may grow."""
     fields = {**FIELDS, "data.directory": self.directory / "data"}
     command = [sys.executable, "-m", "dlm_jax.train", f"--workdir={workdir}"]
-    command.append(f"--config={ROOT / 'configs/stdlib_docs/absorbing.py'}")
+    command.append(f"--config={ROOT / 'configs/stdlib_docs.py'}")
     command += [f"--config.{name}={value}" for name, value in fields.items()]
     if limit is not None:
       command = ["bash", "-c", f'ulimit -f {limit // 1024}; exec "$@"', "bash", *command]

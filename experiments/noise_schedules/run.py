@@ -27,17 +27,23 @@ from jax import Array
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from configs import continuous
-from configs.stdlib_docs import absorbing, autoregressive
+from configs import compose, recipes, stdlib_docs
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
+from dlm_jax.core.spread import evenly_spread
+from dlm_jax.core.types import Params
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation import judges, likelihood, text_statistics
 from dlm_jax.experiment import Experiment
-from dlm_jax.processes import base
+from dlm_jax.model.denoiser import bound
+from dlm_jax.model.model import Model
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
-from dlm_jax.samplers import ancestral
+from dlm_jax.runs.provenance import Provenance
+from dlm_jax.samplers import ancestral, loops
+from dlm_jax.samplers.base import Request
 from dlm_jax.schedules import alpha_schedules, gamma_schedules
 from dlm_jax.training.step import make_step
 
@@ -87,12 +93,11 @@ def config(settings: Settings, process: str) -> ConfigDict:
   (under Gaussian noise it is told gamma): then the bound of given weights depends on the schedule
   through its ends alone, for every process.
   """
-  made = autoregressive.get_config() if process == "autoregressive" else absorbing.get_config()
+  made = stdlib_docs.get_config("autoregressive" if process == "autoregressive" else "absorbing")
   if process == "gaussian":
-    continuous.apply(made, continuous.gaussian())
+    compose.assign(made, recipes.continuous("the process alone"))
   elif process != "autoregressive":
     made.process = {"name": process, "schedule": {"name": REFERENCE}}
-    made.evaluation.process = {}
   made.data.length = settings.length
   made.network.update(width=settings.width, depth=settings.depth)
   made.training.steps = settings.steps
@@ -153,7 +158,7 @@ class Lab:
 
   def scheduled(self, index: Any) -> base.Process:
     process = self.experiment.process
-    schedule = AnyShape(index) if base.is_continuous(process) else AnySchedule(index)
+    schedule = AnyShape(index) if isinstance(process, Continuous) else AnySchedule(index)
     return dataclasses.replace(process, schedule=schedule)
 
   @functools.cached_property
@@ -163,13 +168,10 @@ class Lab:
 
     def step(index: Array, seed: Array, state: Any, batch: Any) -> Any:
       one = make_step(
-        self.scheduled(index),
-        experiment.network,
+        dataclasses.replace(experiment.objective, process=self.scheduled(index)),
         experiment.optimizer,
         experiment.times,
         seed=seed,
-        head=experiment.head,
-        accumulate=1,
         ema_decay=experiment.training.ema_decay,
       )
       return one(state, batch)[0]
@@ -199,7 +201,7 @@ class Lab:
 
     class Scheduled:
       def nelbo(self, key: Array, denoise: Any, *rest: Any) -> Array:
-        process, network = base.bind(lab.scheduled(denoise.index), denoise.network)
+        process, network = bound(lab.scheduled(denoise.index), denoise.network)
         return process.nelbo(key, network, *rest)
 
       def constants(self) -> float:
@@ -208,14 +210,13 @@ class Lab:
     return likelihood.drawer(
       Scheduled(),
       lambda pair: SimpleNamespace(index=pair[0], network=lab.experiment.denoiser(pair[1])),
-      batch_size=128,
-      samples=self.settings.draws,
+      likelihood.Scoring(batch_size=128, samples=self.settings.draws),
     )
 
   def bound(self, index: int, weights: Any, prefix: str) -> dict[str, Any]:
     """The bound on test rows, and how its integrand varies: over t, and from draw to draw."""
     rows = self.experiment.store.rows("test")
-    chosen = np.linspace(0, len(rows) - 1, self.settings.rows).astype(int)
+    chosen = evenly_spread(len(rows), self.settings.rows)
     draws = self.draw((index, weights), rows[chosen]["tokens"])
     by_time = [row["nats_per_token"] for row in draws.by_time()]
     residual = draws.nats / draws.scored
@@ -239,11 +240,11 @@ class Lab:
       process = self.scheduled(index)
       time_key, noise_key = jax.random.split(key)
       t, weight = experiment.times.draw(time_key, len(tokens), process)
-      noise = base.row_keys(noise_key, len(tokens))
+      noise = draws.row_keys(noise_key, len(tokens))
 
       def loss(weights: Any) -> Array:
-        bound, denoise = base.bind(process, experiment.denoiser(weights))
-        return jnp.mean(weight[:, None] * bound.loss(noise, denoise, tokens, t))
+        learned, denoise = bound(process, experiment.denoiser(weights))
+        return jnp.mean(weight[:, None] * learned.loss(noise, denoise, tokens, t))
 
       return jax.tree.leaves(jax.grad(loss)(weights))
 
@@ -272,8 +273,9 @@ class Lab:
     experiment, length = self.experiment, self.experiment.length
 
     def sample(index: Array, weights: Any, keys: Array) -> Any:
-      process, denoise = base.bind(self.scheduled(index), experiment.denoiser(weights))
-      return ancestral.sample(keys, process, denoise, (self.settings.drawn, length), steps=length)
+      process, denoise = bound(self.scheduled(index), experiment.denoiser(weights))
+      request = Request(keys=keys, length=length, steps=length)
+      return loops.sample(ancestral.make(), process, denoise, request)
 
     return jax.jit(sample)
 
@@ -296,7 +298,7 @@ def sweep(settings: Settings) -> Iterator[dict[str, Any]]:
   """Trains and measures everything; the record so far after each run."""
   control = Lab(settings, experiments.build(config(settings, "autoregressive")))
   weights = control.train(NAMES.index(REFERENCE), 0)
-  judge = judges.trained_here(experiments.Restored(control.experiment, weights, settings.steps, {}))
+  judge = judges.trained_here(model_of(control, weights))
   labs = {p: Lab(settings, experiments.build(config(settings, p))) for p in PROCESSES}
   described = {name: protocol(settings, lab) for name, lab in labs.items()}
   measured = []
@@ -319,12 +321,41 @@ def sweep(settings: Settings) -> Iterator[dict[str, Any]]:
         }
 
 
+def model_of(lab: Lab, weights: Params) -> Model:
+  """What was trained, as a model."""
+  experiment = lab.experiment
+  return Model(
+    process=experiment.process,
+    evaluation_process=experiment.evaluation_process,
+    network=experiment.network,
+    params=weights,
+    tokenizer=experiment.store.tokenizer,
+    length=experiment.length,
+    packing=experiment.store.manifest["packing"],
+    num_labels=experiment.store.num_labels,
+    mesh=experiment.mesh,
+    provenance=provenance_of(lab),
+  )
+
+
+def provenance_of(lab: Lab) -> Provenance:
+  """Where its weights come from: they are trained here, in no workdir."""
+  store = lab.experiment.store
+  return Provenance(
+    workdir="",
+    step=lab.settings.steps,
+    weights="ema",
+    dtype=str(lab.experiment.network.compute_dtype),
+    git_revision=provenance.git_revision(),
+    dataset_hash=store.hash,
+    characters_per_token={name: store.characters_per_token(name) for name in store.splits},
+    config=lab.experiment.config.to_dict(),
+  )
+
+
 def protocol(settings: Settings, lab: Lab) -> dict[str, Any]:
   """What the numbers depend on; the config is that of the last process."""
-  restored = SimpleNamespace(experiment=lab.experiment, step=settings.steps, metadata={})
-  environment = workdirs.environment(lab.experiment.store.hash)
-  return provenance.protocol(restored, "ema", environment) | {
-    "trained_at_git_revision": environment["git_revision"],
+  return provenance.protocol(provenance_of(lab)) | {
     "settings": dataclasses.asdict(settings),
     "split": "test",
     "times": dataclasses.asdict(likelihood.TIMES),

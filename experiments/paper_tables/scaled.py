@@ -10,7 +10,6 @@ scaled.json here. Started again, it goes on where it was.
 prints the table of scaled.json.
 """
 
-import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,21 +19,24 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from dlm_jax import command_line, evaluate, train
-from dlm_jax import experiment as experiments
+from configs import stdlib_docs
+from dlm_jax import command_line, train
+from dlm_jax.core.records import is_exact
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.model.model import load
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.runs.metrics import read_rows
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "scaled.json"
-# Presets of `configs.stdlib_docs`: one network, optimizer, batch and corpus (spelled as text8 is),
-# and the name that their method has in published.json.
+# Methods of `configs/stdlib_docs.py`, on one network, optimizer, batch and corpus (spelled as text8
+# is), and the names that they have in published.json.
 PRESETS = {
   "autoregressive": "AR",
   "absorbing": "MDLM",
   "generalized_absorbing": "GenMD4",
-  "score_entropy": "SEDD absorb",
+  "score_absorbing": "SEDD absorb",
   "block": "BD3-LM 16",
   "hybrid": "GIDD",
   "uniform": "UDLM",
@@ -47,11 +49,9 @@ PRESETS = {
 
 
 def config(preset: str, steps: int, seed: int = 0) -> ConfigDict:
-  """The preset, trained for so many steps; what it schedules over training shrinks with them."""
-  made = importlib.import_module(f"configs.stdlib_docs.{preset}").get_config()
-  if "curriculum_steps" in made.process:
-    made.process.curriculum_steps = made.process.curriculum_steps * steps // made.training.steps
-  made.training.update(steps=steps, evaluate_every=steps)
+  """The method, trained for so many steps; what it schedules over training shrinks with them."""
+  made = stdlib_docs.get_config(f"{preset},steps={steps}")
+  made.training.evaluate_every = steps
   made.checkpoint.save_every = steps
   made.seed = seed
   return made
@@ -59,14 +59,15 @@ def config(preset: str, steps: int, seed: int = 0) -> ConfigDict:
 
 def measure(workdir: Path, samples: int) -> dict[str, Any]:
   """What the run at `workdir` reached on the test split, and what it cost."""
-  scored = evaluate.evaluate(evaluate.Settings(str(workdir), samples=samples))
-  restored = experiments.restore(str(workdir))
+  settings = EvaluateSettings(workdir=str(workdir), samples=samples)
+  evaluated = evaluate(settings)
+  model = load(str(workdir))
   return {
-    "parameters": sum(leaf.size for leaf in jax.tree.leaves(restored.params)),
+    "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
     "seconds_of_training": seconds(workdir),
-    "exact": scored["protocol"]["kind"] == evaluate.EXACT,
-    **scored["results"]["bits_per_character"],
-    "protocol": provenance.protocol(restored, "ema", scored["protocol"]["environment"]),
+    "exact": is_exact(evaluated["protocol"]),
+    **evaluated["results"]["bits_per_character"],
+    "protocol": provenance.protocol(model.provenance),
   }
 
 

@@ -2,7 +2,7 @@
 
   python launch/gke/run.py --name=run1 --image=<registry>/dlm_jax [--dry-run] \\
     --accelerator=tpu-v5-lite-podslice --topology=4x4 \\
-    -- --config=configs/text8/absorbing.py --workdir=gs://<bucket>/1
+    -- --config=configs/text8.py:mdlm --workdir=gs://<bucket>/1
 
 What follows `--` are arguments of `dlm_jax.train`. The workdir is in a bucket, which
 the nodes may write to. `--dry-run` prints the manifest and the command that would apply it.

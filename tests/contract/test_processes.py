@@ -4,6 +4,10 @@ A new process adds its exact denoiser to `ORACLES` and nothing else. What it can
 defaults is in `VARIANTS`.
 """
 
+import dataclasses
+import importlib
+import itertools
+import pkgutil
 from functools import partial
 
 import jax
@@ -13,46 +17,59 @@ import pytest
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import base, score_entropy
+from dlm_jax.processes import base, facets, score_uniform
+from dlm_jax.processes.block import Block
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
 from tests import toy
 
 PACKAGE = "dlm_jax.processes"
+NOISED_BY_SCORES = score_uniform.make(vocab_size=3).noised
+# Each takes the toy joint, and for a process that runs in blocks also `block_size`.
 ORACLES = {
   "absorbing": toy.absorbing_denoiser,
   "autoregressive": toy.autoregressive_denoiser,
-  "block": partial(toy.block_denoiser, size=4),
+  "block": partial(toy.absorbing_denoiser, block_size=4),
   "duo": toy.mixture_denoiser,
   "gaussian": toy.gaussian_denoiser,
   "generalized_absorbing": toy.generalized_denoiser,
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
-  "score_entropy": toy.score_denoiser,
+  "score_absorbing": toy.score_denoiser,
+  "score_uniform": partial(toy.uniform_score_denoiser, noise=NOISED_BY_SCORES),
   "uniform": toy.mixture_denoiser,
 }
 FIELDS = {"gaussian": toy.GAUSSIAN}
-GEOMETRIC_UNIFORM = score_entropy.make(vocab_size=3, noise="uniform")
+# What cannot run in blocks, and the reason that is given.
+NOT_IN_BLOCKS = {
+  "autoregressive": "does not see the whole of a block",
+  "block": "does not see the whole of a block",
+  "gaussian": "must be a process of tokens",
+}
+IN_BLOCKS = sorted(set(ORACLES) - set(NOT_IN_BLOCKS))
 # By a name of their own: the process, its fields and its exact denoiser.
 VARIANTS = {
-  "token_blocks": ("block", {"block_size": 1}, partial(toy.block_denoiser, size=1)),
-  "uneven_blocks": ("block", {"block_size": 2}, partial(toy.block_denoiser, size=2)),
+  "token_blocks": ("block", {"block_size": 1}, partial(toy.absorbing_denoiser, block_size=1)),
   "half_hybrid": ("hybrid", {"p_u": 0.5}, partial(toy.mixture_denoiser, uniform_fraction=0.5)),
-  "score_entropy_uniform": (
-    "score_entropy",
-    {"noise": "uniform"},
-    partial(toy.uniform_score_denoiser, noise=GEOMETRIC_UNIFORM.noised),
-  ),
+} | {
+  f"blocks_of_{inner}": (
+    "block",
+    {"inner": {"name": inner}, "block_size": 2},
+    partial(ORACLES[inner], block_size=2),
+  )
+  for inner in IN_BLOCKS
 }
+RUNNING = {"name": "duo", "curriculum_steps": 5}
+VARIANTS["blocks_of_duo"][1]["inner"] = RUNNING
 JOINT = toy.joint()
 ROWS = 1 << 16
 
 
 def make(name, **fields):
-  """The process, with the first values of what it learns."""
+  """The process in its first step of training, with the first values of what it learns."""
   module, own, _ = VARIANTS.get(name, (name, FIELDS.get(name, {}), None))
   fields = {"vocab_size": JOINT.vocab_size, **own, **fields}
-  process = resolve.module(PACKAGE, module).make(**fields)
-  learned = base.init(process, jax.random.key(0))
-  return process.bind(learned) if learned else process
+  process = resolve.module(PACKAGE, module).make(**fields).at_step(jnp.int32(0))
+  return process.bind(process.init(jax.random.key(0)))
 
 
 def oracle(name):
@@ -62,12 +79,12 @@ def oracle(name):
 
 def tokens(process, z):
   """The state as tokens."""
-  return np.asarray(process.nearest_tokens(z) if base.is_continuous(process) else z)
+  return np.asarray(process.nearest_tokens(z) if isinstance(process, Continuous) else z)
 
 
 def hold(process, z, x, given):
   """The state `z` with `x` at given positions."""
-  return process.hold(z, x, given) if base.is_continuous(process) else jnp.where(given, x, z)
+  return process.hold(z, x, given) if isinstance(process, Continuous) else jnp.where(given, x, z)
 
 
 def bound_draws(process, denoise, seed=0):
@@ -120,41 +137,71 @@ def test_corrupt_is_the_identity_at_0_and_the_prior_at_1(name):
     assert abs(float((end == symbol).mean() - (prior == symbol).mean())) < 0.03
 
 
-def test_log_probs_are_normalised(name):
+def test_predictions_are_normalised(name):
   process = make(name)
   x = JOINT.draw(0, 64)
-  z = process.corrupt(jax.random.key(0), x, jnp.full(64, 0.5))
-  output = 5 * jax.random.normal(jax.random.key(1), (*x.shape, JOINT.vocab_size))
-  log_p = process.log_probs(output, z, jnp.full(64, 0.5))
-  assert log_p.dtype == jnp.float32
+  z, t = process.corrupt(jax.random.key(0), x, jnp.full(64, 0.5)), jnp.full(64, 0.5)
+  columns = process.interface.columns
+  output = 5 * jax.random.normal(jax.random.key(1), (*x.shape, columns))
+  log_p = process.predict(output, z, t).log_probs
+  assert log_p.dtype == jnp.float32 and log_p.shape == (*x.shape, process.vocab_size)
   np.testing.assert_allclose(jnp.exp(log_p).sum(-1), 1.0, atol=1e-5)
+
+
+def test_what_the_process_reads_beside_a_prediction_follows_from_the_exact_one(name):
+  """A filter leaves no estimate: of the exact prediction it must be the one that was there."""
+  process, rows = make(name), 4096
+  x, t = JOINT.draw(0, rows), jnp.full(rows, 0.6)
+
+  @jax.jit
+  def run(key):
+    z = process.corrupt(jax.random.key(0), x, t)
+    prediction = process.predict(oracle(name)(z, t), z, t)
+    filtered = prediction.with_log_probs(prediction.log_probs)
+    s = jnp.full(rows, 0.3)
+    return [process.reverse(key, each, z, t, s) for each in (prediction, filtered)]
+
+  one, other = run(jax.random.key(1))
+  if isinstance(process, Continuous):
+    np.testing.assert_allclose(one, other, atol=1e-5)
+  else:
+    assert float((one != other).mean()) < 1e-3  # rounding
 
 
 def test_given_positions_are_never_noised_scored_or_changed(name):
   process, denoise = make(name), oracle(name)
   x, rows = JOINT.draw(0, 256), 256
   given = np.random.default_rng(0).random(x.shape) < 0.5
-  key, t = jax.random.key(0), jnp.ones(rows)
-  z = process.corrupt(key, x, t, given)
+  t = jnp.ones(rows)
+
+  @jax.jit
+  def run(key):
+    z = process.corrupt(key, x, t, given)
+    losses = [scored(key, denoise, x, t, given) for scored in (process.nelbo, process.loss)]
+    noise = hold(process, process.prior(key, x.shape), x, given)
+    prediction = process.predict(denoise(noise, t), noise, t)
+    return z, losses, process.reverse(key, prediction, noise, t, jnp.zeros(rows), given)
+
+  z, losses, out = run(jax.random.key(0))
   np.testing.assert_array_equal(z, hold(process, z, x, given))
-  for scored in (process.nelbo, process.loss):
-    assert not np.asarray(scored(key, denoise, x, t, given))[given].any()
-  noise = hold(process, process.prior(key, x.shape), x, given)
-  out = process.reverse(key, denoise(noise, t), noise, t, jnp.zeros(rows), given)
+  for loss in losses:
+    assert not np.asarray(loss)[given].any()
   np.testing.assert_array_equal(out, hold(process, out, x, given))
 
 
 def test_gradients_are_finite_at_both_ends(name):
   process, exact = make(name), oracle(name)
   x = JOINT.draw(0, 8)
+
+  @jax.jit
+  @jax.value_and_grad
+  def total(scale, t):
+    # The exact denoiser rules symbols out with -inf; a network's logits are finite.
+    denoise = lambda z, t, **c: scale * jnp.maximum(exact(z, t, **c), -30.0)  # noqa: E731
+    return process.nelbo(jax.random.key(0), denoise, x, jnp.full(8, t)).sum()
+
   for t in (0.0, 1e-7, 1.0):
-
-    def total(scale, t=t):
-      # The exact denoiser rules symbols out with -inf; a network's logits are finite.
-      denoise = lambda z, t, **c: scale * jnp.maximum(exact(z, t, **c), -30.0)  # noqa: E731
-      return process.nelbo(jax.random.key(0), denoise, x, jnp.full(8, t)).sum()
-
-    value, slope = jax.value_and_grad(total)(0.7)
+    value, slope = total(0.7, t)
     assert np.isfinite(value) and np.isfinite(slope)
 
 
@@ -166,6 +213,80 @@ def test_noise_of_a_row_depends_on_its_key_alone(name):
   np.testing.assert_array_equal(whole[4:6], process.corrupt(keys[4:6], x[4:6], t[4:6]))
 
 
+def test_a_posterior_is_what_the_reverse_step_draws_from(name):
+  process, rows = make(name), 20_000
+  if not isinstance(process, facets.HasPosterior):
+    return
+  x, t, s = JOINT.draw(0, 1), jnp.full(rows, 0.7), jnp.full(rows, 0.4)
+  z = process.corrupt(jax.random.key(2), x, t[:1])
+  z = jnp.broadcast_to(z, (rows, JOINT.length))
+  prediction = process.predict(oracle(name)(z, t), z, t)
+  out = process.reverse(jax.random.key(1), prediction, z, t, s)
+  probs = jnp.exp(process.log_posterior(prediction, z, t, s))[0]
+  for state in range(process.num_embeddings):
+    np.testing.assert_allclose((out == state).mean(0), probs[:, state], atol=0.015)
+
+
+def test_coupled_states_lie_on_one_path(name):
+  """With one key what is noise stays the same noise, as time goes on."""
+  process, rows = make(name), 512
+  if not process.coupled:
+    return
+  x, key = JOINT.draw(0, rows), jax.random.key(0)
+  states = [process.corrupt(key, x, jnp.full(rows, t)) for t in (0.2, 0.5, 0.9)]
+  for earlier, later in itertools.pairwise(states):
+    assert ((earlier == x) | (later == earlier)).all()
+  assert (states[0] != x).any()
+
+
 def test_an_unknown_field_names_the_nearest(name):
+  module, own, _ = VARIANTS.get(name, (name, {}, None))
+  misspelt = {"schedul": {"name": "linear"}}
+  if module == "block":
+    inner = own.get("inner", {"name": "absorbing"})
+    misspelt = {"inner": {**inner, **misspelt}}
   with pytest.raises(UserError, match="did you mean 'schedule'"):
-    make(name, schedul={"name": "linear"})
+    make(name, **misspelt)
+
+
+def test_a_run_time_value_is_no_field(name):
+  process = make(name)
+  for part in (process, getattr(process, "inner", process)):
+    for field in dataclasses.fields(part):
+      if field.metadata.get("runtime"):
+        module, own, _ = VARIANTS.get(name, (name, {}, None))
+        value = {field.name: 3}
+        fields = {"inner": {**own["inner"], **value}} if module == "block" else value
+        with pytest.raises(UserError, match=f"has no field '{field.name}'") as error:
+          make(name, **fields)
+        assert field.name not in str(error.value).partition("Its fields are")[2].split(", ")
+
+
+# Wrappers: how each of them is put around a process, and the reason if it refuses it.
+WRAPPERS = {Block: (lambda inner: Block(inner=inner, block_size=2), NOT_IN_BLOCKS)}
+
+
+@pytest.mark.parametrize("inner", ORACLES)
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda cls: cls.__name__)
+def test_a_wrapper_has_every_facet_of_what_it_wraps_or_refuses_it(wrapper, inner):
+  wrap, refused = WRAPPERS[wrapper]
+  process = make(inner)
+  if inner in refused:
+    with pytest.raises(UserError, match=refused[inner]):
+      wrap(process)
+    return
+  wrapped = wrap(process)
+  assert isinstance(wrapped, wrapper)
+  for facet in facets.FACETS:
+    assert isinstance(wrapped, facet) == isinstance(process, facet), facet
+    for member in facets.members(facet) if isinstance(process, facet) else ():
+      if member not in vars(wrapper):
+        assert getattr(wrapped, member) == getattr(process, member), member
+
+
+def test_every_wrapper_is_tried():
+  for package in (PACKAGE, "dlm_jax.samplers"):
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+      importlib.import_module(f"{package}.{module.name}")
+  declared = {cls for cls in base.Wrapper.__subclasses__() if cls.__module__.startswith("dlm_jax")}
+  assert {cls for cls in declared if cls._declared is None} == set(WRAPPERS)

@@ -1,10 +1,11 @@
 """The scaled table: every method alike but for its process, and what was published beside it."""
 
-import importlib
-
 import pytest
 
+from configs import stdlib_docs
+from dlm_jax.core import resolve
 from dlm_jax.runs.workdir import plain
+from dlm_jax.training.config import TrainingConfig
 from experiments.paper_tables import scaled
 
 RUN = {
@@ -20,8 +21,10 @@ RUN = {
 def test_a_preset_differs_in_its_process_alone(preset):
   """And in what the process asks of the network: the time, and the rate of its schedule."""
   made, control = (plain(scaled.config(name, 100)) for name in (preset, "absorbing"))
-  for section in ("data", "training", "checkpoint"):
+  for section in ("data", "checkpoint"):
     assert made[section] == control[section]
+  ours, theirs = (resolve.build(TrainingConfig, c["training"]) for c in (made, control))
+  assert ours == theirs
   for section, asked in {
     "network": {"conditioning", "time_conditioned"},
     "optimizer": {"schedule_learning_rate"},
@@ -32,7 +35,7 @@ def test_a_preset_differs_in_its_process_alone(preset):
 
 
 def test_a_curriculum_shrinks_with_the_steps():
-  preset = importlib.import_module("configs.stdlib_docs.duo").get_config()
+  preset = stdlib_docs.get_config("duo")
   share = preset.process.curriculum_steps / preset.training.steps
   assert scaled.config("duo", 100).process.curriculum_steps == 100 * share > 0
 

@@ -20,7 +20,7 @@ SCRIPTS = sorted(
   for path in (ROOT / "launch").iterdir()
   if path.suffix in (".sh", ".sbatch")
 )
-CONFIG = "configs/stdlib_docs/absorbing.py"
+CONFIG = "configs/stdlib_docs.py"
 ARGUMENTS = [f"--config={CONFIG}", "--workdir=runs/a b"]
 TRAIN = ["python", "-m", "dlm_jax.train", *ARGUMENTS]
 SLICE = {
@@ -231,34 +231,42 @@ def test_skypilot():
 
 def test_sweep(tmp_path):
   sweep = [sys.executable, "launch/sweep.py", f"--config={CONFIG}", "--workdir=runs/x"]
+  sweep += [
+    "--set",
+    "process.schedule.name=linear,cosine",
+    "--set",
+    "process.name=absorbing,uniform",
+  ]
   lines = commands(run(*sweep, "--dry-run", "--", "--config.seed=3").stdout)
-  assert [line[2:] for line in lines][1] == [
+  assert [line[2:] for line in lines][2] == [
     f"--config={CONFIG}",
-    "--workdir=runs/x/process.schedule.name=cosine",
+    "--workdir=runs/x/process.schedule.name=cosine,process.name=absorbing",
     "--config.process.schedule.name=cosine",
+    "--config.process.name=absorbing",
     "--config.seed=3",
   ]
-  assert all(line[:2] == ["bash", "launch/local.sh"] for line in lines) and len(lines) == 3
+  assert all(line[:2] == ["bash", "launch/local.sh"] for line in lines) and len(lines) == 4
   env = fake(tmp_path, "launcher", '[[ "$*" != *cosine* ]] || exit 5')
   done = run(*sweep, "--launcher=launcher --dry-run", check=False, **env)
   assert done.returncode == 5
-  assert [call[:2] for call in calls(tmp_path)] == [["launcher", "--dry-run"]] * 2
+  assert [call[:2] for call in calls(tmp_path)] == [["launcher", "--dry-run"]] * 3
 
 
 @pytest.mark.parametrize(
-  ("sweep", "sentence"),
+  ("setting", "sentence"),
   [
-    ("", "has no sweep()"),
-    ("def sweep(): return [{'process.nam': 1}]", "does not fit its config"),
-    ("def sweep(): return [{'seed': 1}, {'seed': 1}]", "two points"),
+    ("process.nam=1,2", "has no field 'nam'"),
+    ("process.name=absorbing,unifrm", "did you mean 'uniform'"),
+    ("seed=1,1", "repeats a field or a value"),
+    ("seed", "takes a field and its values"),
+    ("seed=1,", "takes a field and its values"),
   ],
 )
-def test_sweeps_that_are_wrong(sweep, sentence, tmp_path):
-  config = tmp_path / "config.py"
-  config.write_text(f"from configs.stdlib_docs.absorbing import get_config\n{sweep}\n")
-  command = [sys.executable, "launch/sweep.py", f"--config={config}", "--workdir=x", "--dry-run"]
-  done = run(*command, check=False)
-  assert done.returncode == 1 and sentence in done.stderr, done.stderr
+def test_sweeps_that_are_wrong(setting, sentence):
+  command = [sys.executable, "launch/sweep.py", f"--config={CONFIG}", "--workdir=x", "--dry-run"]
+  done = run(*command, "--set", setting, check=False)
+  assert done.returncode == 2 and sentence in done.stderr, done.stderr
+  assert done.stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax import train
+from dlm_jax import experiment, train
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import Full
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.model import from_config
 from dlm_jax.model.model import load, training_data
+from dlm_jax.networks.transformer import Transformer
 from dlm_jax.runs import checkpoint
 from tests import tiny
 
@@ -119,3 +121,13 @@ def test_a_process_that_is_scored_with_other_masks_is_built():
   config.evaluation.process = {"masking": "counted"}
   built = from_config.build(config, 27)
   assert built.evaluation_process.masking == "counted" != built.process.masking
+
+
+def test_a_network_that_cannot_do_the_pattern_is_refused_before_data_is_prepared(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(Transformer, "patterns", (Full,))
+  config = tiny.config(tmp_path / "data", process={"name": "autoregressive"})
+  with pytest.raises(UserError, match="needs the attention pattern Causal"):
+    experiment.build(config)
+  assert not list(tmp_path.rglob("*.tokens"))

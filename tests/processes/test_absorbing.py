@@ -27,7 +27,7 @@ def expected_nelbo(process, denoise, t):
   masked, weight = np.asarray(process.masked(t), float), np.asarray(process.weight(t), float)
   for mask in masks:
     z = np.where(mask, process.mask_id, JOINT.sequences)
-    log_p = np.asarray(process.log_probs(denoise(z, None), z, None), float)
+    log_p = np.asarray(process.predict(denoise(z, None), z, None).log_probs, float)
     nll = -np.take_along_axis(log_p, JOINT.sequences[..., None], -1)[..., 0]
     cost = JOINT.probs @ (nll * mask).sum(-1)
     total += cost * masked ** mask.sum() * (1 - masked) ** (~mask).sum()
@@ -151,15 +151,11 @@ def test_a_mask_inside_the_vocabulary_is_never_predicted():
   process = absorbing.make(vocab_size=4, mask_id=1)
   assert process.num_embeddings == 4
   z = jnp.asarray([[1, 2]])
-  log_p = process.log_probs(jnp.zeros((1, 2, 4)), z, jnp.ones(1))
+  log_p = process.predict(jnp.zeros((1, 2, 4)), z, jnp.ones(1)).log_probs
   np.testing.assert_allclose(jnp.exp(log_p), [[[1 / 3, 0, 1 / 3, 1 / 3], [0, 0, 1, 0]]], rtol=1e-6)
-  drawn = process.reverse(
-    jax.random.key(0),
-    jnp.zeros((64, 2, 4)),
-    jnp.ones((64, 2), jnp.int32),
-    jnp.ones(64),
-    jnp.zeros(64),
-  )
+  state, t = jnp.ones((64, 2), jnp.int32), jnp.ones(64)
+  prediction = process.predict(jnp.zeros((64, 2, 4)), state, t)
+  drawn = process.reverse(jax.random.key(0), prediction, state, t, jnp.zeros(64))
   assert set(np.unique(drawn)) == {0, 2, 3}
 
 
@@ -182,7 +178,8 @@ def test_reveal_fraction_follows_the_schedule():
   shape = (4096, 16)
   z = process.prior(jax.random.key(0), shape)
   t, s = jnp.full(shape[0], 0.9), jnp.full(shape[0], 0.4)
-  out = process.reverse(jax.random.key(1), jnp.zeros((*shape, 3)), z, t, s)
+  prediction = process.predict(jnp.zeros((*shape, 3)), z, t)
+  out = process.reverse(jax.random.key(1), prediction, z, t, s)
   left = float((out == process.mask_id).mean())
   assert left == pytest.approx(float(process.masked(s[0]) / process.masked(t[0])), abs=0.01)
 

@@ -82,11 +82,12 @@ def test_a_prompt_is_a_condition_and_not_scored():
 @pytest.mark.parametrize("length", [3, 7, 100])
 def test_one_token_is_revealed_in_each_of_l_steps(length):
   times = jnp.arange(length + 1) / length
-  np.testing.assert_array_equal(PROCESS.known(times, length), np.arange(length, -1, -1))
+  np.testing.assert_array_equal(PROCESS.num_revealed(times, length), np.arange(length, -1, -1))
   z = PROCESS.corrupt(None, np.zeros((1, length), np.int32), times[2:3])
   np.testing.assert_array_equal(z[0] == PROCESS.mask_id, np.arange(length) >= length - 2)
   output = jnp.zeros((1, length, JOINT.vocab_size))
-  revealed = PROCESS.reverse(jax.random.key(0), output, z, times[2:3], times[1:2])
+  prediction = PROCESS.predict(output, z, times[2:3])
+  revealed = PROCESS.reverse(jax.random.key(0), prediction, z, times[2:3], times[1:2])
   np.testing.assert_array_equal(np.flatnonzero(revealed[0] != z[0]), [length - 2])
 
 

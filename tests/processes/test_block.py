@@ -7,9 +7,10 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Causal
+from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.model.denoiser import Denoiser
 from dlm_jax.model.head import Head
-from dlm_jax.processes import absorbing, base, block, uniform
+from dlm_jax.processes import absorbing, base, block, draws, uniform
 from dlm_jax.processes.parts.times import Times
 from tests import toy
 from tests.networks.test_transformer import network, random_params
@@ -40,7 +41,8 @@ def test_single_tokens_are_exact_row_by_row():
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_single_tokens_give_the_autoregressive_likelihood_of_the_network(trained, schedule):
   """One position at a time: the tokens before it and a mask, under plain causal attention."""
-  process = block.make(vocab_size=V, block_size=1, schedule={"name": schedule})
+  inner = {"name": "absorbing", "schedule": {"name": schedule}}
+  process = block.make(vocab_size=V, block_size=1, inner=inner)
   net = network(depth=2)  # not conditioned on time: the mask is at time 1, the others at 0
   nats = process.nelbo(KEY, denoiser((net, trained[1]), process), TOKENS, jnp.full(B, 0.3))
   assert process.exact
@@ -67,7 +69,7 @@ def test_one_block_is_the_plain_process(trained):
   ):
     process = block.make(vocab_size=V, inner=inner, block_size=L)
     t = jnp.array([0.2, 0.5, 1.0])
-    _, noise_key = base.split_rows(KEY, B, 2)
+    _, noise_key = draws.split_rows(KEY, B, 2)
     expected = plain.nelbo(noise_key, Denoiser(*trained), TOKENS, t)
     found = process.nelbo(KEY, denoiser(trained, process), TOKENS, t)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
@@ -124,7 +126,7 @@ def test_what_a_noisy_block_depends_on(trained, size):
   """Its own noisy tokens and the clean ones before, nothing else; of the network as a whole."""
   process = block.make(vocab_size=V, block_size=size)
   denoise = denoiser(trained, process)
-  run = jax.jit(lambda z, clean: denoise(z, jnp.full(B, 0.5), clean))
+  run = jax.jit(lambda z, clean: denoise(z, jnp.full(B, 0.5), clean=clean))
   expected, of_position = run(TOKENS, TOKENS), np.arange(L) // size
   for i in (0, 6):
     changed = TOKENS.copy()
@@ -146,6 +148,52 @@ def test_head_economies_change_nothing(trained):
     np.testing.assert_allclose(ours, nats, rtol=1e-4, atol=1e-5)
 
 
+def table_network(z, t, clean):
+  """Logits from a table of the tokens seen, moved by the time of each position."""
+  table = jax.random.normal(jax.random.key(7), (V, V))
+  if isinstance(z, SoftTokens):
+    rows = jnp.einsum("blk,blkv->blv", z.weights, table[z.tokens])
+  else:
+    rows = table[jnp.minimum(z, V - 1)]
+  return rows + table[clean] + jnp.reshape(t, (B, -1, 1))
+
+
+def test_the_exponents_of_the_inner_process_are_learned():
+  process = block.make(vocab_size=V, inner="generalized_absorbing", block_size=4)
+  params = process.init(KEY)
+
+  def loss(params):
+    return process.bind(params).loss(KEY, table_network, TOKENS, jnp.full(B, 0.5)).sum()
+
+  slope = jax.grad(loss)(params)["schedule"]["exponents"]
+  assert np.isfinite(slope).all() and np.any(slope != 0)
+
+
+def test_the_curriculum_of_the_inner_process_runs_and_ends():
+  inner = {"name": "duo", "curriculum_steps": 5, "temperature": 0.5}
+  process = block.make(vocab_size=V, inner=inner, block_size=4)
+  args = (table_network, TOKENS, jnp.array([0.2, 0.5, 0.9]))
+  during, after = (process.at_step(jnp.int32(step)).loss(KEY, *args) for step in (4, 5))
+  time_key, noise_key = draws.split_rows(KEY, B, 2)
+  times = process.times(time_key, args[2], L)
+  denoise = base.conditioned(table_network, clean=TOKENS)
+  expected = process.inner.curriculum_loss(noise_key, denoise, TOKENS, times)
+  np.testing.assert_allclose(during, expected, rtol=1e-5)
+  np.testing.assert_allclose(after, process.nelbo(KEY, *args), rtol=1e-5)
+
+
+def test_a_filtered_prediction_of_scores_reveals_as_many_tokens():
+  """Scores that normalise reveal half of the tokens between t = 1 and 1/2, filtered or not."""
+  inner = {"name": "score_absorbing", "schedule": {"name": "linear"}}
+  process, rows = block.make(vocab_size=V, inner=inner, block_size=4), 4096
+  z, t, s = jnp.full((rows, 4), V), jnp.ones(rows), jnp.full(rows, 0.5)
+  prediction = process.predict(jnp.zeros((rows, 4, V)), z, t)
+  filtered = prediction.with_log_probs(prediction.log_probs)
+  for each in (prediction, filtered):
+    revealed = process.reverse(KEY, each, z, t, s) != V
+    assert float(revealed.mean()) == pytest.approx(0.5, abs=0.02)
+
+
 @pytest.mark.parametrize(
   ("fields", "sentence"),
   [
@@ -156,7 +204,11 @@ def test_head_economies_change_nothing(trained):
     ({"inner": "absorbin"}, "did you mean 'absorbing'"),
     ({"inner": "block"}, "process.inner is Block, whose network does not see the whole"),
     ({"inner": "autoregressive"}, "process.inner is Autoregressive"),
-    ({"timestep": 3}, "did you mean 'timesteps'"),
+    ({"inner": {"name": "gaussian"}}, "must be a process of tokens, .* Gaussian"),
+    ({"inner": {"name": "absorbing", "timestep": 3}}, "did you mean 'timesteps'"),
+    ({"inner": {"name": "absorbing", "masking": "counted"}}, "set it to 'independent'"),
+    ({"inner": {"block_size": 3}}, "has no 'name'"),
+    ({"timesteps": 3}, "Block has no field 'timesteps'"),
   ],
 )
 def test_mistakes_are_named(fields, sentence):

@@ -11,7 +11,8 @@ import pytest
 from scipy import integrate
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import gaussian
+from dlm_jax.processes import draws, gaussian
+from dlm_jax.processes.base import Prediction
 from dlm_jax.processes.parts import parameterizations
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.schedules import gamma_schedules
@@ -104,7 +105,7 @@ def test_the_prior_term_is_the_divergence_of_two_normals():
     return integrate.quad(integrand, -12, 12)[0] / (sigma * np.sqrt(2 * np.pi))
 
   expected = [sum(divergence(alpha * e) for e in row) for row in clean]
-  np.testing.assert_allclose(process._prior_divergence(process.embeddings), expected, rtol=1e-4)
+  np.testing.assert_allclose(process.prior_divergence(process.embeddings), expected, rtol=1e-4)
 
 
 def test_the_diffusion_term_of_a_constant_prediction_in_closed_form():
@@ -133,9 +134,9 @@ def test_embeddings_have_their_size_and_the_network_sees_unit_numbers(norm, size
   for time in (0.0, 0.5, 1.0):
     t = jnp.full(rows, time)
     process.precondition(network)(process.corrupt(jax.random.key(0), x, t), t)
-    z, told = seen[-1]
+    z, time_of_network = seen[-1]
     assert float(jnp.mean(z**2)) == pytest.approx(1.0, abs=0.05)
-    np.testing.assert_allclose(told, process.schedule.gamma(t) / gaussian.GAMMA_SCALE)
+    np.testing.assert_allclose(time_of_network, process.schedule.gamma(t) / gaussian.GAMMA_SCALE)
 
 
 def test_the_output_prior_is_bayes_rule_for_a_single_token():
@@ -143,7 +144,7 @@ def test_the_output_prior_is_bayes_rule_for_a_single_token():
   process = toy.gaussian_process()
   z, t = jax.random.normal(jax.random.key(0), (64, 3, 16)), jnp.linspace(0.2, 0.8, 64)
   silent = lambda z, t, self_condition: jnp.zeros((*z.shape[:2], 3))  # noqa: E731
-  log_p = process.log_probs(process.precondition(silent)(z, t), z, t)
+  log_p = process.predict(process.precondition(silent)(z, t), z, t).log_probs
   alpha, sigma = process.signal_and_noise(t)
   distance = jnp.sum((z[:, :, None] - alpha[..., None] * process.embeddings) ** 2, axis=-1)
   expected = jax.nn.log_softmax(-distance / (2 * sigma**2))
@@ -152,7 +153,7 @@ def test_the_output_prior_is_bayes_rule_for_a_single_token():
 
 def test_a_shared_head_multiplies_by_the_embeddings():
   process = toy.gaussian_process(shared_head=True, output_prior=False)
-  assert process.network_fields["vocab_size"] == process.width
+  assert process.interface.columns == process.width
   network = lambda z, t, self_condition: z  # noqa: E731
   z, t = jax.random.normal(jax.random.key(0), (2, 3, 16)), jnp.full(2, 0.5)
   out = process.precondition(network)(z, t)
@@ -173,7 +174,8 @@ def test_reverse_is_the_posterior_of_the_forward_process():
   added = np.sqrt(sigma_t**2 - (kept * sigma_s) ** 2)
   z_t = kept * z_s + added * jax.random.normal(jax.random.key(1), z_s.shape)
   certain = jnp.where(jnp.arange(3) == 0, 0.0, -jnp.inf) * jnp.ones((rows, 1, 1))
-  again = process.reverse(jax.random.key(2), certain, z_t, jnp.full(rows, t), jnp.full(rows, s))
+  times = jnp.full(rows, t), jnp.full(rows, s)
+  again = process.reverse(jax.random.key(2), Prediction(certain), z_t, *times)
   for moments in (lambda a: a.mean(0), lambda a: (a * z_t).mean(0), lambda a: (a**2).mean(0)):
     np.testing.assert_allclose(moments(again), moments(z_s), atol=0.02)
 
@@ -190,8 +192,8 @@ def test_self_conditioning_sees_the_first_prediction():
   process.nelbo(jax.random.key(0), denoise, x, t)
   assert seen[0] is None
   z = process.corrupt(jax.random.key(0), x, t)
-  process.predict(denoise, z, t)
-  np.testing.assert_allclose(seen[-1], process.mean(exact(z, t), z, t), rtol=1e-5)
+  process.evaluate(denoise, z, t)
+  np.testing.assert_allclose(seen[-1], process.mean(process.predict(exact(z, t), z, t)), rtol=1e-5)
 
 
 def test_self_conditioning_of_training_is_for_some_rows_and_has_no_gradient():
@@ -224,9 +226,9 @@ def test_objectives_are_what_they_say():
   t, key = jnp.full(rows, 0.7), jax.random.key(0)
   process = toy.gaussian_process(objective="cross_entropy")
   exact = toy.gaussian_denoiser(JOINT, process)
-  noise_key, _, _ = gaussian.base.split_rows(key, rows, 3)
+  noise_key, _, _ = draws.split_rows(key, rows, 3)
   z = process.corrupt(noise_key, x, t)
-  log_p = process.log_probs(exact(z, t), z, t)
+  log_p = process.predict(exact(z, t), z, t).log_probs
   picked = jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0]
   np.testing.assert_allclose(process.loss(key, exact, x, t), -picked, rtol=1e-4, atol=1e-5)
 

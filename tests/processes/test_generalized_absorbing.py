@@ -157,7 +157,8 @@ def test_reverse_draws_from_the_posterior():
   logits = jnp.log(jnp.array([0.5, 0.3, 0.2]))
   z = jnp.full((rows, 1), V)
   t, s = jnp.full(rows, 0.8), jnp.full(rows, 0.6)
-  drawn = made.reverse(jax.random.key(0), jnp.broadcast_to(logits, (rows, 1, V)), z, t, s)
+  prediction = made.predict(jnp.broadcast_to(logits, (rows, 1, V)), z, t)
+  drawn = made.reverse(jax.random.key(0), prediction, z, t, s)
   p = np.exp(logits) * (1 - (0.6 / 0.8) ** W)
   expected = np.append(p, 1 - p.sum())
   found = np.bincount(np.asarray(drawn)[:, 0], minlength=V + 1) / rows

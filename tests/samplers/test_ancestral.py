@@ -1,10 +1,12 @@
+"""Which evaluations ancestral sampling asks for, and which it reuses."""
+
 import jax
 import numpy as np
 import pytest
 
 from dlm_jax.processes import absorbing
-from dlm_jax.samplers import ancestral
 from tests import toy
+from tests.samplers import drawing
 
 JOINT = toy.joint()
 PROCESS = absorbing.make(vocab_size=JOINT.vocab_size)
@@ -24,37 +26,34 @@ def counted(denoise):
 
 def run(rows, **settings):
   denoise, runs = counted(toy.absorbing_denoiser(JOINT))
-  shape = (rows, JOINT.length)
-  sample = jax.jit(
-    lambda key: ancestral.sample(key, PROCESS, denoise, shape, steps=STEPS, **settings)
+  result = drawing.draw(
+    drawing.make("ancestral"), PROCESS, denoise, (rows, JOINT.length), steps=STEPS, **settings
   )
-  result = jax.device_get(sample(jax.random.key(0)))
   jax.effects_barrier()
-  assert result.nfe == len(runs)
+  assert result.num_evaluations == len(runs)
   return result
 
 
 @pytest.mark.parametrize("rows, most", [(1, JOINT.length), (6, 6 * JOINT.length)])
-def test_the_cache_changes_the_cost_alone(rows, most):
-  plain, cached = run(rows), run(rows, cache=True)
-  np.testing.assert_array_equal(cached.tokens, plain.tokens)
-  assert plain.nfe == STEPS
-  assert 1 <= cached.nfe <= most
+def test_reuse_changes_the_cost_alone(rows, most):
+  plain, reusing = run(rows), run(rows, reuse=True)
+  np.testing.assert_array_equal(reusing.tokens, plain.tokens)
+  assert plain.num_evaluations == STEPS
+  assert 1 <= reusing.num_evaluations <= most
 
 
-def test_the_cache_holds_with_a_filtered_prediction():
+def test_reuse_holds_with_a_filtered_prediction():
   settings = {"temperature": 0.7, "top_p": 0.8}
-  np.testing.assert_array_equal(run(4, cache=True, **settings).tokens, run(4, **settings).tokens)
+  np.testing.assert_array_equal(run(4, reuse=True, **settings).tokens, run(4, **settings).tokens)
 
 
-def test_the_network_is_told_the_time_of_the_grid():
+def test_the_network_receives_the_time_of_the_grid():
   times = []
 
   def denoise(z, t):
     jax.debug.callback(lambda t: times.append(float(t[0])), t, ordered=True)
     return toy.absorbing_denoiser(JOINT)(z, t)
 
-  shape = (1, JOINT.length)
-  jax.jit(lambda key: ancestral.sample(key, PROCESS, denoise, shape, steps=4))(jax.random.key(0))
+  drawing.draw(drawing.make("ancestral"), PROCESS, denoise, (1, JOINT.length), steps=4)
   jax.effects_barrier()
   np.testing.assert_allclose(times, [1, 0.75, 0.5, 0.25])

@@ -1,9 +1,12 @@
-"""Every sampler, found by itself, keeps the contract. A new file in `samplers` is tested here.
+"""Every sampler, found by itself, keeps the contract under every process it is defined for.
 
-With absorbing noise, unless it is defined for other processes alone: see `CASES`.
+A new file in `samplers` is tested here, and a new process too: over the whole row, and in blocks of
+every process that runs in blocks.
 """
 
-import inspect
+import dataclasses
+import re
+from functools import cache
 
 import jax
 import numpy as np
@@ -11,125 +14,145 @@ import pytest
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import absorbing, autoregressive, block
-from dlm_jax.samplers import ancestral
-from tests import toy
+from dlm_jax.core.patterns import FULL
+from dlm_jax.processes import facets
+from dlm_jax.processes.facets import Continuous, HasMask, RevealsOnce
+from dlm_jax.samplers import base, loops
+from dlm_jax.samplers.base import Corrects, Request
+from tests.contract import test_processes as contract
+from tests.samplers import drawing
 
-PACKAGE = "dlm_jax.samplers"
-JOINT = toy.joint(length=4)
-V = JOINT.vocab_size
-PLAIN = (absorbing.make(vocab_size=V), toy.absorbing_denoiser(JOINT))
-CONTINUOUS = (toy.gaussian_process(V), toy.gaussian_denoiser(JOINT))
-# Process and exact denoiser of the samplers that are defined for no other.
-CASES = {
-  "left_to_right": (autoregressive.make(vocab_size=V), toy.autoregressive_denoiser(JOINT)),
-  "block_by_block": (block.make(vocab_size=V, block_size=2), toy.block_denoiser(JOINT, 2)),
-  "ddim": CONTINUOUS,
-  "heun": CONTINUOUS,
-  "churn": CONTINUOUS,
-}
-FROM_THE_LEFT = ("left_to_right", "block_by_block")
-MASK = V
+SAMPLERS = resolve.names(base.PACKAGE)
+# Each with one defined oracle; blocks of 2 with every inner process.
+PROCESSES = [
+  *(name for name in resolve.names(contract.PACKAGE) if name != "block"),
+  *(f"blocks_of_{inner}" for inner in contract.IN_BLOCKS),
+]
+V, LENGTH = contract.JOINT.vocab_size, contract.JOINT.length
 STEPS = 6
+SHAPE = (5, LENGTH)
 # These may mask again what is revealed.
 REMASKING = {"psi", "remdm"}
-SHAPE = (5, JOINT.length)
-GIVEN = np.random.default_rng(0).random(SHAPE) < 0.4
-GIVEN[:2, 0] = True
-PROMPTS = np.arange(SHAPE[1]) < np.array([[1], [3], [0], [2], [1]])
-# What is given is never changed, whatever it is: the first of each row is the mask itself.
-TOKENS = np.broadcast_to(np.where(np.arange(SHAPE[1]) == 0, MASK, 1), SHAPE)
-TOKENS = TOKENS.astype(np.int32)
+INFILLING = np.array([[1, 0, 0], [1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0]], bool)
+PROMPTS = np.arange(LENGTH) < np.array([[1], [3], [0], [2], [0]])
+TOKENS = np.ones(SHAPE, np.int32)
 
 
-def name_of(sampler):
-  return sampler.__name__.rpartition(".")[2]
+@cache
+def process_of(name):
+  return contract.make(name)
 
 
-def case(sampler):
-  return CASES.get(name_of(sampler), PLAIN)
+def is_defined(sampler, name):
+  try:
+    drawing.make(sampler).check(process_of(name))
+  except UserError:
+    return False
+  return True
 
 
-def known(sampler):
-  """What is given: anywhere, or prompts of different lengths."""
-  # A continuous state has an embedding for each token, and none for the mask.
-  tokens = TOKENS % V if case(sampler) is CONTINUOUS else TOKENS
-  return {"tokens": tokens, "given": PROMPTS if name_of(sampler) in FROM_THE_LEFT else GIVEN}
+PAIRS = [(s, p) for s in SAMPLERS for p in PROCESSES if is_defined(s, p)]
+UNDEFINED = [(s, p) for s in SAMPLERS for p in PROCESSES if not is_defined(s, p)]
 
 
-@pytest.fixture(params=resolve.names(PACKAGE, entry="sample"))
-def sampler(request):
-  return resolve.module(PACKAGE, request.param, entry="sample")
+@cache
+def drawn(sampler, name):
+  """The jitted draw `(keys, tokens) -> SampleResult` of a pair, with what is given."""
+  process = process_of(name)
+  given = INFILLING if process.pattern == FULL else PROMPTS
+  denoise = contract.oracle(name)
+  if process.pattern != FULL:
+    denoise = drawing.padded(denoise, LENGTH)
+
+  def run(keys, tokens):
+    request = Request(
+      keys=keys, length=LENGTH, steps=STEPS, tokens=tokens, given=given, trajectory=True
+    )
+    return loops.sample(drawing.make(sampler), process, denoise, request)
+
+  return jax.jit(run), given
 
 
-def run(sampler, key, shape=SHAPE, **settings):
-  settings = {"steps": STEPS} | settings
-  process, denoise = case(sampler)
-  sample = jax.jit(lambda key: sampler.sample(key, process, denoise, shape, **settings))
-  return jax.device_get(sample(key))
+def first_token(process):
+  """Something that is given: the mask itself, where there is one, is never taken for noise."""
+  return process.mask_id if isinstance(process, HasMask) else 0
 
 
 def test_samplers_are_found():
-  assert {"ancestral", "first_hitting", *REMASKING} <= set(resolve.names(PACKAGE, entry="sample"))
+  assert {"ancestral", "first_hitting", *REMASKING} <= set(SAMPLERS)
 
 
-def test_signature(sampler):
-  expected = inspect.signature(ancestral.sample).parameters
-  found = inspect.signature(sampler.sample).parameters
-  # A sampler may have settings of its own, by keyword, after those that all share.
-  assert list(found)[: len(expected)] == list(expected)
-  for name, parameter in expected.items():
-    assert (found[name].kind, found[name].default) == (parameter.kind, parameter.default)
-
-
-def test_result_and_trajectory(sampler):
-  tokens, given = known(sampler).values()
-  result = run(sampler, jax.random.key(0), trajectory=True, **known(sampler))
+@pytest.mark.parametrize(("sampler", "name"), PAIRS)
+def test_result_and_trajectory(sampler, name):
+  process = process_of(name)
+  run, given = drawn(sampler, name)
+  tokens = TOKENS.copy()
+  tokens[:, 0] = first_token(process)
+  keys = jax.random.split(jax.random.key(0), SHAPE[0])
+  result = jax.device_get(run(keys, tokens))
   assert result.tokens.shape == SHAPE and result.tokens.dtype == np.int32
-  drawn = result.tokens[~given]
-  assert np.all((drawn >= 0) & (drawn < JOINT.vocab_size))
-  assert result.nfe.shape == () and result.nfe.dtype == np.int32
+  free = result.tokens[~given]
+  assert np.all((free >= 0) & (free < V))
+  evaluations = result.num_evaluations
+  assert evaluations.shape == () and evaluations.dtype == np.int32
 
   frames = result.trajectory
-  assert len(frames) <= 1 + STEPS
   np.testing.assert_array_equal(frames[-1], result.tokens)
   np.testing.assert_array_equal(frames[:, given], [tokens[given]] * len(frames))
-  if case(sampler) is CONTINUOUS:
-    # One evaluation reads the state at the end; Heun's method takes two a step.
-    assert result.nfe == 1 + STEPS * (2 if name_of(sampler) == "heun" else 1)
-    assert np.all((frames >= 0) & (frames < V))
+  if isinstance(process, Continuous):
+    # One evaluation reads the state at the end.
+    assert evaluations == 1 + STEPS * (2 if isinstance(drawing.make(sampler), Corrects) else 1)
   else:
-    assert 1 <= result.nfe <= STEPS
-    np.testing.assert_array_equal(frames[0], np.where(given, tokens, MASK))
+    assert 1 <= evaluations <= STEPS
+  if isinstance(process, RevealsOnce):
+    np.testing.assert_array_equal(frames[0], np.where(given, tokens, process.mask_id))
     before, after = frames[:-1], frames[1:]
-    revealed = before != MASK
-    if name_of(sampler) in REMASKING:
-      revealed &= after != MASK
+    revealed = before != process.mask_id
+    if sampler in REMASKING:
+      revealed &= after != process.mask_id
     np.testing.assert_array_equal(after[revealed], before[revealed])
 
-  plain = run(sampler, jax.random.key(0), **known(sampler))
-  assert plain.trajectory is None
-  np.testing.assert_array_equal(plain.tokens, result.tokens)
+  # What row i draws depends on its own key alone: the others may change.
+  others = jax.random.split(jax.random.key(1), SHAPE[0]).at[2].set(keys[2])
+  again = jax.device_get(run(others, tokens))
+  np.testing.assert_array_equal(again.tokens[2], result.tokens[2])
+  np.testing.assert_array_equal(again.trajectory[:, 2], frames[:, 2])
 
 
-def test_a_row_depends_on_its_own_key_alone(sampler):
-  key = jax.random.key(0)
-  whole = run(sampler, key)
-  part = run(sampler, jax.random.split(key, SHAPE[0])[1:3], (2, SHAPE[1]))
+@pytest.mark.parametrize("name", ["absorbing", "blocks_of_absorbing", "autoregressive", "gaussian"])
+def test_rows_draw_the_same_in_another_batch_and_without_a_trajectory(name):
+  process, keys = process_of(name), jax.random.split(jax.random.key(0), 5)
+  denoise = contract.oracle(name)
+  if process.pattern != FULL:
+    denoise = drawing.padded(denoise, LENGTH)
+  ancestral = drawing.make("ancestral")
+  whole = drawing.draw(ancestral, process, denoise, (5, LENGTH), key=keys, steps=STEPS)
+  part = drawing.draw(
+    ancestral, process, denoise, (2, LENGTH), key=keys[1:3], steps=STEPS, trajectory=True
+  )
+  assert whole.trajectory is None
   np.testing.assert_array_equal(part.tokens, whole.tokens[1:3])
   assert np.any(whole.tokens != whole.tokens[0])
 
 
-def test_temperature_zero_draws_nothing(sampler):
-  settings = {"steps": 1, "temperature": 0.0}
-  result = run(sampler, jax.random.key(0), **settings)
-  if case(sampler) is CONTINUOUS:
-    pytest.skip("the state at t = 1 is drawn, and with it all that follows")
-  if case(sampler) is PLAIN:
-    best = np.argmax(PLAIN[1](np.full((1, SHAPE[1]), MASK), None), axis=-1)
-  else:
-    best = run(sampler, jax.random.key(1), **settings).tokens[:1]
-  np.testing.assert_array_equal(result.tokens, np.broadcast_to(best, SHAPE))
+@pytest.mark.parametrize(("sampler", "name"), UNDEFINED)
+def test_a_refusal_names_the_processes_that_are_defined(sampler, name):
+  with pytest.raises(UserError, match="is not defined for the process") as refusal:
+    drawing.make(sampler).check(process_of(name))
+  named = set(re.findall(r"\w+", str(refusal.value).partition(": ")[2])) & set(PROCESSES)
+  assert named and all(is_defined(sampler, other) for other in named)
+  assert {other for other in PROCESSES if is_defined(sampler, other)} - named <= {
+    f"blocks_of_{other}" for other in named
+  }
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_sampler_is_a_frozen_dataclass_of_its_settings(sampler):
+  made = drawing.make(sampler)
+  assert made.name == sampler
+  assert dataclasses.replace(made) == made and hash(made) == hash(drawing.make(sampler))
+  with pytest.raises(UserError, match="has no field 'etta'"):
+    drawing.make(sampler, etta=1)
 
 
 @pytest.mark.parametrize(
@@ -137,20 +160,34 @@ def test_temperature_zero_draws_nothing(sampler):
   [
     ({"steps": 0}, "steps must be at least 1, got 0"),
     ({"temperature": -1.0}, "temperature must be at least 0"),
+    ({"top_k": -1}, "top_k must be at least 0"),
     ({"top_p": 0.0}, "top_p must lie in"),
     ({"top_p": 1.5}, "top_p must lie in"),
-    ({"given": GIVEN}, "needs both tokens and given"),
-    ({"grid": "cosin"}, "cosin"),
+    ({"given": INFILLING}, "needs both tokens and given"),
+    ({"grid": "cosin"}, "did you mean 'cosine'"),
   ],
 )
-def test_mistakes_are_told_before_anything_is_compiled(sampler, settings, message):
+def test_a_request_out_of_range_is_refused(settings, message):
   with pytest.raises(UserError, match=message):
-    sampler.sample(None, *case(sampler), SHAPE, **{"steps": STEPS} | settings)
+    drawing.request(None, LENGTH, **{"steps": STEPS} | settings)
 
 
-@pytest.mark.parametrize("other", [*FROM_THE_LEFT, "ddim"])
-def test_a_process_of_another_kind_is_refused_by_name(sampler, other):
-  everything = other == "ddim" and name_of(sampler) == "ancestral"
-  if case(sampler) is not CASES[other] and not everything:
-    with pytest.raises(UserError, match=r"the sampler '\w+' is not defined for the process"):
-      sampler.sample(None, *CASES[other], SHAPE, steps=STEPS)
+@pytest.mark.parametrize("forbidden, message", [((V,), "0..2, got 3"), ((0, 1, 2), "every token")])
+def test_forbidden_tokens_out_of_range_are_refused(forbidden, message):
+  with pytest.raises(UserError, match=message):
+    drawing.draw(
+      drawing.make("ancestral"),
+      process_of("absorbing"),
+      contract.oracle("absorbing"),
+      SHAPE,
+      steps=1,
+      forbidden=forbidden,
+    )
+
+
+def test_a_wrapper_is_defined_where_what_it_wraps_is():
+  """All steps of the inner process run in blocks."""
+  for sampler in SAMPLERS:
+    for inner in contract.IN_BLOCKS:
+      assert is_defined(sampler, f"blocks_of_{inner}") == is_defined(sampler, inner)
+  assert all(facets.of(process_of(f"blocks_of_{p}")) for p in contract.IN_BLOCKS)

@@ -1,9 +1,13 @@
+"""Filters of predictions against probabilities by hand."""
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlm_jax.processes import absorbing
+from dlm_jax.processes.base import Prediction
 from dlm_jax.samplers import filters
+from dlm_jax.samplers.filters import Filters
 
 PROBS = jnp.array([0.15, 0.5, 0.1, 0.25])
 
@@ -40,20 +44,30 @@ def test_temperature(temperature):
   np.testing.assert_allclose(found, weights / weights.sum(), atol=1e-6)
 
 
-@pytest.mark.parametrize("temperature, top_p", [(0.0, 1.0), (0.5, 0.8), (2.0, 0.5)])
-def test_a_certain_token_stays_certain(temperature, top_p):
+@pytest.mark.parametrize(
+  "fields", [{"temperature": 0.0}, {"temperature": 0.5, "top_p": 0.8}, {"forbidden": (2,)}], ids=str
+)
+def test_a_certain_token_stays_certain(fields):
   process = absorbing.make(vocab_size=4)
   z = jnp.array([[2, 4]])
   output = jnp.broadcast_to(jnp.log(PROBS), (1, 2, 4))
-  t = jnp.ones(1)
-  narrowed = filters.narrow(process, output, z, t, temperature, top_p)
-  # What the process reads from the filtered output is what was filtered.
-  read = probabilities(process.log_probs(narrowed, z, t))
+  filtered = Filters(**fields)(process.predict(output, z, jnp.ones(1)))
+  read = probabilities(filtered.log_probs)
   np.testing.assert_allclose(read[0, 0], [0, 0, 1, 0])
-  np.testing.assert_allclose(read, probabilities(narrowed), atol=1e-6)
   np.testing.assert_allclose(read.sum(-1), 1, rtol=1e-6)
+  assert np.abs(read[0, 1] - PROBS).max() > 0.05
 
 
-def test_nothing_to_filter_leaves_the_output_as_it_is():
-  output = {"anything": 1}
-  assert filters.narrow(None, output, None, None, 1.0, 1.0) is output
+def test_a_forbidden_token_is_not_drawn_and_takes_no_rank():
+  """.15, .5, .1, .25 without the second: of the two most likely ones left, half to each power."""
+  filtered = Filters(forbidden=(1,), top_k=2, temperature=0.5)(Prediction(jnp.log(PROBS)))
+  expected = np.array([0.15, 0, 0, 0.25]) ** 2
+  np.testing.assert_allclose(
+    probabilities(filtered.log_probs), expected / expected.sum(), atol=1e-6
+  )
+
+
+def test_a_filter_drops_what_the_process_reads_beside_the_probabilities():
+  prediction = Prediction(jnp.log(PROBS), estimate=jnp.ones(2))
+  assert Filters()(prediction) is prediction
+  assert Filters(temperature=0.5)(prediction).estimate is None

@@ -1,3 +1,5 @@
+"""When first-hitting sampling reveals what, and what it asks of the network."""
+
 import itertools
 
 import jax
@@ -8,8 +10,8 @@ from scipy import stats
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing
-from dlm_jax.samplers import first_hitting
 from tests import toy
+from tests.samplers import drawing
 
 JOINT = toy.joint(length=5)
 LENGTH = JOINT.length
@@ -17,14 +19,13 @@ PROCESS = absorbing.make(vocab_size=JOINT.vocab_size, schedule={"name": "cosine"
 
 
 def run(denoise, rows=4, **settings):
-  shape, settings = (rows, LENGTH), {"steps": LENGTH} | settings
-  sample = jax.jit(lambda key: first_hitting.sample(key, PROCESS, denoise, shape, **settings))
-  return jax.device_get(sample(jax.random.key(0)))
+  settings = {"steps": LENGTH} | settings
+  return drawing.draw(drawing.make("first_hitting"), PROCESS, denoise, (rows, LENGTH), **settings)
 
 
-@pytest.mark.parametrize("steps, nfe", [(LENGTH, 5), (100, 5), (4, 3), (2, 2), (1, 1)])
-def test_evaluations_stay_within_steps(steps, nfe):
-  assert run(toy.absorbing_denoiser(JOINT), steps=steps).nfe == nfe
+@pytest.mark.parametrize("steps, evaluations", [(LENGTH, 5), (100, 5), (4, 3), (2, 2), (1, 1)])
+def test_evaluations_stay_within_steps(steps, evaluations):
+  assert run(toy.absorbing_denoiser(JOINT), steps=steps).num_evaluations == evaluations
 
 
 def test_one_token_a_step_and_one_evaluation_a_masked_token():
@@ -32,7 +33,7 @@ def test_one_token_a_step_and_one_evaluation_a_masked_token():
   given[:, 1:3] = True
   known = {"tokens": np.zeros(given.shape, np.int32), "given": given}
   result = run(toy.absorbing_denoiser(JOINT), trajectory=True, **known)
-  assert result.nfe == LENGTH - 2
+  assert result.num_evaluations == LENGTH - 2
   masked = np.sum(result.trajectory == PROCESS.mask_id, axis=-1)
   np.testing.assert_array_equal(masked[:, 0], [3, 2, 1, 0, 0, 0])
 
@@ -61,14 +62,6 @@ def test_each_position_is_as_likely_to_be_next():
     assert stats.chisquare(np.bincount(revealed, minlength=LENGTH)).pvalue > 1e-3
 
 
-def test_only_where_tokens_are_revealed():
-  class Uniform:
-    pass
-
-  with pytest.raises(UserError, match=r"first_hitting.*not defined.*Uniform.*absorbing"):
-    first_hitting.sample(None, Uniform(), None, (1, LENGTH), steps=LENGTH)
-
-
 def test_takes_no_grid():
   with pytest.raises(UserError, match="takes no grid, got 'cosine'"):
-    first_hitting.sample(None, PROCESS, None, (1, LENGTH), steps=LENGTH, grid="cosine")
+    run(None, grid="cosine")

@@ -14,15 +14,21 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.processes import (
   absorbing,
   autoregressive,
-  block,
   duo,
+  gaussian,
   generalized_absorbing,
   hybrid,
-  score_entropy,
+  score_absorbing,
+  score_uniform,
   uniform,
 )
-from dlm_jax.samplers import ancestral, base, euler, guidance, psi
+from dlm_jax.processes.base import Prediction
+from dlm_jax.processes.block import Block
+from dlm_jax.processes.facets import RevealsOnce
+from dlm_jax.samplers import guidance
+from dlm_jax.samplers.filters import Filters
 from tests import toy
+from tests.samplers import drawing
 
 V, ROWS = 3, 40_000
 WITH_LABEL = np.array([0.6, 0.3, 0.1])
@@ -36,11 +42,9 @@ PROCESSES = {
     generalized_absorbing.make(vocab_size=V), learned=EXPONENTS
   ),
   "hybrid": hybrid.make(vocab_size=V, p_u=0.3),
-  "score_entropy": score_entropy.make(vocab_size=V),
+  "score_absorbing": score_absorbing.make(vocab_size=V),
   # At the end of its own schedule scores are 1 to all digits, so that one long step is a blind one.
-  "score_entropy_uniform": score_entropy.make(
-    vocab_size=V, noise="uniform", schedule={"name": "log_linear"}
-  ),
+  "score_uniform": score_uniform.make(vocab_size=V, schedule={"name": "log_linear"}),
 }
 
 
@@ -49,9 +53,19 @@ def denoiser(process, p):
 
   def denoise(z, t):
     log_p = jnp.broadcast_to(jnp.log(jnp.asarray(p, jnp.float32)), (*z.shape, V))
-    return base.filtering.output_of(process, log_p, z, t)
+    if isinstance(process, score_absorbing.ScoreAbsorbing):
+      return log_p + np.log(V)
+    if isinstance(process, score_uniform.ScoreUniform):
+      alpha, noise = process.alpha(t)[:, None, None], process.noised(t)[:, None, None]
+      log_q = jnp.log(alpha * jnp.exp(log_p) + noise / V)
+      return log_q - jnp.take_along_axis(log_q, z[..., None], axis=-1)
+    return log_p
 
   return denoise
+
+
+def draw(process, denoise, shape, sampler="ancestral", **fields):
+  return drawing.draw(drawing.make(sampler), process, denoise, shape, **fields)
 
 
 def guided(process, scale):
@@ -69,26 +83,22 @@ def p_value(tokens, expected):
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("name", ["absorbing", "uniform", "hybrid", "score_entropy"])
+@pytest.mark.parametrize("name", ["absorbing", "uniform", "hybrid", "score_absorbing"])
 def test_one_step_draws_from_the_product_of_powers(name, scale):
   process, denoise = guided(PROCESSES[name], scale)
-  run = lambda key: ancestral.sample(key, process, denoise, (ROWS, 1), steps=1)  # noqa: E731
-  assert p_value(jax.jit(run)(jax.random.key(0)).tokens, powers(scale)) > 1e-4
+  assert p_value(draw(process, denoise, (ROWS, 1), steps=1).tokens, powers(scale)) > 1e-4
 
 
 def test_guiding_predictions_leaves_the_times_alone():
   """Under absorbing noise tokens are revealed when they always were, and follow the powers."""
   process, denoise = guided(PROCESSES["absorbing"], 2.0)
-  run = lambda key: ancestral.sample(  # noqa: E731
-    key, process, denoise, (ROWS, 1), steps=4, trajectory=True
-  )
-  result = jax.jit(run)(jax.random.key(0))
+  result = draw(process, denoise, (ROWS, 1), steps=4, trajectory=True)
   masked = np.mean(np.asarray(result.trajectory) == V, axis=(1, 2))
   np.testing.assert_allclose(masked, [1, 0.75, 0.5, 0.25, 0], atol=0.01)
   assert p_value(result.tokens, powers(2.0)) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["uniform", "hybrid", "score_entropy_uniform"])
+@pytest.mark.parametrize("name", ["uniform", "hybrid", "score_uniform"])
 def test_guiding_posteriors(name):
   """p(z_s | z_t, label)^g p(z_s | z_t)^(1 - g) from the forward matrices, in mid-time."""
   scale, t, s, z = 1.7, 0.7, 0.5, 1
@@ -103,7 +113,8 @@ def test_guiding_posteriors(name):
     at_s = a_s * np.pad(p, (0, states - V)) + (1 - a_s) * pi
     weights *= (at_s * step[:, z] / (at_s @ step[:, z])) ** power
   state, times = jnp.full((ROWS, 1), z), (jnp.full(ROWS, t), jnp.full(ROWS, s))
-  drawn = process.reverse(jax.random.key(0), denoise(state, times[0]), state, *times)
+  prediction = process.predict(denoise(state, times[0]), state, times[0])
+  drawn = process.reverse(jax.random.key(0), prediction, state, *times)
   counts = np.bincount(np.asarray(drawn).ravel(), minlength=states)
   assert stats.chisquare(counts, ROWS * weights / weights.sum()).pvalue > 1e-4
 
@@ -113,10 +124,11 @@ def test_the_posterior_is_what_reverse_draws_from(name):
   process, z, rows = PROCESSES[name], 2, 40_000
   t, s = jnp.full(rows, 0.8), jnp.full(rows, 0.3)
   state = jnp.full((rows, 1), z)
-  output = denoiser(process, WITH_LABEL)(state, t)
-  drawn = process.reverse(jax.random.key(0), output, state, t, s)
+  prediction = process.predict(denoiser(process, WITH_LABEL)(state, t), state, t)
+  drawn = process.reverse(jax.random.key(0), prediction, state, t, s)
   counts = np.bincount(np.asarray(drawn).ravel(), minlength=process.num_embeddings)
-  log_p = process.log_posterior(output[:1], state[:1], t[:1], s[:1])
+  one = Prediction(prediction.log_probs[:1])
+  log_p = process.log_posterior(one, state[:1], t[:1], s[:1])
   expected = np.exp(np.asarray(log_p, np.float64))[0, 0]
   assert stats.chisquare(counts, rows * expected / expected.sum()).pvalue > 1e-4
 
@@ -124,50 +136,61 @@ def test_the_posterior_is_what_reverse_draws_from(name):
 def test_scale_1_costs_nothing():
   process, conditional = PROCESSES["uniform"], denoiser(PROCESSES["uniform"], WITH_LABEL)
   assert guidance.guide(process, conditional, None, 1.0) == (process, conditional)
-  assert (guidance.evaluations(1.0), guidance.evaluations(2.0)) == (1, 2)
+  assert guidance.evaluations(process) == 1
+  assert guidance.evaluations(guided(process, 2.0)[0]) == 2
 
 
-@pytest.mark.parametrize("sampler", [psi, euler])
+@pytest.mark.parametrize("sampler", ["psi", "euler"])
 @pytest.mark.parametrize("name", ["absorbing", "uniform"])
 def test_other_samplers_take_guidance_and_filters(name, sampler):
   process, denoise = guided(PROCESSES[name], 3.0)
   given = np.broadcast_to([True, False, False, False], (2000, 4))
-  run = lambda key: sampler.sample(  # noqa: E731
-    key,
-    process,
-    denoise,
-    given.shape,
-    steps=16,
-    tokens=np.full(given.shape, 2),
-    given=given,
-    temperature=0.8,
-    top_p=0.95,
-  )
-  tokens = np.asarray(jax.jit(run)(jax.random.key(0)).tokens)
+  known = {"tokens": np.full(given.shape, 2), "given": given}
+  filters = {"temperature": 0.8, "top_p": 0.95}
+  tokens = draw(process, denoise, given.shape, sampler, steps=16, **known, **filters).tokens
   assert np.all(tokens[:, 0] == 2) and np.all(tokens < V)
   assert np.mean(tokens[:, 1:] == 0) > 0.75  # WITH_LABEL alone: 0.6
 
 
+def test_what_a_filter_takes_out_without_the_label_alone_is_improbable_not_impossible():
+  """At temperature 0 the two predictions differ: the token of the label is left, and no NaN."""
+  process, denoise = guided(PROCESSES["uniform"], 2.0)
+  z, t = jnp.array([[1]]), jnp.ones(1)
+  prediction = Filters(temperature=0.0)(process.predict(denoise(z, t), z, t))
+  log_p = process.log_posterior(prediction, z, t, jnp.zeros(1))
+  np.testing.assert_array_equal(np.exp(log_p[0, 0]), [1, 0, 0])
+  # Both take something out: what is impossible with the label stays so.
+  one, other = jnp.log(jnp.array([0.5, 0.5, 0.0])), jnp.log(jnp.array([0.0, 1.0, 0.0]))
+  combined = guidance.combine(one, other, 2.0)
+  expected = [2 * np.log(0.5) - guidance.LEAST, 2 * np.log(0.5), -np.inf]
+  np.testing.assert_allclose(combined, expected, rtol=1e-6)
+
+
 def test_a_certain_token_stays_certain():
   process = PROCESSES["absorbing"]
-  _, denoise = guided(process, 4.0)
+  process, denoise = guided(process, 4.0)
   z, t = jnp.array([[2, V]]), jnp.ones(1)
-  log_p = process.log_probs(denoise(z, t), z, t)
+  log_p = process.predict(denoise(z, t), z, t).log_probs
   np.testing.assert_allclose(np.exp(log_p[0, 0]), [0, 0, 1])
   np.testing.assert_allclose(np.exp(log_p[0, 1]), powers(4.0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("module", [autoregressive, block])
+@pytest.mark.parametrize("module", [autoregressive, gaussian])
 def test_only_where_it_is_defined(module):
-  defined = r"guidance is not defined .*: absorbing, .*hybrid, score_entropy, uniform\."
+  defined = r"guidance is not defined .*: absorbing, .*hybrid, score_absorbing.*uniform"
   with pytest.raises(UserError, match=defined):
     guidance.guide(module.make(vocab_size=V), None, None, 2.0)
+
+
+def test_in_blocks_of_one_position_it_is_the_same():
+  process, denoise = guided(Block(inner=PROCESSES["uniform"], block_size=1), 2.0)
+  assert p_value(draw(process, denoise, (ROWS // 2, 2), steps=2).tokens, powers(2.0)) > 1e-4
 
 
 # Processes that the toy joints of two labels are enumerated under: p_u and the exact denoiser.
 CHAINS = {
   "absorbing": (0.0, toy.absorbing_denoiser, toy.absorbing_denoiser),
-  "score_entropy": (0.0, toy.score_denoiser, toy.absorbing_denoiser),
+  "score_absorbing": (0.0, toy.score_denoiser, toy.absorbing_denoiser),
   "uniform": (1.0, toy.mixture_denoiser, toy.mixture_denoiser),
   "duo": (1.0, toy.mixture_denoiser, toy.mixture_denoiser),
   "generalized_absorbing": (
@@ -176,10 +199,10 @@ CHAINS = {
     None,
   ),
   "hybrid": (0.3, partial(toy.mixture_denoiser, uniform_fraction=0.3), None),
-  "score_entropy_uniform": (
+  "score_uniform": (
     1.0,
-    partial(toy.uniform_score_denoiser, noise=PROCESSES["score_entropy_uniform"].noised),
-    partial(toy.mixture_denoiser, noise=PROCESSES["score_entropy_uniform"].noised),
+    partial(toy.uniform_score_denoiser, noise=PROCESSES["score_uniform"].noised),
+    partial(toy.mixture_denoiser, noise=PROCESSES["score_uniform"].noised),
   ),
 }
 
@@ -253,9 +276,8 @@ def softmax64(log_p):
 def test_the_guided_chain_is_the_enumerated_one(name, scale):
   _, denoiser, _ = CHAINS[name]
   process, denoise = guidance.guide(PROCESSES[name], denoiser(ONE), denoiser(MIXED), scale)
-  of_predictions = base.reveals_once(process)
-  run = lambda key: ancestral.sample(key, process, denoise, (ROWS, 2), steps=3)  # noqa: E731
-  tokens = np.asarray(jax.jit(run)(jax.random.key(0)).tokens)
+  of_predictions = isinstance(process, RevealsOnce)
+  tokens = draw(process, denoise, (ROWS, 2), steps=3).tokens
   assert ONE.p_value(tokens, enumerated(name, scale, 3, of_predictions)) > 1e-3
   if scale > 1 and not of_predictions:  # predictions in place of posteriors would be seen
     assert ONE.p_value(tokens, enumerated(name, scale, 3, of_predictions=True)) < 1e-6
@@ -272,8 +294,7 @@ def test_a_guided_joint_is_more_like_its_label():
   shape = (4000, 3)
   of_label = []
   for scale in (0.0, 1.0, 3.0):
-    _, denoise = guidance.guide(process, exact, toy.absorbing_denoiser(mixed), scale)
-    run = lambda key: ancestral.sample(key, process, denoise, shape, steps=48)  # noqa: B023, E731
-    found = one.index(np.asarray(jax.jit(run)(jax.random.key(0)).tokens))
+    guided_process, pair = guidance.guide(process, exact, toy.absorbing_denoiser(mixed), scale)
+    found = one.index(draw(guided_process, pair, shape, steps=48).tokens)
     of_label.append(np.mean(one.probs[found] / (one.probs + other.probs)[found]))
   assert of_label[0] + 0.03 < of_label[1] < of_label[2] - 0.03

@@ -1,67 +1,160 @@
-"""Samplers follow the distribution that the exact denoiser describes.
+"""Samplers follow the exact denoiser's distribution under every noise they are defined for.
 
-Chi-square over the 27 sequences of the toy joint, at a level of 0.1% for a fixed seed.
+Chi-square over the 27 sequences of the toy joint, at a level of 0.1% for a fixed seed. Over the
+whole row, and in blocks of two tokens, of which the last is cut short.
 """
 
-import jax
+import dataclasses
+from functools import partial
+
 import numpy as np
 import pytest
 
-from dlm_jax.processes import absorbing
-from dlm_jax.samplers import ancestral, first_hitting
+from dlm_jax.processes import (
+  absorbing,
+  duo,
+  generalized_absorbing,
+  hybrid,
+  score_absorbing,
+  score_uniform,
+  uniform,
+)
+from dlm_jax.processes.block import Block
+from dlm_jax.processes.facets import Renoises, RevealsOnce
 from tests import toy
+from tests.samplers import drawing
 
 ALPHA = 1e-3
 ROWS = 5_000
-# Two of three tokens share a step, and so are drawn apart, with probability below 3 / STEPS.
-STEPS = 128
+STEPS = 96
 JOINT = toy.joint()
-LENGTH = JOINT.length
+LENGTH, V = JOINT.length, JOINT.vocab_size
 PROMPT = np.array([0, 2, 0])
 PROMPTED = np.array([False, True, False])
+EXPONENTS = np.array([0.5, 1.0, 2.0], np.float32)
 
 
-def draw(sampler, schedule, **settings):
-  process = absorbing.make(vocab_size=JOINT.vocab_size, schedule={"name": schedule})
-  denoise = toy.absorbing_denoiser(JOINT)
-  sample = jax.jit(
-    lambda key: sampler.sample(key, process, denoise, (ROWS, LENGTH), **settings).tokens
-  )
-  return np.asarray(sample(jax.random.key(1)))
+def mixture(process):
+  """The process, and its exact denoiser as a function of the positions given and of the blocks."""
+  return process, partial(toy.mixture_denoiser, JOINT, process.uniform_fraction, process.noised)
 
 
-@pytest.mark.proves("law", process="absorbing", sampler="ancestral")
-@pytest.mark.parametrize(
-  "schedule, grid", [("linear", "uniform"), ("cosine", "uniform"), ("linear", "cosine")]
-)
-def test_ancestral_follows_the_joint(schedule, grid):
-  tokens = draw(ancestral, schedule, steps=STEPS, grid=grid)
-  assert JOINT.p_value(tokens) > ALPHA
+def uniform_score(process):
+  return process, partial(toy.uniform_score_denoiser, JOINT, process.noised)
 
 
-@pytest.mark.proves("law", process="absorbing", sampler="first_hitting")
-@pytest.mark.parametrize("schedule", ["linear", "geometric"])
-def test_first_hitting_follows_the_joint(schedule):
-  assert JOINT.p_value(draw(first_hitting, schedule, steps=LENGTH)) > ALPHA
+def masked(process, denoiser):
+  """An unmasked token is certain anyway."""
+  return process, lambda given, block_size=None: denoiser(JOINT, block_size=block_size)
 
 
-@pytest.mark.proves("prompt", process="absorbing", sampler="{name}")
-@pytest.mark.parametrize("name", ["ancestral", "first_hitting"])
-def test_with_a_prompt_follows_the_conditional(name):
-  known = {
-    "tokens": np.broadcast_to(PROMPT, (ROWS, LENGTH)),
-    "given": np.broadcast_to(PROMPTED, (ROWS, LENGTH)),
-  }
-  sampler = {"ancestral": ancestral, "first_hitting": first_hitting}[name]
-  tokens = draw(sampler, "linear", steps=STEPS, **known)
+GENERALIZED = dataclasses.replace(generalized_absorbing.make(vocab_size=V), learned=EXPONENTS)
+CASES = {
+  "absorbing": masked(absorbing.make(vocab_size=V), toy.absorbing_denoiser),
+  "uniform": mixture(uniform.make(vocab_size=V, schedule={"name": "cosine"})),
+  "duo": mixture(duo.make(vocab_size=V)),
+  "hybrid": mixture(hybrid.make(vocab_size=V, p_u=0.2)),
+  "score_absorbing": masked(score_absorbing.make(vocab_size=V), toy.score_denoiser),
+  "generalized_absorbing": masked(
+    GENERALIZED, partial(toy.generalized_denoiser, exponents=EXPONENTS)
+  ),
+  "score_uniform": uniform_score(score_uniform.make(vocab_size=V)),
+}
+SAMPLERS = {
+  "ancestral": drawing.make("ancestral"),
+  "euler": drawing.make("euler"),
+  "first_hitting": drawing.make("first_hitting"),
+  "psi": drawing.make("psi", kappa=0.95),
+  "remdm_cap": drawing.make("remdm", eta=0.01),
+  "remdm_rescale": drawing.make("remdm", strategy="rescale", eta=0.01),
+  "remdm_loop": drawing.make("remdm", strategy="loop"),
+}
+
+
+def is_a_pair(sampler, case):
+  process, _ = CASES[case]
+  if sampler.startswith(("first_hitting", "remdm")):
+    return isinstance(process, RevealsOnce)
+  return sampler != "psi" or isinstance(process, Renoises)
+
+
+PAIRS = [(sampler, case) for sampler in SAMPLERS for case in CASES if is_a_pair(sampler, case)]
+ONE_OF_EACH = ("ancestral", "euler", "psi", "first_hitting", "remdm_cap")
+# In blocks, every rule under one noise of masks and one of tokens, and one rule under every noise.
+BLOCKS = [pair for pair in PAIRS if pair[1] in ("absorbing", "uniform") or pair[0] == "ancestral"]
+
+
+def draw(sampler, case, steps=STEPS, given=None, **settings):
+  process, denoiser = CASES[case]
+  if given is not None:
+    settings |= {"given": np.broadcast_to(given, (ROWS, LENGTH))}
+    settings |= {"tokens": np.broadcast_to(PROMPT, (ROWS, LENGTH))}
+  return drawing.draw(
+    SAMPLERS[sampler],
+    process,
+    denoiser(given=given),
+    (ROWS, LENGTH),
+    key=1,
+    steps=steps,
+    **settings,
+  ).tokens
+
+
+def draw_in_blocks(sampler, case, steps=STEPS, given=None):
+  inner, denoiser = CASES[case]
+  process, settings = Block(inner=inner, block_size=2), {}
+  if given is not None:
+    settings |= {"given": np.broadcast_to(given, (ROWS, LENGTH))}
+    settings |= {"tokens": np.broadcast_to(PROMPT, (ROWS, LENGTH))}
+  denoise = drawing.padded(denoiser(given=given, block_size=2), LENGTH)
+  return drawing.draw(
+    SAMPLERS[sampler], process, denoise, (ROWS, LENGTH), key=1, steps=2 * steps, **settings
+  ).tokens
+
+
+@pytest.mark.proves("law", process="{case}", sampler="{sampler}")
+@pytest.mark.parametrize(("sampler", "case"), PAIRS)
+def test_follows_the_joint(sampler, case):
+  assert JOINT.p_value(draw(sampler, case)) > ALPHA
+
+
+def test_follows_the_joint_along_another_grid():
+  assert JOINT.p_value(draw("ancestral", "absorbing", grid="cosine")) > ALPHA
+
+
+@pytest.mark.proves("prompt", process="{case}", sampler="{sampler}")
+@pytest.mark.parametrize(("sampler", "case"), [p for p in PAIRS if p[0] in ONE_OF_EACH])
+def test_with_a_prompt_follows_the_conditional(sampler, case):
+  """Nothing in z tells a given token from noise: the exact denoiser is told which they are."""
+  tokens = draw(sampler, case, given=PROMPTED)
   assert JOINT.p_value(tokens, JOINT.conditional(PROMPT, PROMPTED)) > ALPHA
-  # The prompt changes the law of the rest, so that ignoring it would show.
+
+
+@pytest.mark.proves("blocks", process="{case}", sampler="{sampler}")
+@pytest.mark.parametrize(("sampler", "case"), BLOCKS)
+def test_in_blocks_follows_the_joint(sampler, case):
+  assert JOINT.p_value(draw_in_blocks(sampler, case)) > ALPHA
+
+
+@pytest.mark.parametrize("sampler", ONE_OF_EACH)
+def test_infilling_within_a_block_follows_the_conditional(sampler):
+  tokens = draw_in_blocks(sampler, "absorbing", given=PROMPTED)
+  assert JOINT.p_value(tokens, JOINT.conditional(PROMPT, PROMPTED)) > ALPHA
+
+
+def test_a_prompt_changes_the_law():
+  """Ignoring it would show."""
   rest = JOINT.draw(0, ROWS)
   rest[:, PROMPTED] = PROMPT[PROMPTED]
   assert JOINT.p_value(rest, JOINT.conditional(PROMPT, PROMPTED)) < ALPHA
 
 
-@pytest.mark.parametrize("sampler", [ancestral, first_hitting])
-def test_too_few_steps_are_told_apart(sampler):
+@pytest.mark.parametrize("case", CASES)
+def test_too_few_steps_are_told_apart(case):
   """The test has the power to see tokens that were drawn together as if they were independent."""
-  assert JOINT.p_value(draw(sampler, "linear", steps=1)) < 1e-6
+  assert JOINT.p_value(draw("ancestral", case, steps=1)) < 1e-6
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "first_hitting"])
+def test_too_few_steps_in_blocks_are_told_apart(sampler):
+  assert JOINT.p_value(draw_in_blocks(sampler, "absorbing", steps=1)) < 1e-6

@@ -1,4 +1,4 @@
-"""Autoregressive decoding: its law, its cache, its prompts and its end."""
+"""Ancestral sampling of an autoregressive model: its law, its cache, its prompts and its end."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.model.denoiser import CachingDenoiser
-from dlm_jax.processes import absorbing, autoregressive
-from dlm_jax.samplers import left_to_right
+from dlm_jax.processes import autoregressive
 from tests import toy
 from tests.networks.test_transformer import network, random_params
+from tests.samplers import drawing
 
 ALPHA = 1e-3
 ROWS = 5_000
@@ -20,14 +20,11 @@ PROCESS = autoregressive.make(vocab_size=JOINT.vocab_size)
 PROMPT = np.array([0, 2, 0])
 V, L, B = 11, 16, 3
 OF_NETWORK = autoregressive.make(vocab_size=V)
+ANCESTRAL = drawing.make("ancestral")
 
 
 def draw(rows=ROWS, **settings):
-  shape = (rows, JOINT.length)
-  sample = jax.jit(
-    lambda key: left_to_right.sample(key, PROCESS, EXACT, shape, steps=1, **settings)
-  )
-  return jax.device_get(sample(jax.random.key(1)))
+  return drawing.draw(ANCESTRAL, PROCESS, EXACT, (rows, JOINT.length), key=1, steps=1, **settings)
 
 
 def prompt(tokens, length, rows):
@@ -39,12 +36,12 @@ def prompt(tokens, length, rows):
   }
 
 
-@pytest.mark.proves("law", process="autoregressive", sampler="left_to_right")
+@pytest.mark.proves("law", process="autoregressive", sampler="ancestral")
 def test_follows_the_joint():
   assert JOINT.p_value(draw().tokens) > ALPHA
 
 
-@pytest.mark.proves("prompt", process="autoregressive", sampler="left_to_right")
+@pytest.mark.proves("prompt", process="autoregressive", sampler="ancestral")
 def test_with_a_prompt_follows_the_conditional():
   tokens = draw(**prompt(PROMPT, 1, ROWS)).tokens
   assert JOINT.p_value(tokens, JOINT.conditional(PROMPT, np.arange(3) < 1)) > ALPHA
@@ -81,11 +78,8 @@ def trained():
   return CachingDenoiser(net, random_params(net), pattern=OF_NETWORK.pattern)
 
 
-def of_network(denoise, key=0, **settings):
-  sample = jax.jit(
-    lambda key: left_to_right.sample(key, OF_NETWORK, denoise, (B, L), steps=1, **settings)
-  )
-  return jax.device_get(sample(jax.random.key(key)))
+def of_network(denoise, **settings):
+  return drawing.draw(ANCESTRAL, OF_NETWORK, denoise, (B, L), steps=1, **settings)
 
 
 def test_the_cached_output_is_that_of_the_whole_row(trained):
@@ -111,7 +105,7 @@ def test_the_cache_changes_no_sample(trained):
   cached, plain = of_network(trained, **settings), of_network(uncached(trained), **settings)
   np.testing.assert_array_equal(cached.tokens, plain.tokens)
   np.testing.assert_array_equal(cached.trajectory, plain.trajectory)
-  assert (cached.nfe, plain.nfe) == (1 + L - 4, L - 4)
+  assert (cached.num_evaluations, plain.num_evaluations) == (1 + L - 4, L - 4)
   assert np.any(cached.tokens[0] != cached.tokens[1])
 
 
@@ -131,13 +125,8 @@ def test_a_row_ends_with_its_end_and_the_loop_with_the_last_row():
     at = jnp.arange(8)[:, None] >= jnp.array([1, 3, 2])[:, None, None]
     return jnp.where(jnp.where(at, jnp.arange(3) == 2, jnp.arange(3) == 0), 0.0, -jnp.inf)
 
-  sample = jax.jit(
-    lambda key: left_to_right.sample(
-      key, PROCESS, denoise, (3, 8), steps=1, end_id=2, trajectory=True
-    )
-  )
-  result = jax.device_get(sample(jax.random.key(0)))
-  assert result.nfe == 4
+  result = drawing.draw(ANCESTRAL, PROCESS, denoise, (3, 8), steps=1, end_id=2, trajectory=True)
+  assert result.num_evaluations == 4
   np.testing.assert_array_equal(
     result.tokens, [[0] + [2] * 7, [0] * 3 + [2] * 5, [0] * 2 + [2] * 6]
   )
@@ -156,19 +145,13 @@ def test_an_end_within_the_prompt_ends_nothing():
 @pytest.mark.parametrize(
   "settings, message",
   [
-    ({"top_k": -1}, "top_k must be at least 0"),
-    ({"grid": "cosine"}, "takes no grid, got 'cosine'"),
+    ({"grid": "cosine"}, "no times, and no grid such as 'cosine'"),
     (
       {"tokens": np.zeros((1, 3), int), "given": np.array([[False, True, False]])},
-      "cannot see known tokens to the right",
+      "cannot see given tokens to the right",
     ),
   ],
 )
 def test_mistakes(settings, message):
   with pytest.raises(UserError, match=message):
-    left_to_right.sample(None, PROCESS, EXACT, (1, 3), steps=1, **settings)
-
-
-def test_only_from_left_to_right():
-  with pytest.raises(UserError, match=r"left_to_right.*not defined.*Absorbing.*use ancestral"):
-    left_to_right.sample(None, absorbing.make(vocab_size=3), EXACT, (1, 3), steps=1)
+    draw(1, **settings)

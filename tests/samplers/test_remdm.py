@@ -1,12 +1,14 @@
-import jax
+"""What ReMDM masks again, and how much is masked at each time."""
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import absorbing, uniform
-from dlm_jax.samplers import grids, remdm
+from dlm_jax.processes import absorbing
+from dlm_jax.samplers import grids
 from tests import toy
+from tests.samplers import drawing
 
 JOINT = toy.joint()
 PROCESS = absorbing.make(vocab_size=JOINT.vocab_size, schedule={"name": "cosine"})
@@ -14,10 +16,14 @@ DENOISE = toy.absorbing_denoiser(JOINT)
 ROWS, STEPS = 4000, 20
 
 
-def run(process=PROCESS, denoise=DENOISE, rows=ROWS, **settings):
-  settings = {"steps": STEPS, "trajectory": True} | settings
-  sample = lambda key: remdm.sample(key, process, denoise, (rows, JOINT.length), **settings)  # noqa: E731
-  return jax.device_get(jax.jit(sample)(jax.random.key(0)))
+SETTINGS = ("strategy", "eta", "t_on", "t_off", "alpha_on")
+
+
+def run(denoise=DENOISE, rows=ROWS, **fields):
+  """A draw with settings of the sampler and fields of the request, by name."""
+  sampler = drawing.make("remdm", **{name: fields.pop(name) for name in SETTINGS if name in fields})
+  fields = {"steps": STEPS, "trajectory": True} | fields
+  return drawing.draw(sampler, PROCESS, denoise, (rows, JOINT.length), **fields)
 
 
 def masked_fractions(result):
@@ -54,9 +60,8 @@ def test_the_loop_stands_still_and_masks_again():
 def test_confidence_masks_the_least_sure_the_most():
   """Two tokens, revealed at .9 and .5, share sigma_max by softmax(-p)."""
   masked = jnp.array([[False, False, True]])
-  settings = remdm._Settings("confidence", 0.02, 0.55, 0.05, 0.9)
-  sigma = remdm._sigma(
-    settings, jnp.array([[0.5]]), jnp.array([[0.4]]), masked, jnp.array([[0.9, 0.5, 0.0]])
+  sigma = drawing.make("remdm", strategy="confidence").sigma(
+    jnp.array([[0.5]]), jnp.array([[0.4]]), masked, jnp.array([[0.9, 0.5, 0.0]])
   )
   shares = np.exp([-0.9, -0.5])
   np.testing.assert_allclose(sigma, [[*(0.8 * shares / shares.sum()), 0.0]], rtol=1e-5)
@@ -85,11 +90,11 @@ def test_given_tokens_take_no_share_of_the_confidence():
   assert remasked > np.mean((free[:-1] != 3) & (free[1:] == 3))
 
 
-def test_the_cache_changes_the_cost_alone():
+def test_reuse_changes_the_cost_alone():
   settings = {"rows": 2, "steps": 60, "eta": 0.05}
-  plain, cached = run(**settings), run(cache=True, **settings)
-  np.testing.assert_array_equal(plain.trajectory, cached.trajectory)
-  assert cached.nfe < plain.nfe == 60
+  plain, reusing = run(**settings), run(reuse=True, **settings)
+  np.testing.assert_array_equal(plain.trajectory, reusing.trajectory)
+  assert reusing.num_evaluations < plain.num_evaluations == 60
 
 
 @pytest.mark.parametrize(
@@ -99,9 +104,8 @@ def test_the_cache_changes_the_cost_alone():
     ({"eta": 1.5}, r"eta must lie in \[0, 1\]"),
     ({"t_on": 0.1, "t_off": 0.2}, "0 < t_off < t_on < 1"),
     ({"alpha_on": 0.0}, r"alpha_on must lie in \(0, 1\)"),
-    ({"process": uniform.make(vocab_size=3)}, r"not defined for the process Uniform.*absorbing"),
   ],
 )
 def test_mistakes(settings, message):
   with pytest.raises(UserError, match=message):
-    run(**settings)
+    drawing.make("remdm", **settings)

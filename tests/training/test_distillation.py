@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from dlm_jax import experiment as experiments
-from dlm_jax import sample, train
+from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_markov
+from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.model.model import load
 from dlm_jax.processes import absorbing, autoregressive, duo, uniform
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.metrics import read_rows
@@ -85,7 +87,7 @@ def test_the_gap_doubles_each_round():
 
 
 @pytest.mark.parametrize("process", [duo.make(vocab_size=3), absorbing.make(vocab_size=3)])
-def test_with_one_key_the_states_are_on_one_way(process):
+def test_with_one_key_the_states_lie_on_one_path(process):
   """Argmax of Gaussian states with one noise: the token up to a time, then one other token."""
   x, key = JOINT.draw(0, 4096), jax.random.key(0)
   states = [np.asarray(process.corrupt(key, x, jnp.full(len(x), t))) for t in (0.2, 0.5, 0.8)]
@@ -99,20 +101,19 @@ def test_the_loss_is_a_divergence():
   exact = toy.mixture_denoiser(JOINT)
   wrong = toy.wrong_denoiser(exact)
   t = jax.random.uniform(jax.random.key(1), (512,))
-  args = (x, t, jnp.float32(0.0))
-  same = distillation.loss(process, jax.random.key(0), exact, exact, *args)
+  rows = {"noise_keys": jax.random.key(0), "tokens": x, "t": t}
+  same = distillation.divergence(process, exact, exact, rows, jnp.float32(0.0))
   np.testing.assert_allclose(same, 0.0, atol=1e-5)  # no gap, one network
-  other = np.asarray(distillation.loss(process, jax.random.key(0), wrong, exact, *args))
+  other = np.asarray(distillation.divergence(process, wrong, exact, rows, jnp.float32(0.0)))
   z = process.corrupt(jax.random.key(0), x, t)
   p, q = (np.asarray(process.log_probs(d(z, t), z, t)) for d in (exact, wrong))
   np.testing.assert_allclose(other, np.sum(np.exp(p) * (p - q), axis=-1), atol=1e-4)
-  apart = np.asarray(
-    distillation.loss(process, jax.random.key(0), exact, exact, x, t, jnp.float32(0.3))
-  )
+  apart = np.asarray(distillation.divergence(process, exact, exact, rows, jnp.float32(0.3)))
   assert apart.mean() > 0.01 and apart.min() > -1e-5
   given = np.zeros(x.shape, bool)
   given[:, 1] = True
-  held = distillation.loss(process, jax.random.key(0), wrong, exact, *args, given)
+  rows["given"] = given
+  held = distillation.divergence(process, wrong, exact, rows, jnp.float32(0.0))
   assert not np.asarray(held)[given].any()
 
 
@@ -137,11 +138,10 @@ def test_the_teacher_stays_until_the_round_ends_and_the_run_resumes(data, teache
 
 def unlikely(run, steps, seed=0):
   """Nats a letter of samples under the chain that they should come from."""
-  restored = experiments.restore(str(run))
-  store = restored.experiment.store
-  settings = sample.Settings(str(run), num=512, steps=steps, seed=seed, batch_size=512)
-  drawn = sample.draw(settings, restored, *sample.conditioning(store, LENGTH, None, None))
-  letters = np.array([[ord(c) - ord("a") for c in store.tokenizer.decode(r)] for r in drawn.tokens])
+  model = load(str(run))
+  samples = draw(DrawSettings(num=512, steps=steps, seed=seed, batch_size=512), model)
+  texts = [model.tokenizer.decode(row) for row in samples.tokens]
+  letters = np.array([[ord(c) - ord("a") for c in text] for text in texts])
   letters[letters < 0] = 26  # a space
   p = np.pad(CHAIN.transitions, (0, 22))[letters[:, :-1], letters[:, 1:]]  # other symbols: never
   return -np.log(np.maximum(p, 1e-4)).mean()

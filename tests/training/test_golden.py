@@ -3,6 +3,7 @@
 If a change of the mathematics is meant, write the printed values into the file.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from dlm_jax.core import resolve
 from dlm_jax.model.denoiser import PROCESS, inputs_of
 from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
-from dlm_jax.processes import base
+from dlm_jax.processes import draws
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
+from dlm_jax.training.objective import Objective
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
 
@@ -31,8 +33,8 @@ CASES = {
   "generalized_absorbing": {"name": "generalized_absorbing"},
   "autoregressive": {"name": "autoregressive"},
   "block": {"name": "block", "block_size": 4, "clip": (0.2, 0.9)},
-  "score_entropy": {"name": "score_entropy"},
-  "score_entropy_uniform": {"name": "score_entropy", "noise": "uniform"},
+  "score_absorbing": {"name": "score_absorbing"},
+  "score_uniform": {"name": "score_uniform"},
   "gaussian_vlb": {
     "name": "gaussian",
     "width": 4,
@@ -52,6 +54,8 @@ CASES = {
 def steps(process):
   """`[3, 2]` losses and gradient norms; the head and the modulations do not start at zero."""
   process = resolve.make("dlm_jax.processes", process, vocab_size=V)
+  fields = dataclasses.asdict(process.interface)
+  fields["vocab_size"] = fields.pop("columns")
   network = transformer.make(
     width=32,
     heads=2,
@@ -59,15 +63,15 @@ def steps(process):
     condition_width=16,
     dropout=0.1,
     time_conditioned=True,
-    interface=base.interface(process),
+    interface=process.interface,
   )
   tokens = np.random.default_rng(0).integers(0, V, (B, L), np.int32)
-  state_of_one = process.prior(base.row_keys(jax.random.key(0), 1), (1, L))
+  state_of_one = process.prior(draws.row_keys(jax.random.key(0), 1), (1, L))
   params = network.init(jax.random.key(0), inputs_of(network, state_of_one, jnp.zeros(1)))
   for i, leaf in enumerate((params, params["blocks"]["modulation"], params["final_modulation"])):
     name = "kernel" if "kernel" in leaf else "head_kernel"
     leaf[name] = 0.1 * jax.random.normal(jax.random.key(i), leaf[name].shape)
-  learned = base.init(process, jax.random.key(3))
+  learned = process.init(jax.random.key(3))
   if learned:
     params[PROCESS] = learned
   # A large epsilon: else a gradient that is nothing but rounding is a step of full size.
@@ -78,7 +82,13 @@ def steps(process):
     learned_schedule="schedule" in learned,
   )
   step = jax.jit(
-    make_step(process, network, update, Times(), seed=0, head=Head(), accumulate=1, ema_decay=0.9)
+    make_step(
+      Objective(process=process, network=network, head=Head()),
+      update,
+      Times(),
+      seed=0,
+      ema_decay=0.9,
+    )
   )
   current, out = state.init(params, update), []
   for _ in range(3):

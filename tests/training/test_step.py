@@ -14,11 +14,12 @@ from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
-from dlm_jax.processes import absorbing, base
+from dlm_jax.processes import absorbing
 from dlm_jax.processes.parts.times import Times
-from dlm_jax.training import loop, optimizer, state
+from dlm_jax.training import optimizer, state
+from dlm_jax.training.objective import Objective
 from dlm_jax.training.optimizer import OptimizerConfig
-from dlm_jax.training.step import make_step
+from dlm_jax.training.step import compile_step, make_step
 
 B, L, V = 8, 16, 10
 TOKENS = np.random.default_rng(0).integers(0, V, (B, L), np.int32)
@@ -36,7 +37,7 @@ def parts(name):
   """Process, network, optimizer and a first state whose head and modulations are not zero."""
   process = absorbing.make(vocab_size=V)
   net = transformer.make(
-    width=32, heads=2, depth=2, interface=base.interface(process), condition_width=16, dropout=0.1
+    width=32, heads=2, depth=2, interface=process.interface, condition_width=16, dropout=0.1
   )
   config = OptimizerConfig(name=name, warmup_steps=2, learning_rate=1e-2)
   update = optimizer.make(config, 10, net.matrix_axes)
@@ -53,12 +54,10 @@ def parts(name):
 def step_of(name="adamw", *, accumulate=1, head=None, seed=0):
   process, net, update, params = parts(name)
   step = make_step(
-    process,
-    net,
+    Objective(process=process, network=net, head=head or Head()),
     update,
     Times(),
     seed=seed,
-    head=head or Head(),
     accumulate=accumulate,
     ema_decay=0.9,
   )
@@ -120,7 +119,7 @@ def test_meshes_give_the_same_losses(shape, name):
   abstract = jax.tree.map(
     lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
   )
-  compiled = loop.compile_step(step, abstract, mesh)
+  compiled = compile_step(step, abstract, mesh)
   # Copies: the step donates its state.
   current = jax.tree.map(lambda a, where: jax.device_put(jnp.copy(a), where), start, layout)
   out = []

@@ -8,18 +8,28 @@ enters through Bayes' rule, with q known. So a prediction is never certain of wh
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.processes import base
+from dlm_jax.core.soft_tokens import SoftTokens
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.schedules.alpha_schedules import TINY, Schedule
 
 
-@dataclass(frozen=True)
-class Mixture:
+class Level(NamedTuple):
+  """How much is left of the tokens at some time: floats, or arrays that broadcast to `[B, L]`."""
+
+  alpha: Array  # the fraction that is kept, above 0
+  noise: Array  # the fraction that is not
+  rate: Array  # how often a token is replaced a unit of time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture(Process):
   """The maths. `uniform.Uniform` and `hybrid.Hybrid` say what p_u is.
 
   Attributes:
@@ -28,8 +38,11 @@ class Mixture:
       data and t = 1 the prior exactly and the bound has no constants.
   """
 
-  vocab_size: int
   schedule: Schedule
+
+  @property
+  def coupled(self) -> bool:
+    return True
 
   @property
   def uniform_fraction(self) -> float:
@@ -66,22 +79,20 @@ class Mixture:
   # The contract of `Process`.
 
   def prior(self, key: Array, shape: tuple[int, int]) -> Array:
-    kind_key, token_key = base.split_rows(key, shape[0], 2)
+    kind_key, token_key = draws.split_rows(key, shape[0], 2)
     draw = jax.vmap(lambda k: jax.random.randint(k, shape[1:], 0, self.vocab_size))
-    masked = base.row_uniform(kind_key, shape) >= self.uniform_fraction
+    masked = draws.row_uniform(kind_key, shape) >= self.uniform_fraction
     return jnp.where(masked, self.vocab_size, draw(token_key))
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
-    keep_key, noise_key = base.split_rows(key, x.shape[0], 2)
-    noised = base.row_uniform(keep_key, x.shape) < self.noised(base.per_position(t))
-    if given is not None:
-      noised &= ~given
-    return jnp.where(noised, self.prior(noise_key, x.shape), x)
+    keep_key, noise_key = draws.split_rows(key, x.shape[0], 2)
+    noised = draws.row_uniform(keep_key, x.shape) < self.noised(base.per_position(t))
+    return jnp.where(noised & base.free(given, x.shape), self.prior(noise_key, x.shape), x)
 
-  def log_probs(self, output: Array, z: Array, t: Array) -> Array:
+  def predict(self, output: Array, z: Array, t: Array) -> Prediction:
     """log p(x_i | z without z_i), see above."""
     del z, t
-    return jax.nn.log_softmax(output.astype(jnp.float32))
+    return Prediction(jax.nn.log_softmax(output.astype(jnp.float32)))
 
   def nelbo(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
@@ -94,41 +105,38 @@ class Mixture:
     z = self.corrupt(key, x, t, given)
     t_BL = base.per_position(t)
     alpha = jnp.maximum(self.alpha(t_BL), TINY)
-    return self.integrand(denoise, z, t, x, z, alpha, self.noised(t_BL), self.rate(t_BL), given)
+    level = Level(alpha, self.noised(t_BL), self.rate(t_BL))
+    return self.integrand(denoise, (z, t), x, z, level, given)
 
   def integrand(
     self,
     denoise: base.Denoise,
-    seen: Any,
-    t: Array,
+    inputs: tuple[Array | SoftTokens, Array],
     x: Array,
     z: Array,
-    alpha: Array,
-    noise: Array,
-    rate: Array,
+    level: Level,
     given: Array | None,
   ) -> Array:
-    """What `nelbo` says, `[B, L]`, of the state `z` where `alpha` of the tokens are kept, `noise`
-    are not and `rate` of them are lost a unit of time. The network is told `seen` and `t`."""
-    alpha, noise, rate = (jnp.broadcast_to(a, x.shape) for a in (alpha, noise, rate))
-    where = jnp.ones(x.shape, bool) if given is None else ~given
-    operands = (x, z, alpha, noise)
-    divergence = base.score_outputs(denoise, seen, t, self._divergence, operands, where)
+    """The integrand of `nelbo`, `[B, L]`, at the state `z` `[B, L]` of the noise `level`.
+
+    `inputs` is the state and the time that the network receives.
+    """
+    alpha, noise, rate = (jnp.broadcast_to(a, x.shape) for a in level)
+    where, operands = base.free(given, x.shape), (x, z, alpha, noise)
+    divergence = base.score_positions(denoise, *inputs, self._divergence, operands, where)
     pi = self.prior_prob(z)
     # pi / q(z | x), in which pi cancels where z is noise; not so where it is or may be the token.
     inverse = jnp.where(z == x, pi / (alpha + noise * pi), 1.0 / jnp.maximum(noise, TINY))
     return rate * inverse * divergence
 
-  def constants(self) -> float:
-    return 0.0
-
-  def loss(
-    self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
-  ) -> Array:
-    return self.nelbo(key, denoise, x, t, given)
-
   def reverse(
-    self, key: Array, output: Any, z: Array, t: Array, s: Array, given: Array | None = None
+    self,
+    key: Array,
+    prediction: Prediction,
+    z: Array,
+    t: Array,
+    s: Array,
+    given: Array | None = None,
   ) -> Array:
     """Draws from q(z_s | z_t, x := x-hat), a mixture of three: z_t itself, x-hat and the prior.
 
@@ -136,38 +144,34 @@ class Mixture:
     for a token kept and pi(z_t) times the rest for any that was replaced (UDLM, eq. 15). Which of
     the three, and which token, are separate draws, each in float32.
     """
-    choice_key, token_key, prior_key = base.split_rows(key, z.shape[0], 3)
-    log_p = self.log_probs(output, z, t)
+    choice_key, token_key, prior_key = draws.split_rows(key, z.shape[0], 3)
+    log_p = prediction.log_probs
     t, s = base.per_position(t), base.per_position(s)
     alpha_s = jnp.maximum(self.alpha(s), TINY)
     kept, pi = self.alpha(t) / alpha_s, self.prior_prob(z)
     stays = kept * (alpha_s * jnp.exp(self._at(log_p, z)) + self.noised(s) * pi)
     replaced = (self.noised(t) - self.noised(s)) / alpha_s * pi
-    u = base.row_uniform(choice_key, z.shape) * (stays + replaced)
-    token = base.row_categorical(token_key, log_p)
+    u = draws.row_uniform(choice_key, z.shape) * (stays + replaced)
+    token = draws.row_categorical(token_key, log_p)
     drawn = jnp.where(u < replaced * self.noised(s), self.prior(prior_key, z.shape), token)
-    changed = u < replaced
-    if given is not None:
-      changed &= ~given
-    return jnp.where(changed, drawn, z)
+    return jnp.where((u < replaced) & base.free(given, z.shape), drawn, z)
 
-  def log_posterior(self, output: Array, z: Array, t: Array, s: Array) -> Array:
+  def log_posterior(self, prediction: Prediction, z: Array, t: Array, s: Array) -> Array:
     """log q(z_s | z_t, x := x-hat) `[B, L, states]`, of which `reverse` draws, as a whole."""
     alpha_t, noise_t = self.alpha(base.per_position(t)), self.noised(base.per_position(t))
     alpha_s, noise_s = self.alpha(base.per_position(s)), self.noised(base.per_position(s))
     states = jnp.arange(self.num_embeddings)
     replaced = ((noise_t - noise_s) * self.prior_prob(z))[..., None]
     forward = alpha_t[..., None] * (states == z[..., None]) + replaced  # times alpha_s
-    at_s = self._noised_prediction(self.log_probs(output, z, t), alpha_s, noise_s)
+    at_s = self._noised_prediction(prediction.log_probs, alpha_s, noise_s)
     return jax.nn.log_softmax(jnp.log(forward) + jnp.log(at_s))
 
-  def log_jump_rates(self, output: Array, z: Array, t: Array) -> Array:
+  def log_jump_rates(self, prediction: Prediction, z: Array, t: Array) -> Array:
     """Of the reversed process to each state y but z, `[B, L, states]`, -inf to z itself: the rate
     at which noise goes from y to z, rate(t) pi(z), times q(y | x-hat) / q(z | x-hat)."""
-    log_p = self.log_probs(output, z, t)
     t = base.per_position(t)
     alpha = jnp.maximum(self.alpha(t), TINY)
-    log_q = jnp.log(self._noised_prediction(log_p, alpha, self.noised(t)))
+    log_q = jnp.log(self._noised_prediction(prediction.log_probs, alpha, self.noised(t)))
     at_z = jnp.maximum(jnp.take_along_axis(log_q, z[..., None], axis=-1), jnp.log(TINY))
     log_rate = jnp.log(self.rate(t) * self.prior_prob(z))[..., None]
     is_z = jnp.arange(self.num_embeddings) == z[..., None]

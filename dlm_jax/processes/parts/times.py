@@ -7,7 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import UserError, require_known
-from dlm_jax.processes.base import row_uniform
+from dlm_jax.core.patterns import FULL
+from dlm_jax.processes.base import Process
+from dlm_jax.processes.draws import row_uniform
+from dlm_jax.processes.facets import RevealsOnce
 
 # Some schedules are flat at t = 1: weight 0, density 0. Keeps the product of the two finite there.
 SMALLEST_WEIGHT = 1e-6
@@ -38,7 +41,7 @@ class Times:
         f"times.epsilon must lie in [0, 1), and above 0 with importance, got {self.epsilon}."
       )
 
-  def draw(self, key: Array, rows: int, process) -> tuple[Array, Array]:
+  def draw(self, key: Array, rows: int, process: Process) -> tuple[Array, Array]:
     """Times and their weights 1 / density, both float32 `[rows]`.
 
     The mean of weight * f(t) estimates the integral of f over [epsilon, 1], divided by its length
@@ -56,11 +59,12 @@ class Times:
     return 1.0 - (1.0 - self.epsilon) * u, jnp.ones(rows)
 
 
-def _importance(process, u: Array, epsilon: float) -> tuple[Array, Array]:
+def _importance(process: Process, u: Array, epsilon: float) -> tuple[Array, Array]:
   """Maps u in [0, 1) to times at which log(masked fraction) is uniform, with 1 / density."""
-  if not hasattr(process, "time_of_masked"):
+  # With blocks each row has many times, and one density of a row says nothing of theirs.
+  if not isinstance(process, RevealsOnce) or process.pattern != FULL:
     raise UserError(
-      "times.importance draws times by the masked fraction, which "
+      "times.importance draws the time of a row by its masked fraction, which "
       f"{type(process).__name__} does not have: set it to False."
     )
   log_smallest = jnp.log(process.masked(jnp.float32(epsilon)))

@@ -147,7 +147,7 @@ def test_hybrid_of_uniform_noise_alone_is_uniform(t):
   np.testing.assert_array_equal(tokens.corrupt(draw, x, times), reference.corrupt(draw, x, times))
   s, keys = times / 2, row_keys(draw, len(x))
   np.testing.assert_array_equal(
-    tokens.reverse(keys, logits, z, times, s), reference.reverse(keys, logits, z, times, s)
+    *(p.reverse(keys, p.predict(logits, z, times), z, times, s) for p in (tokens, reference))
   )
   expected = nelbo_at(reference, x, z, logits, times)
   np.testing.assert_allclose(nelbo_at(tokens, x, z, logits, times), expected, rtol=1e-5, atol=1e-6)
@@ -168,7 +168,9 @@ def test_reverse_draws_from_bayes_rule(t, s, p_u):
       continue  # a state that noise cannot reach
     state = jnp.full((rows, 1), z)
     logits = jnp.broadcast_to(jnp.log(p), (rows, 1, V))
-    out = process.reverse(jax.random.key(z), logits, state, jnp.full(rows, t), jnp.full(rows, s))
+    times = jnp.full(rows, t), jnp.full(rows, s)
+    prediction = process.predict(logits, state, times[0])
+    out = process.reverse(jax.random.key(z), prediction, state, *times)
     expected = at_s * step[:, z] / (at_s @ step)[z]
     counts, possible = np.bincount(np.asarray(out)[:, 0], minlength=V + 1), expected > 1e-12
     assert counts[~possible].sum() == 0

@@ -1,0 +1,27 @@
+"""Consistency distillation of a Duo model (Sahoo et al. 2025, section 4.2): fewer steps suffice.
+
+The loss is the divergence from the teacher; the bound gets worse, and samples of few steps better.
+`teacher=runs/duo` names the run of `:duo` on the same corpus.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.compose import Field
+from configs.methods import duo
+from configs.recipes import DUO, SHARED
+
+SECTION = f"{DUO}, section 4.2"
+RECIPE = SHARED
+BUDGET = (
+  Field("training.steps", 50_000, SECTION),
+  Field("distillation.gap", 1 / 512, SECTION),
+  Field("distillation.steps_per_round", 10_000, SECTION),
+)
+
+
+def fields(config: ConfigDict, teacher: str = "runs/duo") -> tuple[Field, ...]:
+  return (
+    *duo.fields(config),
+    Field("process.curriculum_steps", 0, SECTION),
+    Field("distillation.teacher", teacher, SECTION),
+  )

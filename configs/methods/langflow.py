@@ -1,0 +1,34 @@
+"""LangFlow (2026): cross-entropy of Gaussian diffusion, uniform in information.
+
+The authors' training code is not released. From the paper: embeddings as wide as the network, of
+size sqrt(W), the Gumbel schedule, its fit and cutoff, the output prior, self-conditioning at 0.25
+with a projection that starts at zero. Inferred: the schedule's own learning rate and optimizer, and
+that its first entropy is log V.
+
+For letters the schedule starts where embeddings of W numbers are told apart: |e|^2 = W against
+noise of e^gamma, so that this place moves with log W.
+"""
+
+import math
+
+from ml_collections import ConfigDict
+
+from configs.compose import Field
+from configs.recipes import SHARED, continuous, first_entropy, of_letters
+
+LANGFLOW = "LangFlow, 2026"
+RECIPE = SHARED
+
+
+def fields(config: ConfigDict, width: int = 0) -> tuple[Field, ...]:
+  width = width or config.network.get("width") or 768
+  location = math.log(width) - 0.9 if of_letters(config) else 4.723
+  schedule = {"name": "gumbel", "location": location, "scale": 0.852}
+  return continuous(
+    LANGFLOW,
+    width=width,
+    norm="root",
+    objective="cross_entropy",
+    self_conditioning=0.25,
+    schedule={**schedule, "entropy": first_entropy(config)},
+  )

@@ -1,0 +1,310 @@
+"""The fields that a user may set: of a dataclass, and of each module that a name may choose.
+
+A field knows its type, by which text of the command line is read, its default, what it means, and,
+where it holds another part, the family that the part's name is chosen from.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest, require_known
+
+# What the parts of a package are built with beside the fields of their config.
+BUILT_WITH = {
+  "dlm_jax.processes": ("vocab_size",),
+  "dlm_jax.networks": ("interface", "num_labels"),
+}
+# Any vocabulary, where a default is looked up that depends on none.
+STAND_IN = {"vocab_size": 27}
+NOTHING = ("none", "null", "None")
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class Required:
+  """The default of a field that a config must set."""
+
+
+class Family(Protocol):
+  """Parts of which a config names one."""
+
+  kind: str
+
+  def names(self) -> list[str]: ...
+
+  def fields(self, name: str) -> "dict[str, Field]": ...
+
+  def name_of(self, built: object) -> str: ...
+
+
+@dataclass(frozen=True)
+class Field:
+  """One field.
+
+  Attributes:
+    name: how a config calls it.
+    type: its annotation.
+    default: what it is where a config says nothing; `Required` if it must be set.
+    meaning: one sentence.
+    family: where the part that it holds is chosen from; None where it holds a value.
+  """
+
+  name: str
+  type: object = object
+  default: object = Required
+  meaning: str = ""
+  family: Family | None = None
+
+  def read(self, value: object, where: str) -> object:
+    """`value` as this field's type; text is parsed.
+
+    Raises:
+      UserError: it is no such value. `where` is the dotted name that the message gives.
+    """
+    try:
+      return _read(value, self.type)
+    except (ValueError, SyntaxError) as error:
+      raise UserError(f"{where} must be {_described(self.type)}, got {value!r}.") from error
+
+
+@dataclass(frozen=True)
+class Modules:
+  """The modules of a package that define `make`."""
+
+  package: str
+
+  @property
+  def kind(self) -> str:
+    return resolve.kind_of(self.package)
+
+  def names(self) -> list[str]:
+    return resolve.names(self.package)
+
+  def fields(self, name: str) -> dict[str, Field]:
+    """Keyword arguments of `make`, and the fields of the dataclass that it returns."""
+    make = resolve.module(self.package, name).make
+    hints = typing.get_type_hints(make)
+    built = hints.get("return")
+    meanings = _meanings(make.__doc__, "Args")
+    elsewhere = BUILT_WITH.get(self.package, ())
+    own = {
+      parameter.name: Field(
+        parameter.name,
+        hints.get(parameter.name, object),
+        Required if parameter.default is parameter.empty else parameter.default,
+        meanings.get(parameter.name, ""),
+      )
+      for parameter in inspect.signature(make).parameters.values()
+      if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in elsewhere
+    }
+    of_class = of_dataclass(built) if dataclasses.is_dataclass(built) else {}
+    for field in own.values():
+      # An argument of `make` may be a looser form of a field of the class.
+      if field.name in of_class:
+        known = of_class[field.name]
+        of_class[field.name] = dataclasses.replace(
+          field,
+          type=known.type if field.type in (object, typing.Any) else field.type,
+          family=known.family,
+          meaning=known.meaning or field.meaning,
+        )
+      else:
+        of_class[field.name] = field
+    return {name: field for name, field in of_class.items() if name not in elsewhere}
+
+  def name_of(self, built: object) -> str:
+    """The name by which a config chooses what has been built."""
+    return type(built).__module__.rpartition(".")[2]
+
+  def default_name(self, name: str, field: str) -> str:
+    """The name of the part that the module `name` puts into `field` where a config names none."""
+    make, known = resolve.module(self.package, name).make, self.fields(name)[field]
+    accepted = inspect.signature(make).parameters
+    built = make(**{n: v for n, v in STAND_IN.items() if n in accepted})
+    return known.family.name_of(getattr(built, field))
+
+
+@dataclass(frozen=True)
+class Classes:
+  """The classes of a module that a config names, such as noise schedules.
+
+  They are those derived from `base`. The module has a function `classes` that returns them by name.
+  """
+
+  base: type
+  kind: str = "schedule"
+
+  def names(self) -> list[str]:
+    return sorted(self._classes())
+
+  def fields(self, name: str) -> dict[str, Field]:
+    require_known(self.kind, name, self.names())
+    return of_dataclass(self._classes()[name])
+
+  def name_of(self, built: object) -> str:
+    """The name by which a config chooses what has been built."""
+    (name,) = (name for name, cls in self._classes().items() if cls is type(built))
+    return name
+
+  def _classes(self) -> dict[str, type]:
+    classes = vars(sys.modules[self.base.__module__])["classes"]()
+    return {name: cls for name, cls in classes.items() if issubclass(cls, self.base)}
+
+
+def of_dataclass(cls: type) -> dict[str, Field]:
+  """The fields of a dataclass that a user may set, by name."""
+  hints = typing.get_type_hints(cls)
+  meanings: dict[str, str] = {}
+  for ancestor in reversed(cls.__mro__):
+    meanings |= _meanings(ancestor.__doc__, "Attributes")
+  found = {}
+  for name, field in resolve.settable(cls).items():
+    default = Required if field.default is dataclasses.MISSING else field.default
+    if field.default_factory is not dataclasses.MISSING:
+      default = field.default_factory()
+    package = field.metadata.get("package")
+    family = Modules(package) if package else _family(hints[name])
+    found[name] = Field(name, hints[name], default, meanings.get(name, ""), family)
+  return found
+
+
+def require_field(part: str, name: str, known: Iterable[str]) -> None:
+  """Raises `UserError` unless `name` is a field of `part`."""
+  known = list(known)
+  if name not in known:
+    are = f"Its fields are {', '.join(known)}." if known else "It has no fields."
+    raise UserError(f"{part} has no field {name!r}: {nearest(name, known)}{are}")
+
+
+def _family(annotation: object) -> Family | None:
+  """The family of a field whose type is the contract of one: a process, a schedule."""
+  for cls in _alternatives(annotation):
+    if not isinstance(cls, type):
+      continue
+    module = sys.modules[cls.__module__]
+    if "classes" in vars(module):
+      return Classes(cls)
+    package, _, last = module.__name__.rpartition(".")
+    if last == "base" and package.startswith("dlm_jax."):
+      return Modules(package)
+  return None
+
+
+def _alternatives(annotation: object) -> tuple[object, ...]:
+  """The members of a union, or the type itself."""
+  if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    return typing.get_args(annotation)
+  return (annotation,)
+
+
+def _read(value: object, annotation: object) -> object:
+  """Raises `ValueError` or `SyntaxError` where `value` is not of the type."""
+  choices = _alternatives(annotation)
+  if value is None or (value in NOTHING and type(None) in choices):
+    return None
+  choices = [choice for choice in choices if choice is not type(None)]
+  for choice in choices[:-1]:
+    try:
+      return _read_one(value, choice)
+    except (ValueError, SyntaxError):
+      continue
+  return _read_one(value, choices[-1])
+
+
+def _read_one(value: object, kind: object) -> object:
+  if kind is bool:
+    return _truth(value)
+  if kind is int:
+    return _integer(value)
+  if kind is float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+      raise ValueError(value)
+    return float(value) if isinstance(value, str) else value
+  if kind is str:
+    if not isinstance(value, str):
+      raise ValueError(value)
+    return value
+  if typing.get_origin(kind) is tuple:
+    return _entries(value, typing.get_args(kind))
+  return _literal(value)
+
+
+def _truth(value: object) -> bool:
+  if isinstance(value, bool):
+    return value
+  if not isinstance(value, str) or value.lower() not in TRUTH:
+    raise ValueError(value)
+  return TRUTH[value.lower()]
+
+
+def _integer(value: object) -> int:
+  """Whole numbers may be spelled as `1e3`."""
+  if isinstance(value, bool) or not isinstance(value, int | float | str):
+    raise ValueError(value)
+  if isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+", value):
+    return int(value)
+  number = float(value)
+  if not number.is_integer():
+    raise ValueError(value)
+  return int(number)
+
+
+def _entries(value: object, kinds: tuple[object, ...]) -> tuple[object, ...]:
+  """A tuple, written `0.3,0.8` or `(0.3, 0.8)`."""
+  if isinstance(value, str):
+    value = [entry.strip(" '\"") for entry in value.strip().strip("()[]").split(",")]
+    value = [entry for entry in value if entry]
+  if not isinstance(value, list | tuple):
+    raise ValueError(value)
+  if not kinds:
+    return tuple(value)
+  if kinds[-1] is Ellipsis:
+    kinds = (kinds[0],) * len(value)
+  if len(kinds) != len(value):
+    raise ValueError(value)
+  return tuple(_read(entry, kind) for entry, kind in zip(value, kinds, strict=True))
+
+
+def _literal(value: object) -> object:
+  """A value whose type says little: a number, tuple or mapping of Python, or else the text."""
+  if not isinstance(value, str):
+    return value
+  try:
+    return ast.literal_eval(value)
+  except (ValueError, SyntaxError):
+    return value
+
+
+def _described(annotation: object) -> str:
+  names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+  words = []
+  for choice in _alternatives(annotation):
+    if typing.get_origin(choice) is tuple:
+      inner = [c for c in typing.get_args(choice) if c is not Ellipsis]
+      many = "values" if Ellipsis in typing.get_args(choice) else f"{len(inner)} values"
+      words.append(f"{many} such as 0.3,0.8" if float in inner else many)
+    else:
+      words.append(names.get(choice, "none" if choice is type(None) else str(choice)))
+  return " or ".join(words)
+
+
+def _meanings(docstring: str | None, section: str) -> dict[str, str]:
+  """The entries of a section of a docstring, `name, other: text`, each as one line."""
+  match = re.search(rf"\n( *){section}:\n((?:\1 +.*\n|\n(?=\1 ))*)", f"{docstring or ''}\n")
+  if not match:
+    return {}
+  body = inspect.cleandoc(match[2])
+  found = {}
+  for entry in re.split(r"\n(?=\S)", body):
+    names, _, text = entry.partition(":")
+    for name in names.split(","):
+      found[name.strip().lstrip("*")] = " ".join(text.split())
+  return found

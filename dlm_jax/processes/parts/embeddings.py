@@ -1,0 +1,118 @@
+"""Gaussian noise on token embeddings: z = alpha e(x) + sigma n, with alpha^2 + sigma^2 = 1.
+
+The noise is gamma(t) = log(sigma^2 / alpha^2) (Kingma et al. 2021, "Variational diffusion models").
+Embeddings are learned; their rows have a fixed size, since a bound could otherwise be won by making
+them large. z and the embeddings have W numbers a token.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.types import Params
+from dlm_jax.processes import base, draws
+from dlm_jax.processes.base import Process
+from dlm_jax.schedules.gamma_schedules import GammaSchedule, LearnedSchedule
+
+NORMS = ("unit", "root")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyEmbeddings(Process):
+  """The state of `gaussian.Gaussian`; it works once `bind` has put its embeddings in place.
+
+  Attributes:
+    schedule: gamma(t).
+    width: W, the size of an embedding.
+    norm: size of every embedding: `unit`, 1, or `root`, sqrt(W).
+    embeddings: `[V, W]` float32, set by `bind`.
+  """
+
+  schedule: GammaSchedule
+  width: int = 16
+  norm: str = "unit"
+  embeddings: Array | None = resolve.runtime()
+
+  def __post_init__(self) -> None:
+    if self.norm not in NORMS:
+      raise UserError(
+        f"process.norm is {self.norm!r}: {nearest(self.norm, NORMS)}"
+        f"The known values are {', '.join(NORMS)}."
+      )
+    if self.width < 1:
+      raise UserError(f"process.width must be at least 1, got {self.width}.")
+
+  @property
+  def size(self) -> float:
+    """The root mean square of the numbers in an embedding."""
+    return 1.0 if self.norm == "root" else 1.0 / math.sqrt(self.width)
+
+  @property
+  def num_embeddings(self) -> int:
+    return 0  # the network receives embeddings, not tokens
+
+  def init(self, key: Array) -> Params:
+    """The first parameters: `embeddings` `[V, W]`, and `schedule` if it is learned."""
+    params = {"embeddings": jax.random.normal(key, (self.vocab_size, self.width))}
+    if isinstance(self.schedule, LearnedSchedule):
+      params["schedule"] = self.schedule.init()
+    return params
+
+  def bind(self, params: Params) -> Self:
+    """The process with `params` in place, the rows of the embeddings brought to their size."""
+    rows = params["embeddings"]
+    rows *= self.size * math.sqrt(self.width) / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+    schedule = self.schedule
+    if "schedule" in params:
+      schedule = schedule.bind(params["schedule"])
+    return dataclasses.replace(self, embeddings=rows, schedule=schedule)
+
+  def gamma(self, t: Array) -> Array:
+    """log(sigma^2 / alpha^2) at the time `t`."""
+    return self.schedule.gamma(t)
+
+  def signal_and_noise(self, t: Array) -> tuple[Array, Array]:
+    """alpha and sigma at `t` `[B]` or `[B, L]`, to broadcast against `[B, L, W]`."""
+    gamma = base.per_position(self.schedule.gamma(t))[..., None]
+    return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
+
+  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+    return draws.row_normal(key, (*shape, self.width))
+
+  def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
+    alpha, sigma = self.signal_and_noise(t)
+    z = alpha * self.embeddings[x] + sigma * draws.row_normal(key, (*x.shape, self.width))
+    return self.hold(z, x, given)
+
+  def hold(self, z: Array, tokens: Array, given: Array | None) -> Array:
+    """`z` with the clean embeddings of `tokens` at given positions."""
+    if given is None:
+      return z
+    return jnp.where(given[..., None], self.embeddings[tokens], z)
+
+  def times(self, t: Array, given: Array | None) -> Array:
+    """The times of the positions: 0 where they are given, since they are clean."""
+    return t if given is None else jnp.where(given, 0.0, base.per_position(t))
+
+  def nearest_tokens(self, z: Array) -> Array:
+    """The token whose embedding is nearest to each position of the state, int32 `[B, L]`."""
+    return jnp.argmax(z @ self.embeddings.T, axis=-1).astype(jnp.int32)
+
+  def log_bayes(self, x: Array, t: Array) -> Array:
+    """log p(token | x) `[B, L, V]`, x being its embedding plus noise of variance e^gamma(t)."""
+    precision = jnp.exp(-base.per_position(self.schedule.gamma(t)))[..., None]
+    return jax.nn.log_softmax(precision * (x @ self.embeddings.T))
+
+  def prior_divergence(self, clean: Array) -> Array:
+    """KL(N(alpha_1 e, sigma_1^2) || N(0, 1)) in nats `[B, L]`, `clean` `[B, L, W]` being e."""
+    gamma = self.schedule.gamma(jnp.ones(()))
+    signal = jax.nn.sigmoid(-gamma)
+    spread = jax.nn.softplus(-gamma) - signal  # sigma^2 - 1 - log sigma^2
+    return 0.5 * (signal * jnp.sum(clean**2, axis=-1) + self.width * spread)

@@ -1,0 +1,73 @@
+"""The sections of a config that say how a run trains, validates and saves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dlm_jax.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+  """Fields of `config.training`.
+
+  Attributes:
+    steps: of the whole run.
+    batch_size: rows of the global batch.
+    accumulate: micro-batches a step.
+    ema_decay: of the average of the parameters, reached after a warm-up.
+    log_every, evaluate_every: steps between rows of metrics, and between validation bounds.
+    max_skipped: how many steps in a row may have a gradient that is not finite before the run ends.
+    head_chunks: pieces of the length for which logits exist one at a time (large vocabularies).
+    head_capacity: score only masked positions, in this fraction of all as slots; 0 scores all.
+    weights: workdir of a run whose averaged weights this run starts from; empty is a random start.
+  """
+
+  steps: int
+  batch_size: int
+  accumulate: int = 1
+  ema_decay: float = 0.9999
+  log_every: int = 50
+  evaluate_every: int = 1000
+  max_skipped: int = 10
+  head_chunks: int = 1
+  head_capacity: float = 0.0
+  weights: str = ""
+
+  def __post_init__(self) -> None:
+    for name in ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "max_skipped"):
+      if getattr(self, name) < 1:
+        raise UserError(f"training.{name} must be at least 1, got {getattr(self, name)}.")
+    if self.batch_size % self.accumulate:
+      raise UserError(
+        f"training.batch_size {self.batch_size} is not a multiple of "
+        f"training.accumulate {self.accumulate}."
+      )
+    if not 0 <= self.head_capacity <= 1:
+      raise UserError(f"training.head_capacity must lie in [0, 1], got {self.head_capacity}.")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+  """Fields of `config.checkpoint`: see `runs.checkpointer.Checkpointer`."""
+
+  save_every: int = 1000
+  keep_latest: int = 2
+  keep_every: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+  """Fields of `config.evaluation`: the validation bound during training.
+
+  Attributes:
+    rows: at most so many rows of the validation split.
+    samples: times a row.
+    batch_size: rows at once.
+    process: fields of the process that are set otherwise where a bound is estimated, in
+      `evaluate` too: such as counted masking, where training follows a paper.
+  """
+
+  rows: int = 1024
+  samples: int = 1
+  batch_size: int = 64
+  process: Mapping[str, object] = field(default_factory=dict)

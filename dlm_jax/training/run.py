@@ -1,0 +1,135 @@
+"""A training run: its workdir, its first state, its loop, its record."""
+
+import jax
+import ml_collections
+
+from dlm_jax.core import storage
+from dlm_jax.core.dotted import dotted
+from dlm_jax.data.batches import Batches
+from dlm_jax.distributed import cluster
+from dlm_jax.distributed.sharding import local_rows
+from dlm_jax.experiment import Experiment, build, check_batches
+from dlm_jax.reporting import plots
+from dlm_jax.runs.checkpointer import Checkpointer
+from dlm_jax.runs.metrics import MetricsLog, read_rows
+from dlm_jax.runs.provenance import git_revision
+from dlm_jax.runs.workdir import Workdir, open_workdir, plain
+from dlm_jax.training import loop, profiling
+from dlm_jax.training.loop import Loop
+from dlm_jax.training.monitor import Monitor
+from dlm_jax.training.preemption import RESUMABLE
+from dlm_jax.training.profiling import Profiler
+from dlm_jax.training.progress_line import ProgressLine
+from dlm_jax.training.saving import Saver
+from dlm_jax.training.start import first_state
+from dlm_jax.training.state import TrainState
+from dlm_jax.training.throughput import Meter, peak_flops
+from dlm_jax.training.validation import validation
+
+
+def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") -> int:
+  """Runs the experiment `config` in `directory` and returns the exit code.
+
+  Args:
+    config: as its file in configs/ returns it.
+    directory: of the run.
+    profile: steps to trace, as `10:15`; none if empty.
+
+  Raises:
+    UserError: the config is wrong, or the directory belongs to another run.
+  """
+  profiler = profiling.parse(profile, storage.local(directory) / "profile")
+  _require_same_launch(config)
+  experiment = build(config)
+  check_batches(experiment)
+  store, checkpoint = experiment.store, experiment.checkpoint
+  cluster.require_same({"the dataset hash": store.hash}, "comparing the data")
+  with (
+    open_workdir(directory, config.to_dict(), dataset=store.description) as workdir,
+    Checkpointer(
+      workdir.checkpoints,
+      save_every=checkpoint.save_every,
+      keep_latest=checkpoint.keep_latest,
+      keep_every=checkpoint.keep_every,
+    ) as checkpointer,
+    cluster.lost_peers_end_this(),
+  ):
+    state = first_state(experiment, checkpointer)
+    complete = _run(experiment, workdir, state, checkpointer, profiler)
+  if not complete:
+    cluster.say(
+      f"stopped and saved; start the same command again to resume (exit code {RESUMABLE})"
+    )
+  return 0 if complete else RESUMABLE
+
+
+def _require_same_launch(config: ml_collections.ConfigDict) -> None:
+  """Raises `UserError` on all processes unless they were started for the same run."""
+  facts = {f"config.{name}": value for name, value in dotted(plain(config)).items()}
+  facts |= {"the git revision": git_revision(), "the version of JAX": jax.__version__}
+  facts["the number of devices"] = jax.local_device_count()
+  facts["the kind of device"] = jax.local_devices()[0].device_kind
+  cluster.require_same(facts, "comparing the processes")
+
+
+def _run(
+  experiment: Experiment,
+  workdir: Workdir,
+  state: TrainState,
+  checkpointer: Checkpointer,
+  profiler: Profiler,
+) -> bool:
+  """Trains to the end, unless the run is stopped or is complete already; whether it is complete."""
+  config, training, start = experiment.config.to_dict(), experiment.training, int(state.step)
+  if start >= training.steps:
+    cluster.say(f"nothing to do: {workdir.path} is complete at step {start}")
+    return True
+  parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+  cluster.say(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
+  metadata = {"config": config, "git_revision": git_revision()}
+  metadata["dataset_hash"] = experiment.store.hash
+  monitor = Monitor(
+    config=training,
+    learning_rate=experiment.learning_rate,
+    meter=_meter(experiment),
+    log=MetricsLog(workdir.path, start, config, config.get("wandb_project", "")),
+    line=ProgressLine(start, training.steps),
+  )
+  parts = Loop(
+    step=experiment.compile_step(),
+    batches=_batches(experiment).iterate(start),
+    validate=validation(experiment),
+    monitor=monitor,
+    saver=Saver(checkpointer=checkpointer, workdir=workdir, metadata=metadata),
+    profiler=profiler,
+    mesh=experiment.mesh,
+    config=training,
+  )
+  try:
+    return loop.train(parts, state)
+  finally:
+    monitor.line.close()
+    monitor.log.close()
+    if jax.process_index() == 0:
+      plots.loss_curve(read_rows(workdir.path), workdir.path / "loss_curve.png")
+    workdir.publish()
+
+
+def _batches(experiment: Experiment) -> Batches:
+  return Batches(
+    experiment.store.rows("train"),
+    experiment.training.batch_size,
+    experiment.config.seed,
+    local_rows(experiment.mesh, experiment.training.batch_size),
+  )
+
+
+def _meter(experiment: Experiment) -> Meter:
+  """Three times the forward FLOPs: the backward pass takes two more for each product."""
+  length, pattern = experiment.length, experiment.process.pattern
+  return Meter(
+    tokens_per_step=experiment.training.batch_size * length,
+    flops_per_token=3 * experiment.network.flops_per_token(length, pattern),
+    devices=jax.device_count(),
+    peak=peak_flops(),
+  )
