@@ -106,19 +106,23 @@ def test_a_network_of_equal_heads_has_the_sizes_that_follow_from_the_width():
 
 
 @pytest.mark.parametrize("pattern", [FULL, Causal(begin=0), BlockCausal(4), Blocks(4)], ids=str)
-@pytest.mark.parametrize("length", [5, 8, 11])
-def test_padding_changes_no_bit(pattern, length):
-  """A row that is shorter than its batch gives what it gives alone, padded to the right."""
+@pytest.mark.parametrize("length", [5, 11])
+def test_a_padded_row_gives_what_it_gives_alone(pattern, length):
+  """Alone in arrays of its own shape up to rounding; in arrays of one shape bit for bit."""
   net = network(qk_norm=True, dtype="float32")
   params = random_params(net, INPUTS)
   padded = dataclasses.replace(INPUTS, pattern=pattern, valid=np.array([[length], [L]]) > INDEX)
   alone = Inputs(tokens=TOKENS[0, :1, :length], time=jnp.zeros(1), pattern=pattern)
   run = jax.jit(lambda inputs: logits(net, params, inputs))
-  np.testing.assert_array_equal(run(padded)[:1, :length], run(alone))
+  out = run(padded)[0, :length]
+  np.testing.assert_allclose(out, run(alone)[0], rtol=1e-5, atol=1e-6)
+  others = np.where(padded.valid & (np.arange(B) == 0)[:, None], TOKENS[0], TOKENS[1])
+  with_others = dataclasses.replace(padded, tokens=others, clean=None)
+  np.testing.assert_array_equal(out, run(with_others)[0, :length])
 
 
 @pytest.mark.parametrize("pattern", [FULL, Causal(begin=0)], ids=str)
-def test_padding_to_the_left_changes_no_bit(pattern):
+def test_a_row_padded_to_the_left_gives_what_it_gives_alone(pattern):
   """Positions count the valid tokens, as for prompts that end together."""
   length = 7
   net = network(dtype="float32")
@@ -128,7 +132,8 @@ def test_padding_to_the_left_changes_no_bit(pattern):
   padded = dataclasses.replace(INPUTS, pattern=pattern, valid=valid, positions=positions)
   alone = Inputs(tokens=TOKENS[0, :1, L - length :], time=jnp.zeros(1), pattern=pattern)
   run = jax.jit(lambda inputs: logits(net, params, inputs))
-  np.testing.assert_array_equal(run(padded)[:1, L - length :], run(alone))
+  out = run(padded)[:1, L - length :]
+  np.testing.assert_allclose(out, run(alone), rtol=1e-5, atol=1e-6)
 
 
 def test_rows_of_a_cache_can_stand_at_positions_of_their_own():
