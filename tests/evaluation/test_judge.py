@@ -13,7 +13,7 @@ from rich.console import Console
 from dlm_jax import evaluate, judge, report, sample, train
 from dlm_jax import experiment as experiments
 from dlm_jax.core.errors import UserError
-from dlm_jax.data.tokenizers import text8
+from dlm_jax.data.tokenizers import letters
 from dlm_jax.evaluation import judges
 from tests import tiny
 from tests.evaluation import tiny as untrained
@@ -23,14 +23,14 @@ def test_a_judge_gives_the_nats_of_its_own_chain_rule():
   restored = untrained.restored(process_name="autoregressive")
   nats, tokens = judges.trained_here(restored, batch_size=2)(["abc", "hello there", "x" * 40])
   assert tokens.tolist() == [3, 11, 16]
-  ids = text8.make().encode("abc")[None]
+  ids = letters.make().encode("abc")[None]
   denoise = restored.experiment.denoiser(restored.params)
   log_p = jax.nn.log_softmax(denoise(ids, np.zeros(1, np.float32)))[0, np.arange(3), ids[0]]
   assert nats[0] == pytest.approx(-float(log_p.sum()), rel=1e-5)
 
 
 def test_the_begin_symbol_stands_before_and_is_not_scored():
-  tokens, given = judges.encoded(["abcdef"], text8.make().encode, 4, begin=27)
+  tokens, given = judges.encoded(["abcdef"], letters.make().encode, 4, begin=27)
   assert tokens.tolist() == [[27, 1, 2, 3]] and given.tolist() == [[True, False, False, False]]
 
 
@@ -102,7 +102,7 @@ def test_without_a_judge_the_rest_is_there(runs):
 
 
 def test_texts_end_where_their_end_symbol_is():
-  store = SimpleNamespace(tokenizer=text8.make(special=("bos", "eos")))
+  store = SimpleNamespace(tokenizer=letters.make(special=("bos", "eos")))
   found = judge.sequences([[27, 1, 2, 28, 3], [1, 2]], store)
   assert found.texts == ["ab", "ab"] and found.tokens[0].tolist() == [1, 2]
 

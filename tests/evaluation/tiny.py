@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 from dlm_jax.core import resolve
-from dlm_jax.data.tokenizers import text8
+from dlm_jax.data.tokenizers import letters
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.experiment import Restored
 from dlm_jax.model.denoiser import Denoiser, with_cache
@@ -42,7 +42,7 @@ class _Rows:
 
 def restored(packing: str = "stream", tokenizer=None, process_name="absorbing") -> Restored:
   """What `experiment.restore` returns, as far as the commands look at it."""
-  tokenizer = tokenizer or text8.make()
+  tokenizer = tokenizer or letters.make()
   process = resolve.make(
     "dlm_jax.processes", {"name": process_name}, vocab_size=tokenizer.vocab_size
   )

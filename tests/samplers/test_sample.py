@@ -9,10 +9,10 @@ from rich.console import Console
 
 from dlm_jax import sample
 from dlm_jax.core.errors import UserError
-from dlm_jax.data.tokenizers import character, text8
+from dlm_jax.data.tokenizers import character, letters
 from tests.evaluation import tiny
 
-TOKENIZER = text8.make()
+TOKENIZER = letters.make()
 RESTORED = tiny.restored()
 STORE = RESTORED.experiment.store
 
