@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import ml_collections
-from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -109,24 +108,28 @@ def _collectives_table(found: Sequence[Collective]) -> Table:
   return table
 
 
-def define_flags() -> None:
-  command_line.define_config()
-  flags.declare_key_flag("config")
-  flags.DEFINE_string(
-    "topology", "here", "Devices to compile for: v5e-256 (TPU chips), cpu:8, or here."
-  )
-  flags.DEFINE_integer(
-    "vocab_size", None, "Symbols of the data; those of the config's tokenizer if not given."
-  )
+@dataclass(frozen=True, kw_only=True)
+class CompileSettings:
+  """What is compiled, and for which devices.
+
+  Attributes:
+    config: file in configs/, its method and its arguments; a field is set by
+      --config.<field>=<value>.
+    topology: devices to compile for: v5e-256 (TPU chips), cpu:8 (CPU devices), or here.
+    vocab_size: number of symbols of the data. The default is that of the config's tokenizer.
+  """
+
+  config: ml_collections.ConfigDict
+  topology: str = "here"
+  vocab_size: int | None = None
 
 
-def main() -> None:
-  config = command_line.config()
-  topology = ahead.find(flags.FLAGS.topology)
-  vocab_size = flags.FLAGS.vocab_size or preparation.fitted_tokenizer(config.data).vocab_size
-  show(check(config, topology, vocab_size), Console())
+def main(settings: CompileSettings) -> None:
+  topology = ahead.find(settings.topology)
+  data = settings.config.data
+  vocab_size = settings.vocab_size or preparation.fitted_tokenizer(data).vocab_size
+  show(check(settings.config, topology, vocab_size), Console())
 
 
 if __name__ == "__main__":
-  define_flags()
-  command_line.run(main)
+  command_line.run(main, CompileSettings)

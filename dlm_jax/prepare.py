@@ -5,7 +5,9 @@
 Training does it too where the store is not there yet.
 """
 
-from absl import flags
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
 
 from dlm_jax import command_line
 from dlm_jax.data import preparation
@@ -24,11 +26,21 @@ def summary(store: Store) -> str:
   return "\n".join(lines)
 
 
-def main() -> None:
-  print(summary(preparation.prepare(command_line.config().data)))
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+  """What is prepared.
+
+  Attributes:
+    config: file in configs/, as in configs/stdlib_docs.py. Its section data says what is prepared;
+      a field is set by --config.data.<field>=<value>.
+  """
+
+  config: ConfigDict
+
+
+def main(settings: PrepareSettings) -> None:
+  print(summary(preparation.prepare(settings.config.data)))
 
 
 if __name__ == "__main__":
-  command_line.define_config()
-  flags.declare_key_flag("config")
-  command_line.run(main)
+  command_line.run(main, PrepareSettings)

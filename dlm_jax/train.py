@@ -8,31 +8,35 @@ resumes. It ends with exit code 0 when complete, 75 when SIGTERM or Ctrl-C stopp
 (start it again to resume), 2 when the input was wrong.
 """
 
-from absl import flags
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
 
 from dlm_jax import command_line
 from dlm_jax.training.run import train
 
 
-def define_flags() -> None:
-  command_line.define_config()
-  command_line.define_cluster()
-  flags.declare_key_flag("config")
-  flags.DEFINE_string(
-    "workdir",
-    None,
-    "Directory of the run: checkpoints, metrics, config. Resumed if it is there.",
-    required=True,
-  )
-  flags.DEFINE_string(
-    "profile", "", "Steps to trace into <workdir>/profile for xprof, first and last: 10:15."
-  )
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+  """What is trained, and where.
+
+  Attributes:
+    config: file in configs/, its method and its arguments, as in
+      configs/text8.py:mdlm,preset=tiny. Any field of any part is set by
+      --config.<field>=<value>, such as --config.process.name=duo.
+    workdir: directory of the run: checkpoints, metrics, config. A run that is there is resumed.
+    profile: first and last step to trace into <workdir>/profile for xprof, as in 10:15. The default
+      is no trace.
+  """
+
+  config: ConfigDict
+  workdir: str
+  profile: str = ""
 
 
-def main() -> int:
-  return train(command_line.config(), flags.FLAGS.workdir, flags.FLAGS.profile)
+def main(settings: TrainSettings) -> int:
+  return train(settings.config, settings.workdir, settings.profile)
 
 
 if __name__ == "__main__":
-  define_flags()
-  command_line.run(main, stoppable=True)
+  command_line.run(main, TrainSettings, distributed=True, stoppable=True)

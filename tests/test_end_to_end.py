@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlm_jax import evaluate, sample, train
-from dlm_jax import experiment as experiments
+from dlm_jax import train
 from dlm_jax.data.corpora import synthetic_markov
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.model.model import load
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +47,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_bound_comes_close_to_the_entropy_and_stays_above(trained):
-  record = evaluate.evaluate(evaluate.Settings(str(trained), samples=8))
+  record = evaluate(EvaluateSettings(workdir=str(trained), samples=8))
   bits = record["results"]["bits_per_character"]
   truth = CHAIN.window_entropy(LENGTH) / LENGTH / math.log(2)
   assert truth - 4 * bits["standard_error"] < bits["value"] < truth + 0.3 < math.log2(5)
@@ -55,11 +57,10 @@ def test_the_bound_comes_close_to_the_entropy_and_stays_above(trained):
 
 @pytest.mark.slow
 def test_samples_are_as_likely_under_the_chain_as_its_own_text(trained):
-  restored = experiments.restore(str(trained))
-  store = restored.experiment.store
-  settings = sample.Settings(str(trained), num=128, steps=LENGTH)
-  drawn = sample.draw(settings, restored, *sample.conditioning(store, LENGTH, None, None))
-  letters = np.array([[ord(c) - ord("a") for c in store.tokenizer.decode(r)] for r in drawn.tokens])
+  model = load(str(trained))
+  samples = draw(DrawSettings(num=128, steps=LENGTH), model)
+  texts = [model.tokenizer.decode(row) for row in samples.tokens]
+  letters = np.array([[ord(c) - ord("a") for c in text] for text in texts])
   nats = -np.log(CHAIN.transitions[letters[:, :-1], letters[:, 1:]])
   marginal = CHAIN.stationary
   unrelated = -marginal @ np.log(CHAIN.transitions) @ marginal  # letters drawn one by one

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from dlm_jax import evaluate, sample, train
-from dlm_jax import experiment as experiments
+from dlm_jax import train
 from dlm_jax.core.errors import UserError
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.generation import prompts
+from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.model.model import load
 from dlm_jax.runs.metrics import read_rows
 from tests import tiny
 
@@ -106,7 +109,7 @@ def test_a_continuous_run_is_the_same_on_another_mesh(run, data, tmp_path):
 
 def test_evaluates(run):
   workdir, _ = run
-  record = evaluate.evaluate(evaluate.Settings(str(workdir), samples=2))
+  record = evaluate(EvaluateSettings(workdir=str(workdir), samples=2))
   nats = record["results"]["nats_per_token"]["value"]
   # Five letters of 27 symbols: after a few steps it is no worse than knowing nothing.
   assert 0.5 < nats < WORST.get(name_of(run), np.log(27) * 1.2)
@@ -115,8 +118,9 @@ def test_evaluates(run):
 @pytest.mark.parametrize("run", CONTINUOUS, indirect=True)
 def test_evaluates_through_the_probability_flow(run):
   workdir, _ = run
-  settings = evaluate.Settings(str(workdir), samples=1, bound="flow", flow_steps=2, rows=16)
-  record = evaluate.evaluate(settings)
+  record = evaluate(
+    EvaluateSettings(workdir=str(workdir), samples=1, bound="flow", flow_steps=2, rows=16)
+  )
   assert record["results"]["nats_per_token"]["value"] > 0.5
   each = 2 if name_of(run) == "gaussian_plaid" else 1  # self-conditioning
   assert record["protocol"]["network_evaluations_per_sequence"] == (2 * 2 + 1) * each
@@ -125,13 +129,10 @@ def test_evaluates_through_the_probability_flow(run):
 
 def drawn_text(workdir, length=None, **known):
   """Three sequences of `length` tokens from the run; what was drawn, and as text."""
-  restored = experiments.restore(str(workdir))
-  length = sample.checked_length(length, restored.experiment)
-  settings = sample.Settings(str(workdir), num=3, steps=6, trajectory=True, **known)
-  store = restored.experiment.store
-  tokens, given = sample.conditioning(store, length, settings.prompt, settings.infill)
-  drawn = sample.draw(settings, restored, tokens, given)
-  return drawn, [store.tokenizer.decode(row) for row in drawn.tokens]
+  model = load(str(workdir))
+  prompt = prompts.read(model, prompts.check_length(model, length), **known)
+  drawn = draw(DrawSettings(num=3, steps=6, trajectory=True), model, prompt)
+  return drawn, [model.tokenizer.decode(row) for row in drawn.tokens]
 
 
 @pytest.mark.proves("commands", process="{run}")
@@ -140,7 +141,7 @@ def test_samples_and_infills(run):
   name = name_of(run)
   prompted = name == "autoregressive"
   drawn, texts = drawn_text(workdir, **({"prompt": INFILL[:2]} if prompted else {"infill": INFILL}))
-  assert drawn.nfe == [EVALUATIONS.get(name, 6)]
+  assert drawn.num_evaluations == [EVALUATIONS.get(name, 6)]
   for text in texts:
     assert len(text) == 16 and text[:2] == "ab" and (prompted or text[6:8] == "ba")
   assert np.any(drawn.tokens[0] != drawn.tokens[1])
@@ -154,7 +155,7 @@ def test_only_blocks_go_on_beyond_the_trained_length(run):
   if fields["process"]["name"] == "block":
     drawn, texts = drawn_text(workdir, length=30, infill=INFILL)
     assert all(len(text) == 30 and text.startswith("ab") for text in texts)
-    assert drawn.nfe == [4 * (2 + 1)]  # steps, and one to remember, of each of four blocks
+    assert drawn.num_evaluations == [4 * (2 + 1)]  # of each of four blocks
   else:
     with pytest.raises(UserError, match=r"--length must lie in 1\.\.16 .*got 30"):
       drawn_text(workdir, length=30)

@@ -1,17 +1,20 @@
 """Labels: a model of labelled text is trained, judged, sampled and guided by them."""
 
 import dataclasses
-from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from dlm_jax import evaluate, sample, train
-from dlm_jax import experiment as experiments
+from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_labelled
 from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.generation import draw
+from dlm_jax.generation.draw import DrawSettings
+from dlm_jax.model.model import load, training_data
 from tests import tiny
 
 CORPUS = {
@@ -40,23 +43,19 @@ def labelled(request, tmp_path_factory):
   if request.param == "uniform":
     fields |= {"process": {"name": "uniform"}, "network.time_conditioned": True}
   assert train.train(tiny.config(directory / "data", **fields), str(directory / "run")) == 0
-  return experiments.restore(str(directory / "run"), weights="raw")
+  return load(str(directory / "run"), weights="raw")
 
 
 def draw_labelled(restored, **fields):
   """The tokens of 64 sequences, `[64, L]`."""
-  settings = sample.Settings("unused", num=64, steps=16, **fields)
-  known = sample.conditioning(restored.experiment.store, restored.experiment.length, None, None)
-  return sample.draw(settings, restored, *known)
+  return draw.draw(DrawSettings(num=64, steps=16, **fields), restored)
 
 
 def test_the_bound_is_lower_where_the_label_is_known(labelled):
-  experiment = labelled.experiment
-  rows = experiment.store.rows("test")[:]
-  evaluator = likelihood.evaluator(
-    experiment.process, experiment.denoiser, batch_size=64, samples=8, mesh=experiment.mesh
-  )
-  with jax.set_mesh(experiment.mesh):
+  rows = training_data(labelled).rows("test")[:]
+  scoring = likelihood.Scoring(batch_size=64, samples=8, mesh=labelled.mesh)
+  evaluator = likelihood.evaluator(labelled.process, labelled.denoiser, scoring)
+  with jax.set_mesh(labelled.mesh):
     right, wrong, none = (
       evaluator(labelled.params, rows["tokens"], rows["given"], labels).nats_per_token
       for labels in (rows["label"], 1 - rows["label"], None)
@@ -83,51 +82,50 @@ def test_samples_follow_their_label_and_the_more_so_guided(labelled):
 
 def test_guidance_evaluates_twice(labelled):
   plain, guided = (draw_labelled(labelled, label=1, guidance=g) for g in (1.0, 1.5))
-  if labelled.experiment.network.knows_time:
-    assert (plain.nfe, guided.nfe) == ([16], [32])
+  if labelled.network.knows_time:
+    assert (plain.num_evaluations, guided.num_evaluations) == ([16], [32])
   else:
-    assert guided.nfe[0] % 2 == 0
+    assert guided.num_evaluations[0] % 2 == 0
 
 
 def test_evaluates_with_and_without_labels(labelled):
-  workdir = labelled.experiment.store.directory.parent.parent / "run"
-  told, untold = (
-    evaluate.evaluate(evaluate.Settings(str(workdir), samples=4, weights="raw", labels=labels))
+  workdir = labelled.provenance.workdir
+  records = [
+    evaluate(EvaluateSettings(workdir=workdir, samples=4, weights="raw", labels=labels))
     for labels in (True, False)
-  )
-  nats = [record["results"]["nats_per_token"]["value"] for record in (told, untold)]
+  ]
+  nats = [record["results"]["nats_per_token"]["value"] for record in records]
   assert nats[0] < nats[1]
-  assert [r["protocol"]["given_labels"] for r in (told, untold)] == [True, False]
-  assert len(list((workdir / "evaluations").iterdir())) == 2
+  assert [record["protocol"]["given_labels"] for record in records] == [True, False]
+  assert len(list((Path(workdir) / "evaluations").iterdir())) == 2
 
 
-def without_label_dropout(experiment):
-  network = dataclasses.replace(experiment.network, label_dropout=0.0)
-  return dataclasses.replace(experiment, network=network)
+def without_label_dropout(model):
+  network = dataclasses.replace(model.network, label_dropout=0.0)
+  return dataclasses.replace(model, network=network)
 
 
 def test_mistakes(labelled):
-  experiment = labelled.experiment
-  asked = partial(sample.Settings, "unused")
+  asked = DrawSettings
   with pytest.raises(UserError, match=r"--label must lie in 0\.\.1, got 2"):
-    sample.check_label(asked(label=2), experiment)
+    draw.check_label(asked(label=2), labelled)
   with pytest.raises(UserError, match="--guidance needs a --label"):
     asked(guidance=2.0)
-  strict = without_label_dropout(experiment)
-  sample.check_label(asked(label=1), strict)
+  strict = without_label_dropout(labelled)
+  draw.check_label(asked(label=1), strict)
   for settings, wish in (
     (asked(), "sampling without --label"),
     (asked(label=1, guidance=2.0), "--guidance"),
   ):
-    sample.check_label(settings, experiment)
+    draw.check_label(settings, labelled)
     with pytest.raises(UserError, match=f"{wish} needs .* network.label_dropout was 0"):
-      sample.check_label(settings, strict)
+      draw.check_label(settings, strict)
 
 
-def test_text_without_labels(tmp_path):
-  experiment = experiments.build(tiny.config(tmp_path))
-  sample.check_label(sample.Settings("unused"), experiment)
+def test_text_without_labels():
+  model = tiny.model()
+  draw.check_label(DrawSettings(), model)
   with pytest.raises(UserError, match=r"--label is 0, but .* text without labels"):
-    sample.check_label(sample.Settings("unused", label=0), experiment)
+    draw.check_label(DrawSettings(label=0), model)
   with pytest.raises(UserError, match="--nolabels needs a model of labelled text"):
-    experiment.check_unlabelled("--nolabels")
+    model.check_unlabelled("--nolabels")

@@ -1,34 +1,46 @@
 """The variance of block diffusion's loss under each interval of times it could be trained on."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import Params
+from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.distributed.sharding import batch_sharding
+from dlm_jax.evaluation.likelihood import BindParams
 from dlm_jax.model.denoiser import bound
-from dlm_jax.processes.base import Denoise
+from dlm_jax.model.model import Model, load, training_data
 from dlm_jax.processes.block import Block
 from dlm_jax.processes.draws import row_keys
 from dlm_jax.processes.parts.times import Times
+from dlm_jax.runs import provenance, workdir
 
 WIDTHS = (5, 6, 7, 8, 9, 10)  # in tenths
 # All intervals of these widths on a grid of tenths, `[I, 2]`; the last is the whole of [0, 1].
 INTERVALS = np.array([(a, a + w) for w in WIDTHS for a in range(11 - w)], np.float32) / 10
 
 
-def losses(
-  process: Block, denoiser: Callable[[Any], Denoise], times: Times
-) -> Callable[[Any, Array, Array, Array | None], Array]:
+LossesOfBatch = Callable[[Params, Array, Array, Array | None], Array]
+
+
+def losses(process: Block, denoiser: BindParams, times: Times) -> LossesOfBatch:
   """Returns `(params, key, tokens [B, L], given) -> [I]`: the loss under each of `INTERVALS`.
 
   Nats a scored token of one batch; all intervals share the noise and the ranks of the times.
   """
 
   @jax.jit
-  def of_batch(params: Any, key: Array, tokens: Array, given: Array | None) -> Array:
+  def of_batch(params: Params, key: Array, tokens: Array, given: Array | None) -> Array:
     time_key, noise_key = jax.random.split(key)
     t, _ = times.draw(time_key, tokens.shape[0], process)
     noise = row_keys(noise_key, tokens.shape[0])
@@ -56,3 +68,98 @@ def summarize(table: np.ndarray) -> list[dict[str, Any]]:
     }
     for i in np.argsort(variance, kind="stable")
   ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockTimesSettings:
+  """What is searched, and how.
+
+  Attributes:
+    workdir: directory of the run.
+    batches: batches of the run's training batch size whose losses are compared; every interval sees
+      the same.
+    split: split of the data that they are drawn from: train, validation or test.
+    weights: averaged weights, or those of the last step.
+    step: step of the checkpoint. The default is the newest.
+    seed: seed of rows, times and noise.
+  """
+
+  workdir: str
+  batches: int = 100
+  split: str = "validation"
+  weights: Literal["ema", "raw"] = "ema"
+  step: int | None = None
+  seed: int = 0
+
+  def __post_init__(self) -> None:
+    if self.batches < 2:
+      raise UserError(f"--batches must be at least 2 for a variance, got {self.batches}.")
+
+
+def search(settings: BlockTimesSettings) -> dict[str, Any]:
+  """Searches and returns the record written to `<workdir>/clip-step*.json`.
+
+  Raises:
+    UserError: there is no such run, or it is not one of block diffusion.
+  """
+  model = load(settings.workdir, step=settings.step, weights=settings.weights)
+  if not isinstance(model.process, Block):
+    raise UserError(
+      f"the run in {settings.workdir} is of {type(model.process).__name__}: only block "
+      "diffusion has a process.clip."
+    )
+  config = model.provenance.config
+  shards = batch_shards(model.mesh)
+  size = -(-config["training"]["batch_size"] // shards) * shards
+  times = resolve.build(Times, config["times"])
+  table = _losses_of_batches(settings, model, losses(model.process, model.denoiser, times), size)
+  record = {
+    "intervals": summarize(table),
+    "batches": settings.batches,
+    "batch_size": size,
+    "split": settings.split,
+    "seed": settings.seed,
+    **provenance.protocol(model.provenance),
+  }
+  if jax.process_index() == 0:
+    name = record_name(settings, model.provenance.step)
+    workdir.write_record(settings.workdir, name, record)
+  return record
+
+
+def _losses_of_batches(
+  settings: BlockTimesSettings, model: Model, of_batch: LossesOfBatch, size: int
+) -> np.ndarray:
+  """The losses `[batches, I]` of batches of `size` random rows."""
+  store = training_data(model)
+  rows, total = store.rows(settings.split), store.num_rows(settings.split)
+  generator = np.random.default_rng(settings.seed)
+  table = []
+  with jax.set_mesh(model.mesh):
+    for number in _progress(range(settings.batches)):
+      batch = rows[np.sort(generator.choice(total, size))]
+      batch = jax.device_put(batch, batch_sharding(model.mesh))
+      key = jax.random.fold_in(jax.random.key(settings.seed), number)
+      table.append(of_batch(model.params, key, batch["tokens"], batch.get("given")))
+  return np.asarray(table)
+
+
+def record_name(settings: BlockTimesSettings, step: int) -> str:
+  return f"clip-step{step}-{settings.weights}-seed{settings.seed}.json"
+
+
+def _progress(batches: range) -> Iterable[int]:
+  console = Console(stderr=True)
+  shown = console.is_terminal and jax.process_index() == 0
+  return track(batches, "searching", console=console, transient=True, disable=not shown)
+
+
+def show(console: Console, record: dict[str, Any]) -> None:
+  """Prints the intervals, the best first, and what to set."""
+  shown = Table("from", "to", "loss (nats a token)", "variance")
+  for row in record["intervals"]:
+    first, last = row["clip"]
+    shown.add_row(f"{first:.1f}", f"{last:.1f}", f"{row['loss']:.4f}", f"{row['variance']:.3e}")
+  console.print(shown)
+  first, last = record["intervals"][0]["clip"]
+  console.print(f"--config.process.clip='({first:.1f}, {last:.1f})'", highlight=False)

@@ -14,10 +14,9 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +26,15 @@ from jax.sharding import Mesh
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Causal
+from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation.journal import Journal
+from dlm_jax.evaluation.likelihood import BindParams, Watch
 from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.absorbing import Absorbing
-from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.processes.base import Process
 
 # Causal rows are padded to a multiple of this: fewer programs to compile.
 _ROUND = 32
@@ -40,7 +42,7 @@ _ROUND = 32
 
 @dataclass(frozen=True)
 class Request:
-  """Tokens that are known, and those whose likelihood is asked for."""
+  """The tokens of a prompt, and those of the answer whose likelihood is wanted."""
 
   prompt: tuple[int, ...]
   answer: tuple[int, ...]
@@ -48,6 +50,19 @@ class Request:
   @property
   def length(self) -> int:
     return len(self.prompt) + len(self.answer)
+
+  @property
+  def digest(self) -> np.uint32:
+    """A number that follows from the tokens alone, for random draws."""
+    text = json.dumps([self.prompt, self.answer])
+    return np.uint32(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"))
+
+  def to_json(self) -> list[list[int]]:
+    return [list(self.prompt), list(self.answer)]
+
+  @classmethod
+  def from_json(cls, value: list[list[int]]) -> "Request":
+    return cls(*map(tuple, value))
 
 
 @dataclass(frozen=True)
@@ -68,112 +83,164 @@ class Score:
   exact: bool
 
 
-def scorer(
-  process: Process,
-  denoiser: Callable[[Any], Denoise],
-  *,
-  max_length: int,
-  samples: int = 128,
-  batch_size: int = 128,
-  seed: int = 0,
-  mesh: Mesh | None = None,
-  record: Path | None = None,
-  identity: str = "",
-  watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-) -> Callable[[Any, Sequence[Request]], list[Score]]:
-  """Returns `score(params, requests) -> [Score]`, in the order of the requests.
+@dataclass(frozen=True, kw_only=True)
+class ConditionalScoring:
+  """How requests are scored.
 
-  The noise of a request follows from the seed and the request alone.
+  Attributes:
+    max_length: of prompt and answer together.
+    samples: times and noises a request. Where the likelihood is exact there is one, and for an
+      answer of one token too if masking is counted.
+    batch_size: rows at once, of any requests and draws. Changes no number.
+    seed: of times and noise. The noise of a request follows from the seed and the request alone.
+    mesh: what rows are spread over; None for one device.
+    journal: where scores are kept as they come, so that none is computed twice.
+  """
+
+  max_length: int
+  samples: int = 128
+  batch_size: int = 128
+  seed: int = 0
+  mesh: Mesh | None = None
+  journal: Journal = field(default_factory=Journal)
+
+  def __post_init__(self) -> None:
+    for name in ("samples", "batch_size"):
+      if getattr(self, name) < 1:
+        raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+  @property
+  def rows(self) -> int:
+    """Rows of a batch on the mesh."""
+    shards = 1 if self.mesh is None else batch_shards(self.mesh)
+    return -(-self.batch_size // shards) * shards
+
+
+def scorer(
+  process: Process, denoiser: BindParams, scoring: ConditionalScoring, watch: Watch = iter
+) -> Callable[[Params, Sequence[Request]], list[Score]]:
+  """Returns `score(params, requests) -> [Score]`, in the order of the requests.
 
   Args:
     process: absorbing processes are scored with counted masking, whatever they train with.
     denoiser: binds parameters.
-    max_length: of prompt and answer together.
-    samples: times and noises a request. Where the likelihood is exact there is one, and for an
-      answer of one token too if masking is counted.
-    batch_size: rows at once, of any requests and draws.
-    seed: of times and noise.
-    mesh: what rows are spread over; None for one device.
-    record: a JSONL file that scores are added to as they come; those that are there already, of
-      the same `identity` and settings, are not computed again. All processes must see it.
-    identity: of the weights, such as run and step.
+    scoring: how the requests are scored.
     watch: wraps the loop over batches.
 
   Raises:
-    UserError: from this function: a number is below 1. From `score`: a request has no answer or is
-      too long.
+    UserError: from `score`: a request has no answer or is too long.
   """
-  for name, value in {"samples": samples, "batch_size": batch_size}.items():
-    if value < 1:
-      raise UserError(f"{name} must be at least 1, got {value}.")
-  counted = _counted(process)
-  exact = process.exact
-  causal = isinstance(process.pattern, Causal)
-  if mesh is not None:
-    batch_size = -(-batch_size // batch_shards(mesh)) * batch_shards(mesh)
-  settings = {"identity": identity, "samples": samples, "seed": seed}
+  plan = _Plan(process, scoring.samples, scoring.seed)
+  nats_of_batch = _compiled(plan, denoiser, scoring)
+  settings = {"samples": scoring.samples, "seed": scoring.seed}
+  journal = scoring.journal
 
-  def nats(
-    params: Any, draw: Array, ids: Array, x: Array, given: Array, t: Array, scale: Array
-  ) -> Array:
-    fold = jax.vmap(jax.random.fold_in)
-    keys = fold(fold(jnp.broadcast_to(jax.random.key(seed), ids.shape), ids), draw + 1)
-    learned, denoise = bound(counted or process, denoiser(params))
-    terms = learned.nelbo if counted is None else learned.loss
-    found = terms(keys, denoise, x, t, given)
-    return -scale * jnp.sum(found + process.constants(), axis=-1, where=~given)
-
-  jitted = jax.jit(nats, out_shardings=None if mesh is None else replicated(mesh))
-
-  def draws_of(request: Request) -> int:
-    single = len(request.answer) == 1 and counted is not None
-    return 1 if exact or single else samples
-
-  def padded(length: int) -> int:
-    return -(-length // _ROUND) * _ROUND if causal else length
-
-  def rows_of(requests: Sequence[Request], length: int) -> Iterator[tuple[Request, dict[str, Any]]]:
-    for request in requests:
-      times = _stratified(request, draws_of(request), seed)
-      scales = np.ones_like(times)
-      if counted is not None:
-        times, scales = _counts(counted, times, len(request.answer))
-      tokens = np.zeros(length, np.int32)
-      tokens[: request.length] = request.prompt + request.answer
-      position = np.arange(length)
-      given = (position < len(request.prompt)) | (position >= request.length)
-      for draw, (t, scale) in enumerate(zip(times, scales, strict=True)):
-        arrays = {"draw": np.int32(draw), "ids": _digest(request), "x": tokens}
-        yield request, arrays | {"given": given, "t": t, "scale": scale}
-
-  def batches(requests: Sequence[Request]) -> Iterator[list[tuple[Request, dict[str, Any]]]]:
-    buckets = defaultdict(list)
-    for request in requests:
-      buckets[padded(request.length)].append(request)
-    for length in sorted(buckets, reverse=True):  # the largest first: what does not fit shows early
-      rows = list(rows_of(buckets[length], length))
-      for start in range(0, len(rows), batch_size):
-        yield rows[start : start + batch_size]
-
-  def score(params: Any, requests: Sequence[Request]) -> list[Score]:
-    _check(requests, max_length)
-    done = _read(record, settings)
-    missing = [r for r in dict.fromkeys(requests) if r not in done]
-    drawn: dict[Request, list[float]] = defaultdict(list)
-    for batch in watch(list(batches(missing))):
-      arrays = [
-        likelihood.place(np.stack([row[name] for _, row in batch]), batch_size, mesh)
-        for name in ("draw", "ids", "x", "given", "t", "scale")
-      ]
-      found = np.asarray(jitted(params, *arrays), np.float64)[: len(batch)]
-      for (request, _), value in zip(batch, found, strict=True):
-        drawn[request].append(float(value))
-        if len(drawn[request]) == draws_of(request):
-          done[request] = _summarize(drawn.pop(request), exact)
-          _write(record, settings, request, done[request])
+  def score(params: Params, requests: Sequence[Request]) -> list[Score]:
+    _check(requests, scoring.max_length)
+    done = {
+      Request.from_json(key): Score(**value) for key, value in journal.read("score", settings)
+    }
+    missing = [request for request in dict.fromkeys(requests) if request not in done]
+    nats: dict[Request, list[float]] = defaultdict(list)
+    for batch in watch(list(_batches(plan, missing, scoring.rows))):
+      found = nats_of_batch(params, batch)
+      for (request, _), term in zip(batch, found, strict=True):
+        nats[request].append(float(term))
+        if len(nats[request]) == plan.draws_of(request):
+          done[request] = _summarize(nats.pop(request), plan.exact)
+          journal.write("score", settings, request.to_json(), dataclasses.asdict(done[request]))
     return [done[request] for request in requests]
 
   return score
+
+
+# A row of a batch: the request, and its arrays by name.
+_Row = tuple[Request, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+  """Which rows the network sees for a request."""
+
+  process: Process
+  samples: int
+  seed: int
+
+  @cached_property
+  def counted(self) -> Absorbing | None:
+    return _counted(self.process)
+
+  @property
+  def exact(self) -> bool:
+    return self.process.exact
+
+  def draws_of(self, request: Request) -> int:
+    """Network evaluations of a request."""
+    single = len(request.answer) == 1 and self.counted is not None
+    return 1 if self.exact or single else self.samples
+
+  def row_length(self, length: int) -> int:
+    """The length of the row of a request of `length` tokens."""
+    causal = isinstance(self.process.pattern, Causal)
+    return padded(length) if causal else length
+
+  def rows_of(self, request: Request) -> Iterator[_Row]:
+    """A row for each draw."""
+    length = self.row_length(request.length)
+    times = _stratified(request, self.draws_of(request), self.seed)
+    scales = np.ones_like(times)
+    if self.counted is not None:
+      times, scales = _counts(self.counted, times, len(request.answer))
+    tokens = np.zeros(length, np.int32)
+    tokens[: request.length] = request.prompt + request.answer
+    position = np.arange(length)
+    given = (position < len(request.prompt)) | (position >= request.length)
+    for draw, (t, scale) in enumerate(zip(times, scales, strict=True)):
+      arrays = {"draw": np.int32(draw), "ids": request.digest, "x": tokens}
+      yield request, arrays | {"given": given, "t": t, "scale": scale}
+
+
+def _batches(plan: _Plan, requests: Sequence[Request], size: int) -> Iterator[list[_Row]]:
+  """Rows of one length, `size` at a time; the longest first: what does not fit shows early."""
+  buckets = defaultdict(list)
+  for request in requests:
+    buckets[plan.row_length(request.length)].append(request)
+  for length in sorted(buckets, reverse=True):
+    rows = [row for request in buckets[length] for row in plan.rows_of(request)]
+    for start in range(0, len(rows), size):
+      yield rows[start : start + size]
+
+
+def _compiled(
+  plan: _Plan, denoiser: BindParams, scoring: ConditionalScoring
+) -> Callable[[Params, Sequence[_Row]], np.ndarray]:
+  """`(params, rows) -> nats [rows]` in float64, each -log p or a bound on it, times -1."""
+  counted = plan.counted
+
+  @partial(jax.jit, out_shardings=None if scoring.mesh is None else replicated(scoring.mesh))
+  def nats(
+    params: Params, draw: Array, ids: Array, x: Array, given: Array, t: Array, scale: Array
+  ) -> Array:
+    fold = jax.vmap(jax.random.fold_in)
+    keys = fold(fold(jnp.broadcast_to(jax.random.key(scoring.seed), ids.shape), ids), draw + 1)
+    learned, denoise = bound(counted or plan.process, denoiser(params))
+    terms = learned.nelbo if counted is None else learned.loss
+    found = terms(keys, denoise, x, t, given)
+    return -scale * jnp.sum(found + plan.process.constants(), axis=-1, where=~given)
+
+  def of_batch(params: Params, batch: Sequence[_Row]) -> np.ndarray:
+    arrays = [
+      likelihood.place(np.stack([row[name] for _, row in batch]), scoring.rows, scoring.mesh)
+      for name in ("draw", "ids", "x", "given", "t", "scale")
+    ]
+    return np.asarray(nats(params, *arrays), np.float64)[: len(batch)]
+
+  return of_batch
+
+
+def padded(length: int) -> int:
+  """The length of the row that holds `length` tokens for a causal network."""
+  return -(-length // _ROUND) * _ROUND
 
 
 def _counted(process: Process) -> Absorbing | None:
@@ -192,13 +259,8 @@ def _counts(counted: Absorbing, times: np.ndarray, free: int) -> tuple[np.ndarra
 
 def _stratified(request: Request, draws: int, seed: int) -> np.ndarray:
   """Times in (0, 1], one in each of `draws` equal strata, of one shared offset (float32)."""
-  offset = np.random.default_rng((seed, int(_digest(request)))).random()
+  offset = np.random.default_rng((seed, int(request.digest))).random()
   return (1.0 - (offset + np.arange(draws)) / draws % 1.0).astype(np.float32)
-
-
-def _digest(request: Request) -> np.uint32:
-  text = json.dumps([request.prompt, request.answer])
-  return np.uint32(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"))
 
 
 def _summarize(nats: Sequence[float], exact: bool) -> Score:
@@ -216,28 +278,3 @@ def _check(requests: Sequence[Request], max_length: int) -> None:
         f"a request has {request.length} tokens and the model's length is {max_length}: shorten "
         "its prompt."
       )
-
-
-def _read(record: Path | None, settings: dict[str, Any]) -> dict[Request, Score]:
-  """The scores of the record that these settings gave; lines that are cut off are left out."""
-  done: dict[Request, Score] = {}
-  if record is None or not record.exists():
-    return done
-  for line in record.read_text(encoding="utf-8").splitlines():
-    try:
-      row = json.loads(line)
-    except json.JSONDecodeError:
-      continue
-    if row["settings"] == settings:
-      request = Request(tuple(row["prompt"]), tuple(row["answer"]))
-      done[request] = Score(**row["score"])
-  return done
-
-
-def _write(record: Path | None, settings: dict[str, Any], request: Request, score: Score) -> None:
-  if record is None or jax.process_index() != 0:
-    return
-  row = dataclasses.asdict(request) | {"score": dataclasses.asdict(score), "settings": settings}
-  with record.open("a", encoding="utf-8") as file:
-    # The newline comes first, so that a line that a crash cut off spoils no other.
-    file.write("\n" + json.dumps(row))

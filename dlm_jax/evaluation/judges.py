@@ -1,4 +1,4 @@
-"""Who says how likely a text is: an autoregressive model trained here, or one of `transformers`.
+"""The judges of generative perplexity: an autoregressive run, or a model of `transformers`.
 
 A judge maps texts to nats and scored tokens `[N]`, of its own tokens. Its first token is scored
 only where it has a begin symbol (or, trained here, always: the network has one of its own).
@@ -6,45 +6,40 @@ only where it has a begin symbol (or, trained here, always: the network has one 
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation.likelihood import Scoring
+from dlm_jax.model.model import Model
 
 Judge = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 
 
-def trained_here(restored: Any, *, batch_size: int = 64) -> Judge:
+def trained_here(model: Model, *, batch_size: int = 64) -> Judge:
   """The judge that is an autoregressive run.
 
   Args:
-    restored: an `experiment.Restored`.
+    model: of the run.
     batch_size: texts at once.
 
   Raises:
     UserError: the run's likelihood is only bounded, so that a better bound would look like worse
       text.
   """
-  experiment = restored.experiment
-  if not experiment.evaluation_process.exact:
+  if not model.evaluation_process.exact:
     raise UserError(
-      f"the judge is a run of {type(experiment.process).__name__}, which only bounds a likelihood: "
+      f"the judge is a run of {type(model.process).__name__}, which only bounds a likelihood: "
       "name an autoregressive run."
     )
-  draw = likelihood.drawer(
-    experiment.evaluation_process,
-    experiment.denoiser,
-    batch_size=batch_size,
-    mesh=experiment.mesh,
-  )
-  tokenizer = experiment.store.tokenizer
-  begin = tokenizer.bos_id if experiment.store.manifest["packing"] == "wrapped" else None
+  scoring = Scoring(batch_size=batch_size, mesh=model.mesh)
+  draw = likelihood.drawer(model.evaluation_process, model.denoiser, scoring)
+  begin = model.tokenizer.bos_id if model.packing == "wrapped" else None
 
   def judge(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    tokens, given = encoded(texts, tokenizer.encode, experiment.length, begin)
-    draws = draw(restored.params, tokens, given)
+    tokens, given = encoded(texts, model.tokenizer.encode, model.length, begin)
+    draws = draw(model.params, tokens, given)
     return draws.nats[0], draws.scored
 
   return judge

@@ -1,19 +1,18 @@
 """A trained model as lm-evaluation-harness sees it. Needs the package `lm_eval`."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from dlm_jax.evaluation import conditional
-from dlm_jax.evaluation.conditional import Request
-from dlm_jax.model.denoiser import bound
-from dlm_jax.samplers import ancestral, base, loops
-from dlm_jax.samplers.filters import Filters
+from dlm_jax.evaluation.conditional import ConditionalScoring, Request
+from dlm_jax.evaluation.continuations import Continuation, Continuer
+from dlm_jax.evaluation.journal import Journal
+from dlm_jax.model.model import Model
 
 
 class HarnessModel(LM):
@@ -21,119 +20,106 @@ class HarnessModel(LM):
 
   Texts are simplified as the documents of training were (text8: lower case, 27 symbols). A prompt
   that is too long loses its beginning.
+
+  The harness takes with each likelihood a flag: whether greedy decoding gives the continuation. No
+  multiple-choice metric reads it, and it costs an evaluation a request (autoregressive) or a whole
+  decoding. It is computed for the tasks `greedy_tasks` alone; for all others it is False.
   """
 
   def __init__(
     self,
-    restored: Any,
+    model: Model,
     *,
     samples: int = 128,
     batch_size: int = 128,
     seed: int = 0,
-    record: Path | None = None,
+    journal: Journal | None = None,
+    greedy_tasks: Collection[str] | None = None,
   ):
     """Wraps a trained model.
 
     Args:
-      restored: an `experiment.Restored`.
-      samples, batch_size, seed, record: see `conditional.scorer`.
+      model: what is scored.
+      samples, batch_size, seed, journal: see `conditional.ConditionalScoring`.
+      greedy_tasks: names of the tasks whose metrics read the flag; None is all.
     """
     super().__init__()
-    experiment = restored.experiment
-    self._params = restored.params
-    self._experiment = experiment
-    self._process = experiment.evaluation_process
-    self._encode = experiment.store.tokenizer.encode
-    self._decode = experiment.store.tokenizer.decode
-    self._seed = seed
+    journal = journal or Journal()
+    self._model = model
+    self._greedy_tasks = greedy_tasks
+    self._continue = Continuer(model, batch_size, seed, journal)
     self._score = conditional.scorer(
-      self._process,
-      experiment.denoiser,
-      max_length=experiment.length,
-      samples=samples,
-      batch_size=batch_size,
-      seed=seed,
-      mesh=experiment.mesh,
-      record=record,
-      identity=f"{experiment.store.hash} step {restored.step}",
+      model.evaluation_process,
+      model.denoiser,
+      ConditionalScoring(
+        max_length=model.length,
+        samples=samples,
+        batch_size=batch_size,
+        seed=seed,
+        mesh=model.mesh,
+        journal=journal,
+      ),
     )
-    self._continuations: dict[tuple[int, int, float], Any] = {}
 
   @property
   def tokenizer_name(self) -> str:
     return "dlm_jax"
 
-  def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+  def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
     """log p(continuation | context) in nats, and whether greedy decoding gives the continuation."""
-    asked = [self._request(*instance.args) for instance in requests]
-    with jax.set_mesh(self._experiment.mesh):
-      scores = self._score(self._params, asked)
-    return [(s.nats, self._greedy(r)) for s, r in zip(scores, asked, strict=True)]
+    texts = [self._request(*instance.args) for instance in requests]
+    with jax.set_mesh(self._model.mesh):
+      scores = self._score(self._model.params, texts)
+      wanted = [r for r, i in zip(texts, requests, strict=True) if self._reads_greedy(i)]
+      greedy = dict(zip(wanted, self._continue.greedy(wanted), strict=True))
+    return [
+      (score.nats, self._reads_greedy(instance) and greedy[text])
+      for score, text, instance in zip(scores, texts, requests, strict=True)
+    ]
 
-  def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+  def loglikelihood_rolling(self, requests: Sequence[Instance]) -> list[float]:
     """log p(text) in nats, of disjoint windows of the model's length."""
     windows = [self._windows(instance.args[0]) for instance in requests]
-    with jax.set_mesh(self._experiment.mesh):
-      scores = iter(self._score(self._params, [w for text in windows for w in text]))
+    with jax.set_mesh(self._model.mesh):
+      scores = iter(self._score(self._model.params, [w for text in windows for w in text]))
     return [sum(next(scores).nats for _ in text) for text in windows]
 
-  def generate_until(self, requests: Sequence[Any]) -> list[str]:
+  def generate_until(self, requests: Sequence[Instance]) -> list[str]:
     """Continuations, cut off before the first of the strings that end them."""
-    return [self._continued(*instance.args) for instance in requests]
+    options = [instance.args[1] for instance in requests]
+    wanted = [self._continuation(*instance.args) for instance in requests]
+    texts = [
+      self._model.tokenizer.decode(np.array(tokens, np.int32)) for tokens in self._continue(wanted)
+    ]
+    return [_until(text, o.get("until", ())) for text, o in zip(texts, options, strict=True)]
+
+  def _reads_greedy(self, instance: Instance) -> bool:
+    return self._greedy_tasks is None or instance.task_name in self._greedy_tasks
+
+  def _encode(self, text: str) -> list[int]:
+    return self._model.tokenizer.encode(text, strict=False).tolist()
 
   def _request(self, context: str, continuation: str) -> Request:
     # A space between the two belongs to the continuation, which keeps the prompt's tokens whole.
     context, spaces = context.rstrip(), context[len(context.rstrip()) :]
-    prompt = self._encode(context, strict=False).tolist()
-    whole = self._encode(context + spaces + continuation, strict=False).tolist()
-    answer = whole[len(prompt) :][-self._experiment.length :]
-    room = self._experiment.length - len(answer)
+    prompt = self._encode(context)
+    whole = self._encode(context + spaces + continuation)
+    answer = whole[len(prompt) :][-self._model.length :]
+    room = self._model.length - len(answer)
     return Request(tuple(prompt[-room:] if room else ()), tuple(answer))
 
   def _windows(self, text: str) -> list[Request]:
-    ids, length = self._encode(text, strict=False).tolist(), self._experiment.length
+    ids, length = self._encode(text), self._model.length
     return [Request((), tuple(ids[i : i + length])) for i in range(0, len(ids), length)]
 
-  def _greedy(self, request: Request) -> bool:
-    found = self._continue(request.prompt, len(request.answer), temperature=0.0)
-    return tuple(found) == request.answer
-
-  def _continued(self, context: str, options: dict[str, Any]) -> str:
-    length = self._experiment.length
+  def _continuation(self, context: str, options: dict[str, Any]) -> Continuation:
+    length = self._model.length
     new = min(int(options.get("max_gen_toks", length // 2)), length - 1)
-    prompt = tuple(self._encode(context, strict=False).tolist()[-(length - new) :])
-    temperature = float(options.get("temperature", 0.0))
-    text = self._decode(np.array(self._continue(prompt, new, temperature), np.int32))
-    ends = [text.find(end) for end in options.get("until", ()) if end in text]
-    return text[: min(ends, default=len(text))]
+    prompt = self._encode(context)[-(length - new) :]
+    return Continuation(tuple(prompt), new, float(options.get("temperature", 0.0)))
 
-  def _continue(self, prompt: tuple[int, ...], new: int, temperature: float) -> list[int]:
-    """`new` tokens after the prompt, in as many steps."""
-    shape = (1, len(prompt) + new)
-    tokens = np.zeros(shape, np.int32)
-    tokens[0, : len(prompt)] = prompt
-    loop = self._loop(len(prompt), new, temperature)
-    with jax.set_mesh(self._experiment.mesh):
-      drawn = loop(self._params, jnp.asarray(tokens), jax.random.key(self._seed))
-    return np.asarray(drawn)[0, len(prompt) :].tolist()
 
-  def _loop(self, known: int, new: int, temperature: float) -> Any:
-    """The jitted `(params, tokens [1, known + new], key) -> tokens`; compiled once a shape."""
-    if (known, new, temperature) not in self._continuations:
-      given = np.broadcast_to(np.arange(known + new) < known, (1, known + new))
-
-      def sample(params: Any, tokens: jax.Array, key: jax.Array) -> jax.Array:
-        denoise = self._experiment.denoiser(params)
-        process, denoise = bound(self._experiment.process, denoise)
-        request = base.Request(
-          keys=jax.random.split(key, 1),
-          length=known + new,
-          steps=new,
-          tokens=tokens,
-          given=given,
-          filters=Filters(temperature=temperature),
-        )
-        return loops.sample(ancestral.make(), process, denoise, request).tokens
-
-      self._continuations[known, new, temperature] = jax.jit(sample)
-    return self._continuations[known, new, temperature]
+def _until(text: str, ends: Sequence[str]) -> str:
+  """The text before the first of `ends`."""
+  found = [text.find(end) for end in ends if end in text]
+  return text[: min(found, default=len(text))]

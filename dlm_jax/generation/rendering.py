@@ -8,10 +8,18 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from dlm_jax.processes.base import Process
+from dlm_jax.processes.facets import HasMask
+
 MASK = "·"
 STYLES = {"mask": "dim", "given": "cyan", "new": "bold green", "old": ""}
 
 Decode = Callable[[np.ndarray], str]
+
+
+def mask_of(process: Process) -> int | None:
+  """The id of the mask, or None for a process without one."""
+  return process.mask_id if isinstance(process, HasMask) else None
 
 
 def state_text(

@@ -48,7 +48,7 @@ SHOWN = (
   "config.training.log_every",
   "config.training.evaluate_every",
   "environment.date",
-  "kind",
+  "quantity",
   "trajectory",
   "network_evaluations",
   "network_evaluations_per_sequence",

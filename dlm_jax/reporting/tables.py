@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlm_jax.core.records import is_exact
 from dlm_jax.reporting.comparison import Group, Result
 
 TITLES = {
@@ -14,7 +15,7 @@ TITLES = {
   "harness": "lm-evaluation-harness",
 }
 # What a table says it measured, in words; the rest is in the records.
-_SAID = {
+_MEASURED = {
   "split": "split",
   "packing": "packing",
   "config.data.length": "length",
@@ -87,8 +88,8 @@ def of_group(kind: str, group: Group) -> Table:
     f"[{letter}] differs in " + ", ".join(f"{f} = {v}" for f, v in fields.items())
     for letter, fields in group.notes.items()
   ]
-  measured = _said(group.measured, _SAID)
-  common = _said(group.common, _COMMON)
+  measured = _listed(group.measured, _MEASURED)
+  common = _listed(group.common, _COMMON)
   caption = f"Measured: {measured or 'as in the records'}. Unless marked: {common}."
   return Table(TITLES[kind], caption, ("run", *columns), rows, tuple(notes))
 
@@ -107,7 +108,7 @@ def _likelihood(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
   columns = ("process", "nats/token", "bits/character", "perplexity", "evaluations a sequence")
   rows = []
   for result in group.results:
-    bound = "" if result.protocol.get("kind") == "negative log-likelihood" else "≤ "
+    bound = "" if is_exact(result.protocol) else "≤ "
     units = ("nats_per_token", "bits_per_character", "perplexity")
     values = (result.record["results"][unit] for unit in units)
     rows.append(
@@ -134,26 +135,26 @@ STATISTICS = (
 
 
 def _samples(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-  there = [s for s in STATISTICS if any(r.record["results"].get(s) for r in group.results)]
+  present = [s for s in STATISTICS if any(r.record["results"].get(s) for r in group.results)]
   columns = ("process", "sampler", "steps", "evaluations", "tokens/s")
   rows = []
   for result in group.results:
     protocol = result.protocol
-    statistics = (result.record["results"].get(name) for name in there)
+    statistics = (result.record["results"].get(name) for name in present)
     rows.append(
       (
         process_text(protocol),
         protocol["sampler"],
         str(protocol["settings"]["steps"]),
-        f"{evaluations(result):.4g}",
+        f"{mean_evaluations(result):.4g}",
         f"{protocol['tokens_per_second']:.4g}",
         *(f"{s['value']:.3g} [{s['low']:.3g}, {s['high']:.3g}]" if s else "-" for s in statistics),
       )
     )
-  return (*columns, *(name.replace("_", " ") for name in there)), rows
+  return (*columns, *(name.replace("_", " ") for name in present)), rows
 
 
-def evaluations(result: Result) -> float:
+def mean_evaluations(result: Result) -> float:
   """Network evaluations of a batch of samples, on average."""
   counts = result.protocol["network_evaluations"]
   return sum(counts) / len(counts)
@@ -183,11 +184,12 @@ _LAYOUTS: dict[str, Callable[[Group], tuple[tuple[str, ...], list[tuple[str, ...
 }
 
 
-def _said(fields: Mapping[str, str], names: Mapping[str, str]) -> str:
-  said = {name: json.loads(fields[field]) for field, name in names.items() if field in fields}
+def _listed(fields: Mapping[str, str], names: Mapping[str, str]) -> str:
+  """The fields that have a name, as `name value`, in a row."""
+  values = {name: json.loads(fields[field]) for field, name in names.items() if field in fields}
   return ", ".join(
     f"{name} {str(value)[:12] if name == 'data' else value}"
-    for name, value in said.items()
+    for name, value in values.items()
     if value is not None
   )
 

@@ -11,14 +11,13 @@ def validation(experiment: Experiment) -> Validate:
   """The validation bound of parameters as metrics, always on the same rows, times and noise."""
   store, evaluation = experiment.store, experiment.evaluation
   rows = store.rows("validation")[evenly_spread(store.num_rows("validation"), evaluation.rows)]
-  evaluate = likelihood.evaluator(
-    experiment.evaluation_process,
-    experiment.denoiser,
+  scoring = likelihood.Scoring(
     batch_size=evaluation.batch_size,
     samples=evaluation.samples,
     seed=experiment.config.seed,
     mesh=experiment.mesh,
   )
+  evaluate = likelihood.evaluator(experiment.evaluation_process, experiment.denoiser, scoring)
   per_token = store.characters_per_token("validation")
 
   def validate(params: Params) -> dict[str, float]:

@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from configs import stdlib_docs
-from dlm_jax import command_line, evaluate, sample, train
-from dlm_jax import experiment as experiments
+from dlm_jax import command_line, train
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.model.model import load
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.runs.metrics import read_rows
 
@@ -53,25 +55,23 @@ def config(arm: str, steps: int, batch_size: int) -> ConfigDict:
 
 def measure(arm: str, workdir: str, *, rows: int, flow: Flow, steps: int) -> dict[str, Any]:
   """What a trained arm reached on test rows, cost, and writes in so many steps."""
-  restored = experiments.restore(workdir)
-  test = evaluate.evaluate(evaluate.Settings(workdir, samples=4, rows=rows))
+  model = load(workdir)
+  test = evaluate(EvaluateSettings(workdir=workdir, samples=4, rows=rows))
   record = {
-    "parameters": sum(leaf.size for leaf in jax.tree.leaves(restored.params)),
+    "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
     "curve": curve(workdir),
     "test": test["results"]["bits_per_character"],
   }
   if arm != "absorbing":
-    scored = evaluate.evaluate(
-      evaluate.Settings(workdir, samples=1, bound="flow", flow_steps=flow.steps, rows=flow.rows)
+    settings = EvaluateSettings(
+      workdir=workdir, samples=1, bound="flow", flow_steps=flow.steps, rows=flow.rows
     )
+    scored = evaluate(settings)
     record["flow"] = scored["results"]["bits_per_character"]
     record["flow_evaluations"] = scored["protocol"]["network_evaluations_per_sequence"]
-  settings = sample.Settings(workdir, num=4, steps=steps)
-  given = sample.conditioning(restored.experiment.store, restored.experiment.length, None, None)
-  drawn = sample.draw(settings, restored, *given)
-  decode = restored.experiment.store.tokenizer.decode
-  record["samples"] = [decode(row) for row in drawn.tokens[:3]]
-  record["nfe"] = drawn.nfe[0]
+  samples = draw(DrawSettings(num=4, steps=steps), model)
+  record["samples"] = [model.tokenizer.decode(row) for row in samples.tokens[:3]]
+  record["nfe"] = samples.num_evaluations[0]
   return record
 
 
@@ -88,7 +88,7 @@ def curve(workdir: str) -> list[dict[str, float]]:
   return points
 
 
-def draw(results: dict[str, Any], path: Path) -> None:
+def draw_figure(results: dict[str, Any], path: Path) -> None:
   """The bound against steps and against seconds."""
   figure = Figure(figsize=(9, 3.6), layout="constrained")
   for axes, against in zip(figure.subplots(1, 2, sharey=True), ("step", "seconds"), strict=True):
@@ -156,7 +156,7 @@ def main() -> None:
   output = Path(values.workdir)
   workdirs.write_json(output / "results.json", results)
   (output / "results.md").write_text(report(results, values.steps, values.batch_size))
-  draw(results, output / "bounds.png")
+  draw_figure(results, output / "bounds.png")
   print(f"written to {output}/results.md and {output}/bounds.png")
 
 

@@ -30,14 +30,18 @@ from ml_collections import ConfigDict
 from configs import compose, recipes, stdlib_docs
 from dlm_jax import command_line
 from dlm_jax import experiment as experiments
+from dlm_jax.core.spread import evenly_spread
+from dlm_jax.core.types import Params
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation import judges, likelihood, text_statistics
 from dlm_jax.experiment import Experiment
 from dlm_jax.model.denoiser import bound
+from dlm_jax.model.model import Model
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.facets import Continuous
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
+from dlm_jax.runs.provenance import Provenance
 from dlm_jax.samplers import ancestral, loops
 from dlm_jax.samplers.base import Request
 from dlm_jax.schedules import alpha_schedules, gamma_schedules
@@ -206,14 +210,13 @@ class Lab:
     return likelihood.drawer(
       Scheduled(),
       lambda pair: SimpleNamespace(index=pair[0], network=lab.experiment.denoiser(pair[1])),
-      batch_size=128,
-      samples=self.settings.draws,
+      likelihood.Scoring(batch_size=128, samples=self.settings.draws),
     )
 
   def bound(self, index: int, weights: Any, prefix: str) -> dict[str, Any]:
     """The bound on test rows, and how its integrand varies: over t, and from draw to draw."""
     rows = self.experiment.store.rows("test")
-    chosen = np.linspace(0, len(rows) - 1, self.settings.rows).astype(int)
+    chosen = evenly_spread(len(rows), self.settings.rows)
     draws = self.draw((index, weights), rows[chosen]["tokens"])
     by_time = [row["nats_per_token"] for row in draws.by_time()]
     residual = draws.nats / draws.scored
@@ -295,7 +298,7 @@ def sweep(settings: Settings) -> Iterator[dict[str, Any]]:
   """Trains and measures everything; the record so far after each run."""
   control = Lab(settings, experiments.build(config(settings, "autoregressive")))
   weights = control.train(NAMES.index(REFERENCE), 0)
-  judge = judges.trained_here(experiments.Restored(control.experiment, weights, settings.steps, {}))
+  judge = judges.trained_here(model_of(control, weights))
   labs = {p: Lab(settings, experiments.build(config(settings, p))) for p in PROCESSES}
   described = {name: protocol(settings, lab) for name, lab in labs.items()}
   measured = []
@@ -318,12 +321,41 @@ def sweep(settings: Settings) -> Iterator[dict[str, Any]]:
         }
 
 
+def model_of(lab: Lab, weights: Params) -> Model:
+  """What was trained, as a model."""
+  experiment = lab.experiment
+  return Model(
+    process=experiment.process,
+    evaluation_process=experiment.evaluation_process,
+    network=experiment.network,
+    params=weights,
+    tokenizer=experiment.store.tokenizer,
+    length=experiment.length,
+    packing=experiment.store.manifest["packing"],
+    num_labels=experiment.store.num_labels,
+    mesh=experiment.mesh,
+    provenance=provenance_of(lab),
+  )
+
+
+def provenance_of(lab: Lab) -> Provenance:
+  """Where its weights come from: they are trained here, in no workdir."""
+  store = lab.experiment.store
+  return Provenance(
+    workdir="",
+    step=lab.settings.steps,
+    weights="ema",
+    dtype=str(lab.experiment.network.compute_dtype),
+    git_revision=provenance.git_revision(),
+    dataset_hash=store.hash,
+    characters_per_token={name: store.characters_per_token(name) for name in store.splits},
+    config=lab.experiment.config.to_dict(),
+  )
+
+
 def protocol(settings: Settings, lab: Lab) -> dict[str, Any]:
   """What the numbers depend on; the config is that of the last process."""
-  restored = SimpleNamespace(experiment=lab.experiment, step=settings.steps, metadata={})
-  environment = workdirs.environment(lab.experiment.store.hash)
-  return provenance.protocol(restored, "ema", environment) | {
-    "trained_at_git_revision": environment["git_revision"],
+  return provenance.protocol(provenance_of(lab)) | {
     "settings": dataclasses.asdict(settings),
     "split": "test",
     "times": dataclasses.asdict(likelihood.TIMES),

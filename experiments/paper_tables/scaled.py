@@ -20,8 +20,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import stdlib_docs
-from dlm_jax import command_line, evaluate, train
-from dlm_jax import experiment as experiments
+from dlm_jax import command_line, train
+from dlm_jax.core.records import is_exact
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.model.model import load
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.runs.metrics import read_rows
@@ -57,14 +59,15 @@ def config(preset: str, steps: int, seed: int = 0) -> ConfigDict:
 
 def measure(workdir: Path, samples: int) -> dict[str, Any]:
   """What the run at `workdir` reached on the test split, and what it cost."""
-  scored = evaluate.evaluate(evaluate.Settings(str(workdir), samples=samples))
-  restored = experiments.restore(str(workdir))
+  settings = EvaluateSettings(workdir=str(workdir), samples=samples)
+  evaluated = evaluate(settings)
+  model = load(str(workdir))
   return {
-    "parameters": sum(leaf.size for leaf in jax.tree.leaves(restored.params)),
+    "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
     "seconds_of_training": seconds(workdir),
-    "exact": scored["protocol"]["kind"] == evaluate.EXACT,
-    **scored["results"]["bits_per_character"],
-    "protocol": provenance.protocol(restored, "ema", scored["protocol"]["environment"]),
+    "exact": is_exact(evaluated["protocol"]),
+    **evaluated["results"]["bits_per_character"],
+    "protocol": provenance.protocol(model.provenance),
   }
 
 

@@ -16,6 +16,7 @@ from absl import flags
 
 from dlm_jax import command_line
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.records import is_exact
 from experiments.paper_tables import config
 
 PUBLISHED = Path(__file__).parent / "published.json"
@@ -72,7 +73,7 @@ def read(run: str) -> Ours:
     PACKINGS[protocol["packing"]],
     record["results"],
     protocol["step"],
-    protocol["kind"] == "negative log-likelihood",
+    is_exact(protocol),
   )
 
 

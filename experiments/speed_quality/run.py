@@ -17,7 +17,7 @@ a text stands beside what the judge says, and both of them for real text.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from absl import flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from dlm_jax import command_line, sample, train
-from dlm_jax import experiment as experiments
-from dlm_jax import judge as judging
-from dlm_jax.evaluation import judges, text_statistics
+from dlm_jax import command_line, train
+from dlm_jax.core.spread import evenly_spread
+from dlm_jax.evaluation import assess, judges, text_statistics
+from dlm_jax.generation.draw import DrawSettings, Samples, draw
+from dlm_jax.model.model import Model, load, training_data
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from experiments.paper_tables import scaled
@@ -49,14 +50,14 @@ class Method:
   name: str
   preset: str
   sampler: str = "ancestral"
-  settings: str = ""
+  settings: Mapping[str, object] = field(default_factory=dict)
   stepped: bool = True  # False where the number of evaluations is the length, whatever is asked for
 
 
 METHODS = (
   Method("autoregressive, cached", "autoregressive", stepped=False),
   Method("absorbing", "absorbing"),
-  Method("absorbing, ReMDM", "absorbing", "remdm", "eta=0.05"),
+  Method("absorbing, ReMDM", "absorbing", "remdm", {"eta": 0.05}),
   Method("block of 16", "block"),
   Method("uniform (Duo)", "duo"),
   Method("uniform (Duo), distilled", "duo_distilled"),
@@ -64,7 +65,7 @@ METHODS = (
 )
 
 
-def trained(workdir: Path, preset: str, steps: int) -> experiments.Restored:
+def trained(workdir: Path, preset: str, steps: int) -> Model:
   """The model of the preset, trained unless it is there. `judge` is one too."""
   if preset == "judge":
     config = scaled.config("autoregressive", 2 * steps, seed=1)
@@ -78,23 +79,19 @@ def trained(workdir: Path, preset: str, steps: int) -> experiments.Restored:
   directory = str(workdir / preset)
   if train.train(config.lock(), directory) != 0:
     raise SystemExit("stopped and saved; start the same command again to go on")
-  return experiments.restore(directory)
+  return load(directory)
 
 
-def draw(
-  method: Method, model: experiments.Restored, *, steps: int, num: int, at_once: int
-) -> sample.Drawn:
+def draw_of(method: Method, model: Model, *, steps: int, num: int, at_once: int) -> Samples:
   """`num` sequences from nothing, `at_once` in a batch."""
-  settings = sample.Settings(
-    "",
+  settings = DrawSettings(
     num=num,
     batch_size=at_once,
     steps=steps,
     sampler=method.sampler,
     sampler_settings=method.settings,
   )
-  length = model.experiment.length
-  return sample.draw(settings, model, np.zeros(length, np.int32), np.zeros(length, bool))
+  return draw(settings, model)
 
 
 def quality(
@@ -113,21 +110,20 @@ def quality(
 
 
 def measure(
-  method: Method, model: experiments.Restored, judge: judges.Judge, steps: int, judged: int
+  method: Method, model: Model, judge: judges.Judge, steps: int, judged: int
 ) -> dict[str, Any]:
   """One method at one number of steps: a row of the table."""
-  together = draw(method, model, steps=steps, num=judged, at_once=TOGETHER)
-  alone = draw(method, model, steps=steps, num=ALONE, at_once=1)
-  store = model.experiment.store
-  texts = [store.tokenizer.decode(row) for row in together.tokens]
+  together = draw_of(method, model, steps=steps, num=judged, at_once=TOGETHER)
+  alone = draw_of(method, model, steps=steps, num=ALONE, at_once=1)
+  texts = [model.tokenizer.decode(row) for row in together.tokens]
   return {
     "method": method.name,
     "steps": steps if method.stepped else None,
-    "evaluations": float(np.mean(together.nfe)),
+    "evaluations": float(np.mean(together.num_evaluations)),
     "latency": alone.seconds / ALONE,
     "tokens_per_second_alone": alone.tokens_per_second,
     "tokens_per_second_together": together.tokens_per_second,
-    **quality(list(together.tokens), texts, judging.vocabulary(store), judge),
+    **quality(list(together.tokens), texts, assess.vocabulary(training_data(model)), judge),
     "text": texts[0],
   }
 
@@ -205,26 +201,23 @@ def sweep(workdir: Path, steps: int, judged: int) -> dict[str, Any]:
   """Trains what is missing and measures everything."""
   referee = trained(workdir, "judge", steps)
   judge = judges.trained_here(referee)
-  store = referee.experiment.store
-  rows = store.rows("test")[np.linspace(0, store.num_rows("test") - 1, judged).astype(int)][
-    "tokens"
-  ]
+  store = training_data(referee)
+  rows = store.rows("test")[evenly_spread(store.num_rows("test"), judged)]["tokens"]
   texts = [store.tokenizer.decode(row) for row in rows]
   results = []
   for method in METHODS:
     model = trained(workdir, method.preset, steps)
-    for count in steps_of(method, model.experiment.length):
+    for count in steps_of(method, model.length):
       results.append(measure(method, model, judge, count, judged))
       bits = results[-1]["judge_bits_per_character"][0]
       print(f"{method.name}, {count} steps: {bits:.2f} bits a character", flush=True)
-  environment = workdirs.environment(store.hash)
   return {
     "kind": "speed_quality",
     "results": results,
-    "reference": quality(list(rows), texts, judging.vocabulary(store), judge),
+    "reference": quality(list(rows), texts, assess.vocabulary(store), judge),
     "protocol": {
       "command": f"python -m experiments.speed_quality.run --steps={steps} --judged={judged}",
-      "judge": provenance.protocol(referee, "ema", environment),
+      "judge": provenance.protocol(referee.provenance),
     },
   }
 

@@ -7,11 +7,12 @@ import fsspec
 import numpy as np
 import pytest
 
-from dlm_jax import evaluate, train
+from dlm_jax import train
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.data import preparation
 from dlm_jax.data.store import MANIFEST
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.runs import workdir
 from dlm_jax.runs.metrics import read_rows
 from tests import tiny
@@ -136,7 +137,7 @@ def test_a_run_moves_to_another_machine(tmp_path, cache):
   rows = read_rows(tmp_path / "bucket" / "run")
   assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8]
   shutil.rmtree(cache)
-  evaluate.evaluate(evaluate.Settings(url, samples=1))
+  evaluate(EvaluateSettings(workdir=url, samples=1))
   assert list((tmp_path / "bucket" / "run" / "evaluations").glob("step8-*.json"))
   assert len(read_rows(tmp_path / "bucket" / "run")) == len(rows)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dlm_jax import train, tune_block_times
+from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import block_times
+from dlm_jax.evaluation.block_times import BlockTimesSettings
 from dlm_jax.processes import block
 from dlm_jax.processes.parts.times import Times
 from tests import tiny, toy
-from tests.evaluation import tiny as untrained
 
 JOINT = toy.joint(length=4)
 PROCESS = block.make(vocab_size=JOINT.vocab_size, block_size=2)
@@ -65,21 +65,18 @@ def test_the_command(tmp_path):
   config = tiny.config(tmp_path / "data", process=process, **{"training.steps": 2})
   workdir = str(tmp_path / "run")
   assert train.train(config, workdir) == 0
-  record = tune_block_times.search(tune_block_times.Settings(workdir, batches=3))
+  record = block_times.search(BlockTimesSettings(workdir=workdir, batches=3))
   assert (record["batch_size"], record["step"], len(record["intervals"])) == (16, 2, 21)
   assert (tmp_path / "run" / "clip-step2-ema-seed0.json").exists()
   assert all(np.isfinite(row["variance"]) for row in record["intervals"])
   console = Console(file=io.StringIO(), width=80)
-  tune_block_times.show(console, record)
+  block_times.show(console, record)
   first, last = record["intervals"][0]["clip"]
   assert f"--config.process.clip='({first:.1f}, {last:.1f})'" in console.file.getvalue()
 
 
-def test_mistakes(monkeypatch, tmp_path):
-  monkeypatch.setattr(
-    tune_block_times.experiments, "restore", lambda *_, **__: untrained.restored()
-  )
+def test_mistakes(runs):
   with pytest.raises(UserError, match=r"is of Absorbing: only block diffusion has a process.clip"):
-    tune_block_times.search(tune_block_times.Settings(str(tmp_path)))
+    block_times.search(BlockTimesSettings(workdir=str(runs / "absorbing")))
   with pytest.raises(UserError, match=r"--batches must be at least 2 .* got 1"):
-    tune_block_times.search(tune_block_times.Settings(str(tmp_path), batches=1))
+    BlockTimesSettings(workdir="nowhere", batches=1)

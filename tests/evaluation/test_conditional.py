@@ -10,10 +10,10 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.evaluation import conditional
-from dlm_jax.evaluation.conditional import Request
+from dlm_jax.evaluation.conditional import ConditionalScoring, Request
+from dlm_jax.evaluation.journal import Journal
 from dlm_jax.processes import absorbing, uniform
-from tests import toy
-from tests.evaluation import tiny
+from tests import tiny, toy
 
 JOINT = toy.joint()
 PROCESS = absorbing.make(vocab_size=JOINT.vocab_size, schedule={"name": "cosine"})
@@ -26,8 +26,10 @@ REQUESTS = [
 ]
 
 
-def scorer(process=PROCESS, denoise=EXACT, **settings):
-  return conditional.scorer(process, lambda _: denoise, **({"max_length": 3} | settings))
+def scorer(process=PROCESS, denoise=EXACT, watch=iter, **settings):
+  return conditional.scorer(
+    process, lambda _: denoise, ConditionalScoring(**{"max_length": 3} | settings), watch
+  )
 
 
 def truth(request):
@@ -84,7 +86,8 @@ def test_neighbours_batches_and_devices_change_no_score():
 
 def test_what_was_scored_before_a_crash_is_not_scored_again(tmp_path):
   record = tmp_path / "scores.jsonl"
-  settings = {"samples": 6, "batch_size": 6, "record": record, "identity": "run step 7"}
+  journal = Journal(record, {"step": 7, "process": {"name": "absorbing"}})
+  settings = {"samples": 6, "batch_size": 6, "journal": journal}
   batches = []
 
   def crash(all_batches):
@@ -105,22 +108,26 @@ def test_what_was_scored_before_a_crash_is_not_scored_again(tmp_path):
   assert found == scorer(samples=6, batch_size=6)(None, REQUESTS)
   assert batches == [2]  # of four, of which one is shared
   assert scorer(watch=watch, **settings)(None, REQUESTS) == found and batches[1:] == [0]
-  for other in ({"identity": "run step 8"}, {"samples": 7}, {"seed": 1}):
+  others = [{"journal": Journal(record, journal.identity | {"step": 8})}]
+  # Another process than that of training may score the same weights.
+  scored = {"name": "absorbing", "weighting": "uniform"}
+  others += [{"journal": Journal(record, journal.identity | {"process": scored})}]
+  for other in (*others, {"samples": 7}, {"seed": 1}):
     scorer(watch=watch, **(settings | other))(None, REQUESTS[:1])
-  assert batches[2:] == [1, 2, 1]
+  assert batches[2:] == [1, 1, 2, 1]
   rows = [json.loads(line) for line in record.read_text().splitlines() if line.endswith("}")]
-  assert len(rows) == len(REQUESTS) + 3
+  assert len(rows) == len(REQUESTS) + 4
 
 
 def test_an_autoregressive_network_is_exact_and_sees_no_padding():
-  restored = tiny.restored(process_name="autoregressive")
-  experiment = restored.experiment
-  score = conditional.scorer(experiment.process, experiment.denoiser, max_length=16, batch_size=2)
+  model = tiny.model("autoregressive")
+  scoring = ConditionalScoring(max_length=16, batch_size=2)
+  score = conditional.scorer(model.process, model.denoiser, scoring)
   request = Request((3, 1, 4), (1, 5))
-  (found,) = score(restored.params, [request])
+  (found,) = score(model.params, [request])
   assert (found.draws, found.exact, found.standard_error) == (1, True, 0.0)
   tokens = np.array([request.prompt + request.answer], np.int32)
-  logits = experiment.denoiser(restored.params)(tokens, np.zeros(1, np.float32))
+  logits = model.denoiser()(tokens, np.zeros(1, np.float32))
   log_p = jax.nn.log_softmax(logits)[0, np.arange(5), tokens[0]]
   assert found.nats == pytest.approx(float(log_p[3:].sum()), rel=1e-5)
 

@@ -8,7 +8,10 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation.estimates import Bound, summarize
+from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.processes import absorbing
+from dlm_jax.processes.draws import row_uniform
 from tests import toy
 
 JOINT = toy.joint()
@@ -20,7 +23,7 @@ def evaluator(**settings):
   """Its parameter is a scale of the exact logits: 1 is exact, 0 knows nothing."""
   settings = {"batch_size": 4096} | settings
   return likelihood.evaluator(
-    PROCESS, lambda scale: lambda z, t: scale * jnp.maximum(EXACT(z, t), -30.0), **settings
+    PROCESS, lambda scale: lambda z, t: scale * jnp.maximum(EXACT(z, t), -30.0), Scoring(**settings)
   )
 
 
@@ -108,13 +111,13 @@ def test_noise_is_drawn_anew_for_each_sample_of_each_row():
     """Scores each position with its noise."""
 
     def nelbo(self, key, denoise, x, t, given):
-      return draws.row_uniform(key, x.shape)
+      return row_uniform(key, x.shape)
 
     def constants(self):
       return 1.0
 
   rows, samples = 400, 16
-  evaluate = likelihood.evaluator(Noise(), lambda _: None, batch_size=100, samples=samples)
+  evaluate = likelihood.evaluator(Noise(), lambda _: None, Scoring(batch_size=100, samples=samples))
   bound = evaluate(None, JOINT.draw(0, rows))
   draws = rows * samples * JOINT.length
   expected = np.sqrt(1 / 12 / draws)
@@ -125,7 +128,7 @@ def test_noise_is_drawn_anew_for_each_sample_of_each_row():
 def test_sums_by_hand():
   # Two samples of three sequences, of which the last has one token: (3 + 5 + 1) nats / 5 tokens.
   nats, scored = np.array([[2.0, 5, 1], [4, 5, 1]]), np.array([2, 2, 1])
-  bound = likelihood.summarize(nats, scored)
+  bound = summarize(nats, scored)
   residuals = np.array([3 - 3.6, 5 - 3.6, 1 - 1.8])
   assert bound.nats_per_token == pytest.approx(9 / 5)
   assert bound.standard_error == pytest.approx(math.sqrt(np.sum(residuals**2) * 3 / 2) / 5)
@@ -133,18 +136,18 @@ def test_sums_by_hand():
 
 
 def test_units_by_hand():
-  bound = likelihood.Bound(2 * math.log(2), 0.1 * math.log(2), 10, 100, 1)
+  bound = Bound(2 * math.log(2), 0.1 * math.log(2), 10, 100, 1)
   assert bound.bits_per_token.value == pytest.approx(2)
   assert bound.bits_per_token.standard_error == pytest.approx(0.1)
   assert bound.bits_per_character(4.0).value == pytest.approx(0.5)
   assert bound.bits_per_character(4.0).standard_error == pytest.approx(0.025)
   assert bound.perplexity.value == pytest.approx(4)
   assert bound.perplexity.standard_error == pytest.approx(0.4 * math.log(2))
-  assert likelihood.Bound(1000.0, 0.1, 10, 100, 1).perplexity.value == math.inf
+  assert Bound(1000.0, 0.1, 10, 100, 1).perplexity.value == math.inf
 
 
 def drawer(**settings):
-  return likelihood.drawer(PROCESS, lambda _: EXACT, **({"batch_size": 4096} | settings))
+  return likelihood.drawer(PROCESS, lambda _: EXACT, Scoring(**{"batch_size": 4096} | settings))
 
 
 def test_the_loss_against_time_is_that_of_the_enumerated_joint():
@@ -208,7 +211,7 @@ def test_the_standard_error_of_a_position_is_that_of_the_spread_of_rows():
       return 0.5
 
   tokens = np.repeat(np.arange(10)[:, None], 3, axis=1)
-  draws = likelihood.drawer(Known(), lambda _: None, batch_size=4, samples=2)(None, tokens)
+  draws = likelihood.drawer(Known(), lambda _: None, Scoring(batch_size=4, samples=2))(None, tokens)
   spread = np.std(np.arange(10), ddof=1) / math.sqrt(10)
   for i, row in enumerate(draws.by_position()):
     assert row["nats"] == pytest.approx(4.5 * i + 0.5)
@@ -236,4 +239,4 @@ def test_mistakes():
   with pytest.raises(UserError, match="at least 2 sequences, got 1"):
     evaluator()(1.0, JOINT.draw(0, 1))
   with pytest.raises(UserError, match="nothing to score"):
-    likelihood.summarize(np.zeros((1, 2)), np.zeros(2))
+    summarize(np.zeros((1, 2)), np.zeros(2))

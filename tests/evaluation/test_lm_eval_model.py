@@ -1,14 +1,16 @@
 """The harness's own runner on a task made here. Needs lm_eval, as the command does."""
 
+import dataclasses
 import json
 import math
 from types import SimpleNamespace
 
 import pytest
 
-from dlm_jax import harness
 from dlm_jax.core.errors import UserError
-from tests.evaluation import tiny
+from dlm_jax.evaluation import lm_eval_tasks
+from dlm_jax.evaluation.lm_eval_tasks import HarnessSettings, run_tasks
+from tests import tiny
 
 TASK = """
 task: letters
@@ -23,10 +25,12 @@ metric_list: [{{metric: acc}}]
 """
 
 
+def instance(*args, task="letters"):
+  return SimpleNamespace(args=args, task_name=task)
+
+
 @pytest.fixture
-def workdir(tmp_path, monkeypatch):
-  restored = tiny.restored(process_name="autoregressive")
-  monkeypatch.setattr(harness.experiments, "restore", lambda *_, **__: restored)
+def task_path(tmp_path):
   documents = tmp_path / "letters.jsonl"
   rows = [{"question": "ab", "choices": ["c", "de"], "label": i % 2} for i in range(4)]
   documents.write_text("\n".join(map(json.dumps, rows)))
@@ -39,39 +43,51 @@ def test_model(process):
   pytest.importorskip("lm_eval", reason="the optional dependency lm_eval is not installed")
   from dlm_jax.evaluation.lm_eval_model import HarnessModel  # noqa: PLC0415
 
-  model = HarnessModel(tiny.restored(process_name=process), samples=4)
-  asked = [("ab", " c"), ("ab ", "c"), ("x" * 40, "c")]
-  first, second, cut = model.loglikelihood([SimpleNamespace(args=args) for args in asked])
+  model = HarnessModel(tiny.model(process), samples=4)
+  texts = [("ab", " c"), ("ab ", "c"), ("x" * 40, "c")]
+  first, second, cut = model.loglikelihood([instance(*args) for args in texts])
   assert first == second and first[0] < 0 and cut[0] < 0 and isinstance(first[1], bool)
-  (whole,) = model.loglikelihood_rolling([SimpleNamespace(args=("abc" * 10,))])
+  (whole,) = model.loglikelihood_rolling([instance("abc" * 10)])
   assert abs(whole + 30 * math.log(27)) < 0.5 * 30
   options = {"until": ["b"], "max_gen_toks": 6}
-  (text,) = model.generate_until([SimpleNamespace(args=("ab", options))])
+  (text,) = model.generate_until([instance("ab", options)])
   assert len(text) <= 6 and "b" not in text
-  # Greedy decoding finds what it would itself write, and only that.
-  written = model.generate_until([SimpleNamespace(args=("ab", {"max_gen_toks": 3}))])[0]
-  for answer, expected in ((written, True), ("zq" + written[2:], False)):
-    request = model._request("ab", answer)
-    assert model._greedy(request) is expected
+  # Greedy decoding finds what it would itself write, and only that, where a metric reads it.
+  written = model.generate_until([instance("ab", {"max_gen_toks": 3})])[0]
+  answers = [instance("ab", written), instance("ab", "zq" + written[2:])]
+  assert [greedy for _, greedy in model.loglikelihood(answers)] == [True, False]
+  silent = HarnessModel(tiny.model(process), samples=4, greedy_tasks={"other"})
+  assert [greedy for _, greedy in silent.loglikelihood(answers)] == [False, False]
 
 
-def test_a_task_runs_and_its_record_says_what_it_depends_on(workdir):
+def test_a_task_runs_and_its_record_says_what_it_depends_on(runs, task_path):
   pytest.importorskip("lm_eval", reason="the optional dependency lm_eval is not installed")
-  settings = harness.Settings(str(workdir), tasks=("letters",), task_path=str(workdir))
-  record = harness.run(settings)
+  workdir = runs / "autoregressive"
+  settings = HarnessSettings(workdir=str(workdir), tasks=("letters",), task_path=str(task_path))
+  record = run_tasks(settings)
   assert record["results"]["letters"]["acc,none"] == 0.5  # the questions are all the same
   protocol = record["protocol"]
   assert protocol["likelihood"] == "exact" and protocol["network_evaluations_per_request"] == 1
-  assert protocol["lm_eval"] and protocol["step"] == 7
-  assert json.loads(harness.record_path(settings, 7).read_text())["kind"] == "harness"
-  scores = (workdir / "harness" / "scores-step7-ema.jsonl").read_text()
-  assert harness.run(settings)["results"] == record["results"]
-  assert (workdir / "harness" / "scores-step7-ema.jsonl").read_text() == scores
-  with pytest.raises(UserError, match="no task 'lettres'"):
-    harness.run(harness.Settings(str(workdir), tasks=("lettres",), task_path=str(workdir)))
+  assert protocol["lm_eval"] and protocol["step"] == 4
+  assert json.loads(lm_eval_tasks.record_path(settings, 4).read_text())["kind"] == "harness"
+  scores = (workdir / "harness" / "scores-step4-ema.jsonl").read_text()
+  assert run_tasks(settings)["results"] == record["results"]
+  assert (workdir / "harness" / "scores-step4-ema.jsonl").read_text() == scores
+  assert '"greedy"' not in scores  # which no metric of multiple choice reads
+  with pytest.raises(UserError, match="no task 'lettres': did you mean 'letters'"):
+    run_tasks(dataclasses.replace(settings, tasks=("lettres",)))
 
 
-def test_without_the_harness_the_command_says_so(workdir, monkeypatch):
-  monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None)
+def test_scores_are_those_of_the_process_that_scores():
+  model = tiny.model()
+  config = {**model.provenance.config, "evaluation": {"process": {"masking": "counted"}}}
+  other = dataclasses.replace(
+    model, provenance=dataclasses.replace(model.provenance, config=config)
+  )
+  assert lm_eval_tasks.identity(model) != lm_eval_tasks.identity(other)
+
+
+def test_without_the_harness_the_command_says_so(monkeypatch):
+  monkeypatch.setattr(lm_eval_tasks.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(UserError, match="pip install lm_eval"):
-    harness.run(harness.Settings(str(workdir), tasks=("letters",)))
+    run_tasks(HarnessSettings(workdir="nowhere", tasks=("letters",)))

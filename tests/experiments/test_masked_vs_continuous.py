@@ -49,7 +49,7 @@ def test_the_report_and_the_figure(tmp_path):
   assert "| absorbing | 1,280,000 | 3.450 ± 0.010 | - | 20 |" in lines
   assert "| plaid | 1,280,000 | 3.450 ± 0.010 | 3.400 ± 0.100, 33 evaluations | 20 |" in lines
   assert lines.count("one two") == 2
-  run.draw(results, tmp_path / "bounds.png")
+  run.draw_figure(results, tmp_path / "bounds.png")
   assert (tmp_path / "bounds.png").stat().st_size > 5000
 
 

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax import evaluate, train
 from dlm_jax import experiment as experiments
+from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.batches import Batches
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.training.step import make_step
 from experiments.paper_tables import config, table
 
@@ -32,7 +33,8 @@ def reduced(argument, corpus):
     made.data.tokenizer = {"name": "byte"}
   made.data.update(length=32, directory=str(corpus.parent))
   made.network.update(REDUCED)
-  made.training.update(batch_size=8, head_chunks=min(made.training.head_chunks, 2))
+  chunks = min(made.training.get("head_chunks", 1), 2)
+  made.training.update(batch_size=8, head_chunks=chunks)
   made.optimizer.warmup_steps = 1
   return made.lock()
 
@@ -94,7 +96,7 @@ def run(corpus, tmp_path_factory):
   made.training.update(steps=2, evaluate_every=2)
   made.evaluation.update(rows=8, batch_size=8)
   assert train.train(made.lock(), str(workdir)) == 0
-  evaluate.evaluate(evaluate.Settings(str(workdir), samples=1))
+  evaluate(EvaluateSettings(workdir=str(workdir), samples=1))
   return workdir
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from dlm_jax import experiment as experiments
-from dlm_jax import sample, train
+from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_markov
+from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.model.model import load
 from dlm_jax.processes import absorbing, autoregressive, duo, uniform
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.metrics import read_rows
@@ -136,11 +138,10 @@ def test_the_teacher_stays_until_the_round_ends_and_the_run_resumes(data, teache
 
 def unlikely(run, steps, seed=0):
   """Nats a letter of samples under the chain that they should come from."""
-  restored = experiments.restore(str(run))
-  store = restored.experiment.store
-  settings = sample.Settings(str(run), num=512, steps=steps, seed=seed, batch_size=512)
-  drawn = sample.draw(settings, restored, *sample.conditioning(store, LENGTH, None, None))
-  letters = np.array([[ord(c) - ord("a") for c in store.tokenizer.decode(r)] for r in drawn.tokens])
+  model = load(str(run))
+  samples = draw(DrawSettings(num=512, steps=steps, seed=seed, batch_size=512), model)
+  texts = [model.tokenizer.decode(row) for row in samples.tokens]
+  letters = np.array([[ord(c) - ord("a") for c in text] for text in texts])
   letters[letters < 0] = 26  # a space
   p = np.pad(CHAIN.transitions, (0, 22))[letters[:, :-1], letters[:, 1:]]  # other symbols: never
   return -np.log(np.maximum(p, 1e-4)).mean()

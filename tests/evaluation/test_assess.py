@@ -3,28 +3,29 @@
 import io
 import json
 import math
-from types import SimpleNamespace
+import shutil
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
-from dlm_jax import evaluate, judge, report, sample, train
-from dlm_jax import experiment as experiments
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import text8
-from dlm_jax.evaluation import judges
+from dlm_jax.evaluation import assess, judges
+from dlm_jax.evaluation.assess import JudgeSettings
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.generation.output import SampleSettings, sample
+from dlm_jax.reporting.report_files import ReportSettings, write_report
 from tests import tiny
-from tests.evaluation import tiny as untrained
 
 
 def test_a_judge_gives_the_nats_of_its_own_chain_rule():
-  restored = untrained.restored(process_name="autoregressive")
-  nats, tokens = judges.trained_here(restored, batch_size=2)(["abc", "hello there", "x" * 40])
+  model = tiny.model("autoregressive")
+  nats, tokens = judges.trained_here(model, batch_size=2)(["abc", "hello there", "x" * 40])
   assert tokens.tolist() == [3, 11, 16]
   ids = text8.make().encode("abc")[None]
-  denoise = restored.experiment.denoiser(restored.params)
+  denoise = model.denoiser()
   log_p = jax.nn.log_softmax(denoise(ids, np.zeros(1, np.float32)))[0, np.arange(3), ids[0]]
   assert nats[0] == pytest.approx(-float(log_p.sum()), rel=1e-5)
 
@@ -36,34 +37,24 @@ def test_the_begin_symbol_stands_before_and_is_not_scored():
 
 def test_a_bound_is_no_judge():
   with pytest.raises(UserError, match="Absorbing, which only bounds"):
-    judges.trained_here(untrained.restored())
+    judges.trained_here(tiny.model())
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-  """Samples with a trajectory, and an autoregressive judge."""
-  directory = tmp_path_factory.mktemp("judge")
-  for name in ("absorbing", "autoregressive"):
-    process = {"name": name, "schedule": {"name": "linear"}}
-    config = tiny.config(directory / "data", process=process, **{"training.steps": 2})
-    assert train.train(config, str(directory / name)) == 0
-  restored = experiments.restore(str(directory / "absorbing"))
-  output = str(directory / "absorbing" / "samples.jsonl")
-  settings = sample.Settings(
-    str(directory / "absorbing"), num=6, steps=4, trajectory=True, output=output
+def samples(runs, tmp_path_factory):
+  """A file of samples with a trajectory."""
+  output = tmp_path_factory.mktemp("samples") / "samples.jsonl"
+  settings = SampleSettings(
+    workdir=str(runs / "absorbing"), num=6, steps=4, trajectory=True, output=str(output)
   )
-  store, length = restored.experiment.store, restored.experiment.length
-  drawn = sample.draw(settings, restored, *sample.conditioning(store, length, None, None))
-  sample.write(settings, restored, drawn)
-  return directory
+  sample(settings)
+  return output
 
 
-def test_the_record(runs):
-  settings = judge.Settings(
-    str(runs / "absorbing" / "samples.jsonl"), judge=str(runs / "autoregressive"), copied=(2,)
-  )
-  record = judge.assess(settings)
-  path = judge.record_path(settings)
+def test_the_record(runs, samples):
+  settings = JudgeSettings(samples=str(samples), judge=str(runs / "autoregressive"), copied=(2,))
+  record = assess.assess(settings)
+  path = assess.record_path(settings)
   assert path.name == "samples.judged.json" and json.loads(path.read_text()) == record
   results, reference = record["results"], record["reference"]
   assert 1 < results["judge_perplexity_over_tokens"]["value"] < 60
@@ -72,22 +63,27 @@ def test_the_record(runs):
   for value in filter(None, results.values()):
     assert value["low"] <= value["value"] <= value["high"]
   protocol = record["protocol"]
-  assert protocol["judge"]["name"] == "autoregressive" and protocol["judge"]["step"] == 2
+  assert protocol["judge"]["name"] == "autoregressive" and protocol["judge"]["step"] == 4
   assert protocol["network_evaluations"] == [4] and protocol["settings"]["steps"] == 4
   assert len(record["texts"]) == 6 and len(record["texts"][0]) == 16
   first, *_, last = record["trajectory"]
   assert set(first) == {"·"} and "".join(last) == record["texts"][0]
   console = Console(file=io.StringIO(), width=100)
-  console.print(judge.table(record))
+  console.print(assess.table(record))
   assert "judge perplexity over tokens" in console.file.getvalue()
 
 
-def test_the_report_is_built_from_what_the_commands_wrote(runs):
-  judge.assess(judge.Settings(str(runs / "absorbing" / "samples.jsonl"), copied=()))
+def test_the_report_is_built_from_what_the_commands_wrote(runs, samples, tmp_path):
+  assess.assess(JudgeSettings(samples=str(samples), copied=()))
   for name in ("absorbing", "autoregressive"):
-    evaluate.evaluate(evaluate.Settings(str(runs / name), samples=2))
-  workdirs = tuple(str(runs / name) for name in ("absorbing", "autoregressive"))
-  files = report.report(report.Settings(runs=workdirs, output=str(runs / "report")))
+    evaluate(EvaluateSettings(workdir=str(runs / name), samples=2, seed=9))
+    (tmp_path / name / "evaluations").mkdir(parents=True)
+    (record,) = (runs / name / "evaluations").glob("*-seed9.json")
+    shutil.copy(record, tmp_path / name / "evaluations")
+    shutil.copy(runs / name / "metrics.jsonl", tmp_path / name)
+  shutil.copy(samples.with_suffix(".judged.json"), tmp_path / "absorbing")
+  workdirs = tuple(str(tmp_path / name) for name in ("absorbing", "autoregressive"))
+  files = write_report(ReportSettings(runs=workdirs, output=str(tmp_path / "report")))
   markdown, html = (file.read_text() for file in files)
   assert markdown.count("### Likelihood") == markdown.count("### Samples") == 1
   assert "| absorbing | absorbing (linear) | ≤ " in markdown
@@ -95,24 +91,22 @@ def test_the_report_is_built_from_what_the_commands_wrote(runs):
   assert html.count("<svg") == 3 and html.count('class="player"') == 1
 
 
-def test_without_a_judge_the_rest_is_there(runs):
-  record = judge.assess(judge.Settings(str(runs / "absorbing" / "samples.jsonl"), copied=()))
+def test_without_a_judge_the_rest_is_there(samples):
+  record = assess.assess(JudgeSettings(samples=str(samples), copied=()))
   assert record["protocol"]["judge"] is None
   assert not any("perplexity" in name for name in record["results"])
 
 
 def test_texts_end_where_their_end_symbol_is():
-  store = SimpleNamespace(tokenizer=text8.make(special=("bos", "eos")))
-  found = judge.sequences([[27, 1, 2, 28, 3], [1, 2]], store)
+  found = assess.sequences([[27, 1, 2, 28, 3], [1, 2]], text8.make(special=("bos", "eos")))
   assert found.texts == ["ab", "ab"] and found.tokens[0].tolist() == [1, 2]
 
 
-def test_mistakes(runs, tmp_path):
+def test_mistakes(samples, tmp_path):
   with pytest.raises(UserError, match="there is no file"):
-    judge.assess(judge.Settings(str(tmp_path / "none.jsonl")))
-  settings = judge.Settings(str(runs / "absorbing" / "samples.jsonl"), judge=str(tmp_path / "no"))
+    assess.assess(JudgeSettings(samples=str(tmp_path / "none.jsonl")))
   with pytest.raises(UserError, match=r"needs the package|cannot be loaded"):
-    judge.assess(settings)
+    assess.assess(JudgeSettings(samples=str(samples), judge=str(tmp_path / "no")))
 
 
 def test_the_judge_of_transformers_sums_over_all_tokens_but_the_first(tmp_path):

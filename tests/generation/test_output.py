@@ -1,4 +1,4 @@
-"""The command that samples, over an untrained model."""
+"""The command that samples: prompts, settings and what it writes, over an untrained model."""
 
 import io
 import json
@@ -7,33 +7,40 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dlm_jax import sample
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import character, text8
-from tests.evaluation import tiny
+from dlm_jax.generation import output, prompts
+from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.generation.output import SampleSettings
+from tests import tiny
 
 TOKENIZER = text8.make()
-RESTORED = tiny.restored()
-STORE = RESTORED.experiment.store
+MODEL = tiny.model()
+LENGTH = 16
 
 
 def settings(**fields):
-  return sample.Settings(workdir="unused", **{"num": 3, "steps": 8} | fields)
+  return SampleSettings(workdir="unused", **{"num": 3, "steps": 8} | fields)
 
 
-def draw(prompt=None, infill=None, **fields):
-  known = sample.conditioning(STORE, tiny.LENGTH, prompt, infill)
-  return sample.draw(settings(prompt=prompt, infill=infill, **fields), RESTORED, *known)
+def drawn(prompt=None, infill=None, **fields):
+  chosen = DrawSettings(**{"num": 3, "steps": 8} | fields)
+  return draw(chosen, MODEL, prompts.read(MODEL, LENGTH, prompt, infill))
+
+
+def read(length, prompt=None, infill=None, model=MODEL):
+  found = prompts.read(model, length, prompt, infill)
+  return found.tokens, found.given
 
 
 def test_a_prompt_comes_first():
-  tokens, given = sample.conditioning(STORE, 8, "the ", None)
+  tokens, given = read(8, "the ")
   assert TOKENIZER.decode(tokens[given]) == "the "
   np.testing.assert_array_equal(given, np.arange(8) < 4)
 
 
 def test_each_underscore_of_an_infilling_is_one_unknown_token():
-  tokens, given = sample.conditioning(STORE, 14, None, "the ____ sat")
+  tokens, given = read(14, infill="the ____ sat")
   shown = "".join(
     TOKENIZER.decode(np.array([t])) if g else "_" for t, g in zip(tokens, given, strict=True)
   )
@@ -41,15 +48,15 @@ def test_each_underscore_of_an_infilling_is_one_unknown_token():
 
 
 def test_without_a_text_nothing_is_known():
-  assert not sample.conditioning(STORE, 8, None, None)[1].any()
+  assert not read(8)[1].any()
 
 
 def test_a_text_comes_after_the_symbol_that_begins_a_wrapped_row():
   tokenizer = character.make(alphabet="ab", special=("bos", "eos"))
-  store = tiny.restored("wrapped", tokenizer).experiment.store
-  tokens, given = sample.conditioning(store, 4, "ab", None)
+  model = tiny.model(tokenizer=tokenizer, packing="wrapped")
+  tokens, given = read(4, "ab", model=model)
   assert tokens[given].tolist() == [tokenizer.bos_id, 0, 1]
-  assert not sample.conditioning(store, 4, None, None)[1].any()
+  assert not read(4, model=model)[1].any()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,7 @@ def test_a_text_comes_after_the_symbol_that_begins_a_wrapped_row():
 )
 def test_texts_that_the_model_cannot_hold(prompt, infill, message):
   with pytest.raises(UserError, match=message):
-    sample.conditioning(STORE, 8, prompt, infill)
+    read(8, prompt, infill)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +82,16 @@ def test_texts_that_the_model_cannot_hold(prompt, infill, message):
     ({"prompt": "a", "infill": "b_"}, "--prompt and --infill exclude each other"),
     ({"sampler": "first_hiting"}, "did you mean 'first_hitting'.*ancestral, .*euler"),
     ({"grid": "cosin"}, "did you mean 'cosine'"),
-    ({"sampler": "remdm", "sampler_settings": "etta=1"}, "'etta': did you mean 'eta'.*strategy"),
-    ({"sampler": "remdm", "sampler_settings": "eta=big"}, "eta of 'remdm' is a float, got 'big'"),
     (
-      {"sampler": "ancestral", "sampler_settings": "eta=1"},
+      {"sampler": "remdm", "sampler_settings": {"etta": "1"}},
+      "'etta': did you mean 'eta'.*strategy",
+    ),
+    (
+      {"sampler": "remdm", "sampler_settings": {"eta": "big"}},
+      "eta of 'remdm' is a float, got 'big'",
+    ),
+    (
+      {"sampler": "ancestral", "sampler_settings": {"eta": "1"}},
       "'ancestral' has no setting 'eta'.*none of its own",
     ),
     ({"top_p": 0.0}, r"top_p must lie in \(0, 1\]"),
@@ -94,54 +107,54 @@ def test_mistakes_are_told_before_the_model_is_read(fields, message):
 @pytest.mark.parametrize("asked", [0, 17])
 def test_a_length_that_was_not_trained(asked):
   with pytest.raises(UserError, match=rf"--length must lie in 1..16 .*got {asked}"):
-    sample.checked_length(asked, RESTORED.experiment)
+    prompts.check_length(MODEL, asked)
 
 
 def test_draws_keep_the_prompt_and_do_not_depend_on_the_batch():
-  whole = draw(prompt="the ", num=10, trajectory=True)
-  parts = draw(prompt="the ", num=10, batch_size=8)
-  assert (len(whole.nfe), len(parts.nfe)) == (1, 2)
+  whole = drawn(prompt="the ", num=10, trajectory=True)
+  parts = drawn(prompt="the ", num=10, batch_size=8)
+  assert (len(whole.num_evaluations), len(parts.num_evaluations)) == (1, 2)
   np.testing.assert_array_equal(parts.tokens, whole.tokens)
-  assert whole.tokens.shape == (10, tiny.LENGTH)
+  assert whole.tokens.shape == (10, LENGTH)
   assert all(TOKENIZER.decode(row).startswith("the ") for row in whole.tokens)
   np.testing.assert_array_equal(whole.trajectory[-1], whole.tokens[0])
   assert whole.tokens_per_second == pytest.approx(10 * 12 / whole.seconds)
 
 
 def test_the_cache_is_on_for_a_network_that_takes_no_notice_of_time():
-  (nfe,) = draw(num=1, steps=200).nfe
-  assert nfe <= 8 * tiny.LENGTH  # eight rows: one a device of the tests
+  (count,) = drawn(num=1, steps=200).num_evaluations
+  assert count <= 8 * LENGTH  # eight rows: one a device of the tests
 
 
 def test_the_default_sampler_takes_its_own_settings_alone():
   with pytest.raises(UserError, match="'ancestral' has no setting 'eta'"):
-    draw(sampler_settings="eta=1")
+    drawn(sampler_settings={"eta": 1})
 
 
 def test_a_sampler_takes_its_own_settings():
   chosen = {"sampler": "remdm", "num": 4, "steps": 30, "trajectory": True}
-  without = draw(sampler_settings="strategy=rescale,eta=0", **chosen).trajectory
-  with_some = draw(sampler_settings="strategy=rescale,eta=0.5", **chosen).trajectory
-  masked = lambda frames: frames == RESTORED.experiment.process.mask_id  # noqa: E731
+  without = drawn(sampler_settings={"strategy": "rescale", "eta": 0}, **chosen).trajectory
+  with_some = drawn(sampler_settings={"strategy": "rescale", "eta": "0.5"}, **chosen).trajectory
+  masked = lambda frames: frames == MODEL.process.mask_id  # noqa: E731
   assert not np.any(~masked(without[:-1]) & masked(without[1:]))
   assert np.any(~masked(with_some[:-1]) & masked(with_some[1:]))
 
 
 def test_what_is_written_and_shown(tmp_path):
-  drawn = draw(infill="the ____ sat", sampler="first_hitting", steps=16, trajectory=True)
+  samples = drawn(infill="the ____ sat", sampler="first_hitting", steps=16, trajectory=True)
   chosen = settings(output=str(tmp_path / "samples.jsonl"))
-  sample.write(chosen, RESTORED, drawn)
+  output.write(chosen, MODEL, samples)
   lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
   assert [line["index"] for line in lines] == [0, 1, 2]
-  np.testing.assert_array_equal([line["tokens"] for line in lines], drawn.tokens)
-  assert lines[0]["text"] == TOKENIZER.decode(drawn.tokens[0])
+  np.testing.assert_array_equal([line["tokens"] for line in lines], samples.tokens)
+  assert lines[0]["text"] == TOKENIZER.decode(samples.tokens[0])
   record = json.loads((tmp_path / "samples.protocol.json").read_text())
-  assert record["network_evaluations"] == drawn.nfe == [8]  # unknown positions
+  assert record["network_evaluations"] == samples.num_evaluations == [8]  # unknown positions
   assert record["settings"]["seed"] == 0 and record["step"] == 7
   assert record["environment"]["dataset_hash"] == "of the data"
 
   console = Console(file=io.StringIO(), width=80)
-  sample.show(console, RESTORED, drawn)
+  output.show(console, MODEL, samples)
   shown = console.file.getvalue()
   for part in (
     "the ···· sat····",

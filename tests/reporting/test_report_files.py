@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from dlm_jax import report
 from dlm_jax.core.errors import UserError
 from dlm_jax.reporting import comparison, page, tables
 from dlm_jax.reporting.comparison import Result
-from tests.evaluation import records
+from dlm_jax.reporting.report_files import ReportSettings, write_report
+from tests.reporting import records
 
 
 def groups(*made):
@@ -55,7 +55,7 @@ def test_letters_go_on_after_z():
 
 
 def test_the_table_says_bound_or_exact_and_names_its_marks():
-  exact = records.likelihood(1.5, kind="negative log-likelihood", weights="raw")
+  exact = records.likelihood(1.5, quantity="negative log-likelihood", weights="raw")
   (group,) = groups(records.likelihood(2.0), records.likelihood(2.0), exact)
   text = tables.of_group("likelihood", group).markdown()
   assert "| run0 | absorbing (linear) | ≤ 2 ± 0.01 |" in text
@@ -92,13 +92,13 @@ def made(tmp_path):
   (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
   (run / "evaluations").mkdir()
   (run / "evaluations" / "one.json").write_text(json.dumps(records.likelihood(1.9, seed=1)))
-  settings = report.Settings(
+  settings = ReportSettings(
     runs=(str(run),),
     results=(str(kept),),
     output=str(tmp_path / "report"),
     keep=str(tmp_path / "copies"),
   )
-  return report.report(settings), tmp_path
+  return write_report(settings), tmp_path
 
 
 def test_the_report_holds_every_record_and_copies_them(made):
@@ -161,9 +161,9 @@ def test_the_page_in_a_real_browser(made):
 
 def test_mistakes(tmp_path):
   with pytest.raises(UserError, match="there is no directory"):
-    report.report(report.Settings(runs=(str(tmp_path / "no"),)))
+    write_report(ReportSettings(runs=(str(tmp_path / "no"),)))
   with pytest.raises(UserError, match="nothing to report"):
-    report.report(report.Settings(results=(str(tmp_path),), output=str(tmp_path / "r")))
+    write_report(ReportSettings(results=(str(tmp_path),), output=str(tmp_path / "r")))
   (tmp_path / "bad.json").write_text("{")
   with pytest.raises(UserError, match=r"bad\.json is not JSON"):
-    report.report(report.Settings(results=(str(tmp_path),), output=str(tmp_path / "r")))
+    write_report(ReportSettings(results=(str(tmp_path),), output=str(tmp_path / "r")))

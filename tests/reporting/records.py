@@ -45,7 +45,7 @@ def likelihood(bound=2.0, **protocol):
     "by_position": profile,
     "protocol": {
       **copy.deepcopy(PROTOCOL),
-      "kind": "upper bound on the negative log-likelihood",
+      "quantity": "upper bound on the negative log-likelihood",
       "split": "test",
       "network_evaluations_per_sequence": 4,
     },

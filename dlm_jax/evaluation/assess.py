@@ -1,0 +1,218 @@
+"""What drawn text is like, beside held-out text: the record of the command `judge`."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.spread import evenly_spread
+from dlm_jax.core.storage import write_json
+from dlm_jax.data import preparation
+from dlm_jax.data.store import Store
+from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.evaluation import judges, text_statistics
+from dlm_jax.model.model import load
+
+# Rows of the training set that are read at once.
+_ROWS = 4096
+# Texts that the record keeps, to be looked at.
+_SHOWN = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSettings:
+  """What is judged, and by whom.
+
+  Attributes:
+    samples: JSONL file of dlm_jax.sample, with its protocol beside it.
+    judge: workdir of an autoregressive run, or a causal model of transformers. The default is no
+      judge, and no perplexity.
+    weights: which weights of the judge run: averaged, or those of the last step.
+    copied: n-gram lengths for the memorisation check, in tokens.
+    reference: split of the data whose rows stand beside the samples.
+  """
+
+  samples: str
+  judge: str | None = None
+  weights: Literal["ema", "raw"] = "ema"
+  copied: tuple[int, ...] = (8, 16, 32)
+  reference: str = "test"
+
+
+@dataclass(frozen=True)
+class Sequences:
+  """Texts and their tokens, each cut off where it ends."""
+
+  tokens: list[np.ndarray]
+  texts: list[str]
+
+
+def assess(settings: JudgeSettings) -> dict[str, Any]:
+  """Judges the samples and returns the record written beside them.
+
+  Raises:
+    UserError: the samples or the judge cannot be read.
+  """
+  path = Path(settings.samples)
+  rows, protocol = _read(path)
+  store = preparation.prepare(ConfigDict(protocol["config"]["data"]))
+  samples = sequences([row["tokens"] for row in rows], store.tokenizer)
+  held_out = store.rows(settings.reference)
+  chosen = evenly_spread(len(held_out), len(rows))
+  reference = sequences(_unpadded(held_out[chosen]), store.tokenizer)
+  judge, described = _judge(settings)
+  words = vocabulary(store)
+  columns = {
+    name: statistics(group, store, judge, words, settings.copied)
+    for name, group in {"samples": samples, "reference": reference}.items()
+  }
+  record = {
+    "kind": "samples",
+    "results": columns["samples"],
+    "reference": columns["reference"],
+    "mauve": text_statistics.mauve(samples.texts, reference.texts),
+    "texts": samples.texts[:_SHOWN],
+    "trajectory": protocol.pop("trajectory", None),
+    "protocol": {
+      **protocol,
+      "sequences": len(rows),
+      "judge": described,
+      "reference": {"split": settings.reference, "sequences": len(chosen)},
+      "interval": f"bootstrap over sequences, {text_statistics.LEVEL:.0%}; distinct: jackknife",
+      "entropy": "nats of the tokens within a sequence, mean over sequences",
+    },
+  }
+  if jax.process_index() == 0:
+    write_json(record_path(settings), record)
+  return record
+
+
+def record_path(settings: JudgeSettings) -> Path:
+  return Path(settings.samples).with_suffix(".judged.json")
+
+
+def statistics(
+  group: Sequences,
+  store: Store,
+  judge: judges.Judge | None,
+  words: set[str] | None,
+  copied: Sequence[int],
+) -> dict[str, dict[str, float] | None]:
+  """Every statistic that is defined for the texts, by name, as JSON."""
+  found: dict[str, text_statistics.Interval] = {}
+  if judge is not None:
+    perplexities = text_statistics.generative_perplexity(*judge(group.texts))
+    found |= {f"judge_perplexity_{name}": value for name, value in perplexities.items()}
+  found["entropy"] = text_statistics.entropy(group.tokens)
+  for n in (1, 2, 3, 4):
+    found[f"distinct_{n}"] = text_statistics.distinct(group.tokens, n)
+  found["repetition_4"] = text_statistics.repetition(group.tokens, 4)
+  found["self_bleu_4"] = text_statistics.self_bleu(group.tokens)
+  for n in copied:
+    found[f"copied_{n}"] = text_statistics.copied(group.tokens, _training(store), n)
+  if words is not None:
+    found["spelled"] = text_statistics.spelled(group.texts, words)
+  return {name: _as_json(value) for name, value in found.items()}
+
+
+def _as_json(value: text_statistics.Interval) -> dict[str, float] | None:
+  return None if math.isnan(value.value) else dataclasses.asdict(value)
+
+
+def sequences(rows: Sequence[Sequence[int]], tokenizer: Tokenizer) -> Sequences:
+  """Rows of tokens up to the symbol that ends a text, without the one that begins it."""
+  bos, eos = tokenizer.bos_id, tokenizer.eos_id
+  cut = []
+  for row in rows:
+    tokens = np.asarray(row, np.int32)
+    if bos is not None and len(tokens) and tokens[0] == bos:
+      tokens = tokens[1:]
+    ends = np.flatnonzero(tokens == eos) if eos is not None else []
+    cut.append(tokens[: ends[0]] if len(ends) else tokens)
+  return Sequences(cut, [tokenizer.decode(tokens) for tokens in cut])
+
+
+def _unpadded(rows: dict[str, np.ndarray]) -> list[np.ndarray]:
+  given = rows.get("given", np.zeros(rows["tokens"].shape, bool))
+  return [row[~padding] for row, padding in zip(rows["tokens"], given, strict=True)]
+
+
+def _training(store: Store) -> Iterator[np.ndarray]:
+  """The training tokens in pieces; rows of a stream join, since its text goes on."""
+  rows = store.rows("train")
+  for start in range(0, len(rows), _ROWS):
+    part = rows[start : start + _ROWS]
+    if store.manifest["packing"] == "stream":
+      yield part["tokens"].reshape(-1)
+    else:
+      yield from _unpadded(part)
+
+
+def vocabulary(store: Store) -> set[str] | None:
+  """The words of the training text, where the alphabet is that of text8."""
+  if store.manifest["tokenizer"]["name"] != "text8":
+    return None
+  words: set[str] = set()
+  for piece in _training(store):
+    words.update(store.tokenizer.decode(piece).split(" ")[1:-1])  # those at the ends may be cut off
+  return words - {""}
+
+
+def _judge(settings: JudgeSettings) -> tuple[judges.Judge | None, dict[str, Any] | None]:
+  """The judge, and what is said of it in the protocol."""
+  if settings.judge is None:
+    return None, None
+  described = {"name": settings.judge, "texts": "decoded, encoded again, cut at the first end"}
+  if (Path(settings.judge) / "checkpoints").is_dir():
+    model = load(settings.judge, weights=settings.weights)
+    described |= {
+      "name": Path(settings.judge).name,
+      "step": model.provenance.step,
+      "weights": settings.weights,
+      "dataset_hash": model.provenance.dataset_hash,
+      "length": model.length,
+      "git_revision": model.provenance.git_revision,
+    }
+    return judges.trained_here(model), described
+  return judges.of_transformers(settings.judge), described | {"first_token_scored": False}
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+  beside = path.with_suffix(".protocol.json")
+  for file in (path, beside):
+    if not file.is_file():
+      raise UserError(
+        f"there is no file {file}: draw samples with python -m dlm_jax.sample --output={path}."
+      )
+  rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+  if len(rows) < 2:
+    raise UserError(f"{path} holds {len(rows)} samples: an interval needs at least 2.")
+  return rows, json.loads(beside.read_text(encoding="utf-8"))
+
+
+def table(record: dict[str, Any]) -> Table:
+  """The statistics for a person to read."""
+  shown = Table("", "samples", "95% interval", "held-out text")
+  for name, value in record["results"].items():
+    reference = record["reference"].get(name)
+    ends = f"{value['low']:.4g} .. {value['high']:.4g}" if value else ""
+    cells = (f"{v['value']:.4g}" if v else "-" for v in (value, reference))
+    first, last = cells
+    shown.add_row(name.replace("_", " "), first, ends, last)
+  return shown
+
+
+def show(console: Console, settings: JudgeSettings, record: dict[str, Any]) -> None:
+  """Prints the statistics and where they were written."""
+  console.print(table(record))
+  console.print(f"written to {record_path(settings)}", soft_wrap=True, highlight=False)

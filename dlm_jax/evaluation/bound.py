@@ -1,0 +1,260 @@
+"""The bound on -log p of a split, or of another corpus, and all that the number depends on."""
+
+import dataclasses
+import math
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.records import BOUND, EXACT, is_exact
+from dlm_jax.core.spread import evenly_spread
+from dlm_jax.data import zero_shot
+from dlm_jax.data.store import Rows
+from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation.estimates import Bound, Estimate
+from dlm_jax.evaluation.likelihood import Scoring
+from dlm_jax.evaluation.probability_flow import ProbabilityFlow
+from dlm_jax.model.model import Model, load, training_data
+from dlm_jax.processes.base import Process
+from dlm_jax.runs import provenance, workdir
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+  """What is evaluated, and how.
+
+  Attributes:
+    workdir: directory of the run.
+    split: split of its data: train, validation or test.
+    samples: times and noises drawn for each sequence; more give a smaller standard error. An exact
+      likelihood needs one and takes one.
+    weights: averaged weights, or those of the last step.
+    step: step of the checkpoint. The default is the newest.
+    batch_size: sequences evaluated at once. It changes no number. The default is that of training.
+    seed: seed of times and noise.
+    bound: the bound of the process itself, or that of a continuous process through its probability
+      flow.
+    flow_steps: Heun steps of the probability flow, at two network evaluations each.
+    rows: evaluate at most so many sequences, evenly spread over the split. The default is all.
+    labels: whether the model sees the labels of labelled text: the bound is then on
+      -log p(text | label). Without labels it is on -log p(text), which needs label dropout in
+      training.
+    times: how times are chosen: stratified over all draws, independent, or the Gauss-Legendre nodes
+      in t, so that no Monte Carlo error comes from t.
+    corpus: zero-shot: evaluate this corpus in place of --split. UTF-8 files, or one of wikitext103,
+      ptb, lm1b, lambada, ag_news.
+  """
+
+  workdir: str
+  split: str = "test"
+  samples: int = 16
+  weights: Literal["ema", "raw"] = "ema"
+  step: int | None = None
+  batch_size: int | None = None
+  seed: int = 0
+  bound: Literal["variational", "flow"] = "variational"
+  flow_steps: int = 64
+  rows: int | None = None
+  labels: bool = True
+  times: Literal["stratified", "independent", "quadrature"] = "stratified"
+  corpus: str | None = None
+
+  def __post_init__(self) -> None:
+    if self.times not in likelihood.TIMINGS:
+      known = likelihood.TIMINGS
+      raise UserError(
+        f"--times is {self.times!r}: {nearest(self.times, known)}"
+        f"The known ones are {', '.join(known)}."
+      )
+    for name in ("samples", "rows", "batch_size"):
+      value = getattr(self, name)
+      if value is not None and value < 1:
+        raise UserError(f"--{name} must be at least 1, got {value}.")
+
+
+@dataclass(frozen=True)
+class ScoredText:
+  """What is scored: rows, their characters a token, and for another corpus its protocol."""
+
+  rows: Rows
+  characters_per_token: float
+  zero_shot: dict[str, Any] | None
+
+
+def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+  """Evaluates the run and returns the record written to `<workdir>/evaluations/`.
+
+  Raises:
+    UserError: there is no run, checkpoint or split, or the model cannot be scored so.
+  """
+  model = load(settings.workdir, step=settings.step, weights=settings.weights)
+  if not settings.labels:
+    model.check_unlabelled("--nolabels")
+  if model.evaluation_process.exact:
+    settings = dataclasses.replace(settings, samples=1)
+  text = _text(settings, model)
+  record = score(settings, model, text)
+  if jax.process_index() == 0:
+    workdir.write_record(
+      settings.workdir, record_name(settings, record["protocol"]["step"]), record
+    )
+  return record
+
+
+def score(settings: EvaluateSettings, model: Model, text: ScoredText) -> dict[str, Any]:
+  """The record of an evaluation."""
+  process, num_evaluations = _scored(settings, model)
+  draw = likelihood.drawer(
+    process,
+    model.denoiser,
+    Scoring(
+      batch_size=settings.batch_size or model.provenance.config["evaluation"]["batch_size"],
+      samples=settings.samples,
+      seed=settings.seed,
+      times=likelihood.TIMINGS[settings.times],
+      mesh=model.mesh,
+    ),
+    watch=_progress,
+  )
+  rows = text.rows[evenly_spread(len(text.rows), settings.rows)]
+  labels = rows.get("label") if settings.labels else None
+  with jax.set_mesh(model.mesh):
+    draws = draw(model.params, rows["tokens"], rows.get("given"), labels)
+  # What is no integral over the times of the process has no integrand.
+  is_integral = settings.bound == "variational" and not model.evaluation_process.exact
+  return {
+    "results": results(draws.bound, text.characters_per_token),
+    "bound": dataclasses.asdict(draws.bound),
+    "by_time": draws.by_time() if is_integral else [],
+    "by_position": draws.by_position(),
+    "protocol": protocol(settings, model, num_evaluations, text.zero_shot),
+  }
+
+
+def _text(settings: EvaluateSettings, model: Model) -> ScoredText:
+  """The split of the model's own data, or the corpus in place of it."""
+  if settings.corpus is not None:
+    foreign = zero_shot.prepare(
+      zero_shot.protocol(settings.corpus),
+      model.tokenizer,
+      length=model.length,
+      trained_packing=model.packing,
+    )
+    return ScoredText(foreign.rows, foreign.characters_per_token, foreign.protocol)
+  store = training_data(model)
+  return ScoredText(store.rows(settings.split), store.characters_per_token(settings.split), None)
+
+
+def _scored(settings: EvaluateSettings, model: Model) -> tuple[Process | ProbabilityFlow, int]:
+  """What gives the bound, and its network evaluations a sequence."""
+  process = model.evaluation_process
+  if settings.bound == "flow":
+    flow = ProbabilityFlow(process, settings.flow_steps)
+    return flow, settings.samples * flow.num_evaluations
+  return process, settings.samples * process.num_evaluations
+
+
+def _progress(batches: Iterable[int]) -> Iterable[int]:
+  """Shows on a terminal how far the evaluation has come."""
+  console = Console(stderr=True)
+  shown = console.is_terminal and jax.process_index() == 0
+  return track(batches, "evaluating", console=console, transient=True, disable=not shown)
+
+
+def results(bound: Bound, characters_per_token: float) -> dict[str, dict[str, float]]:
+  """The bound in each unit, `{unit: {"value": ..., "standard_error": ...}}`."""
+  estimates = {
+    "nats_per_token": Estimate(bound.nats_per_token, bound.standard_error),
+    "bits_per_token": bound.bits_per_token,
+    "bits_per_character": bound.bits_per_character(characters_per_token),
+    "perplexity": bound.perplexity,
+  }
+  return {unit: dataclasses.asdict(estimate) for unit, estimate in estimates.items()}
+
+
+def protocol(
+  settings: EvaluateSettings,
+  model: Model,
+  num_evaluations: int,
+  corpus_protocol: dict[str, Any] | None,
+) -> dict[str, Any]:
+  """What the numbers depend on."""
+  flow = {"flow_steps": settings.flow_steps} if settings.bound == "flow" else {}
+  return {
+    "quantity": EXACT if model.evaluation_process.exact else BOUND,
+    "bound": settings.bound,
+    **flow,
+    "split": settings.split if corpus_protocol is None else None,
+    "zero_shot": corpus_protocol,
+    "rows": settings.rows,
+    "times": {
+      "name": settings.times,
+      **dataclasses.asdict(likelihood.TIMINGS[settings.times]),
+    },
+    "network_evaluations_per_sequence": num_evaluations,
+    "seed": settings.seed,
+    "given_labels": settings.labels and model.num_labels > 0,
+    **provenance.protocol(model.provenance),
+  }
+
+
+def record_name(settings: EvaluateSettings, step: int) -> str:
+  """Where in the workdir the record goes; it holds every setting that changes the numbers."""
+  text = settings.split if settings.corpus is None else f"zero_shot_{_slug(settings.corpus)}"
+  name = f"step{step}-{text}-{settings.weights}"
+  name += f"-samples{settings.samples}-seed{settings.seed}"
+  if settings.bound == "flow":
+    name += f"-flow{settings.flow_steps}"
+  if settings.rows is not None:
+    name += f"-rows{settings.rows}"
+  name += "" if settings.labels else "-nolabels"
+  name += "" if settings.times == "stratified" else f"-{settings.times}"
+  return f"evaluations/{name}.json"
+
+
+def _slug(corpus: str) -> str:
+  """A name that a file may have, and that other paths do not share."""
+  readable = re.sub(r"\W+", "_", Path(corpus).stem)
+  is_named = corpus in zero_shot.PROTOCOLS
+  return readable if is_named else f"{readable}_{zlib.crc32(corpus.encode()):08x}"
+
+
+def show(console: Console, settings: EvaluateSettings, record: dict[str, Any]) -> None:
+  """Prints the results and where they were written."""
+  console.print(table(record))
+  samples = record["bound"]["samples"]
+  name = record_name(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
+  console.print(
+    "{sequences:,} sequences, {tokens:,} tokens, {evaluations} network evaluations a "
+    "sequence".format(
+      **record["bound"], evaluations=record["protocol"]["network_evaluations_per_sequence"]
+    ),
+    f"written to {settings.workdir}/{name}",
+    sep="\n",
+    soft_wrap=True,
+    highlight=False,
+  )
+
+
+def table(record: dict[str, Any]) -> Table:
+  """The results for a person to read."""
+  protocol = record["protocol"]
+  text = "zero-shot" if protocol.get("zero_shot") else f"{protocol['split']} split"
+  shown = Table(title=f"{text}, step {protocol['step']}, {protocol['weights']} weights")
+  value = "exact" if is_exact(protocol) else "upper bound"
+  for column in ("", value, "standard error"):
+    shown.add_column(column, justify="left" if not column else "right")
+  for unit, estimate in record["results"].items():
+    digits = 1 + max(2, -math.floor(math.log10(estimate["standard_error"] or 1)))
+    cells = (f"{estimate[field]:.{digits}f}" for field in ("value", "standard_error"))
+    shown.add_row(unit.replace("_per_", " / "), *cells)
+  return shown

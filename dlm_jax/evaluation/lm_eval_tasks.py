@@ -1,0 +1,169 @@
+"""Tasks of lm-evaluation-harness on a trained model, and the record of their results."""
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.storage import write_json
+from dlm_jax.core.types import Json
+from dlm_jax.evaluation.journal import Journal
+from dlm_jax.model.model import Model, load
+from dlm_jax.runs import provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessSettings:
+  """What is run.
+
+  Attributes:
+    workdir: directory of the run.
+    tasks: names of tasks of the harness.
+    task_path: directory of more task files (YAML).
+    samples: times and noises drawn for each request. An exact likelihood takes one.
+    batch_size: rows evaluated at once. It changes no number.
+    limit: documents of each task, at most. The default is all.
+    shots: examples in the prompt. The default is the task's own number.
+    weights: averaged weights, or those of the last step.
+    step: step of the checkpoint. The default is the newest.
+    seed: seed of times, noise and continuations.
+  """
+
+  workdir: str
+  tasks: tuple[str, ...]
+  task_path: str | None = None
+  samples: int = 128
+  batch_size: int = 128
+  limit: int | None = None
+  shots: int | None = None
+  weights: Literal["ema", "raw"] = "ema"
+  step: int | None = None
+  seed: int = 0
+
+  def __post_init__(self) -> None:
+    for name in ("samples", "batch_size", "limit"):
+      value = getattr(self, name)
+      if value is not None and value < 1:
+        raise UserError(f"--{name} must be at least 1, got {value}.")
+
+
+def run_tasks(settings: HarnessSettings) -> dict[str, Any]:
+  """Runs the tasks and returns the record written to `<workdir>/harness/`.
+
+  Raises:
+    UserError: the harness is not installed, or there is no such run or task.
+  """
+  if importlib.util.find_spec("lm_eval") is None:
+    raise UserError("the package lm_eval is not installed: pip install lm_eval.")
+  # Optional, and slow to import.
+  from lm_eval import simple_evaluate  # noqa: PLC0415
+  from lm_eval.tasks import TaskManager, get_task_dict  # noqa: PLC0415
+
+  from dlm_jax.evaluation.lm_eval_model import HarnessModel  # noqa: PLC0415
+
+  manager = TaskManager(include_path=settings.task_path)
+  for name in settings.tasks:
+    if name not in manager.all_tasks:
+      raise UserError(
+        f"the harness has no task {name!r}: {nearest(name, manager.all_tasks)}Give the directory "
+        "of its file as --task_path."
+      )
+  model = load(settings.workdir, step=settings.step, weights=settings.weights)
+  step = model.provenance.step
+  directory = Path(settings.workdir) / "harness"
+  directory.mkdir(exist_ok=True)
+  tasks = get_task_dict(list(settings.tasks), manager)
+  found = simple_evaluate(
+    model=HarnessModel(
+      model,
+      samples=settings.samples,
+      batch_size=settings.batch_size,
+      seed=settings.seed,
+      journal=Journal(directory / f"scores-step{step}-{settings.weights}.jsonl", identity(model)),
+      greedy_tasks={name for name, task in _leaves(tasks) if _reads_greedy(task)},
+    ),
+    tasks=list(settings.tasks),
+    num_fewshot=settings.shots,
+    limit=settings.limit,
+    task_manager=manager,
+    bootstrap_iters=1000,
+    log_samples=False,
+  )
+  record = {
+    "kind": "harness",
+    "results": found["results"],
+    "protocol": protocol(settings, model, found),
+  }
+  if jax.process_index() == 0:
+    write_json(record_path(settings, step), record)
+  return record
+
+
+def identity(model: Model) -> dict[str, Json]:
+  """What every score and continuation of a model depends on, beside samples and seed."""
+  described = provenance.protocol(model.provenance)
+  return {
+    "dataset_hash": model.provenance.dataset_hash,
+    **{name: described[name] for name in ("step", "weights", "process", "dtype")},
+  }
+
+
+def _leaves(tasks: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+  """The tasks by name, those of groups too."""
+  for name, task in tasks.items():
+    if isinstance(task, Mapping):
+      yield from _leaves(task)
+    else:
+      yield name, task
+
+
+def _reads_greedy(task: Any) -> bool:
+  """Whether a metric of the task reads the flag of greedy decoding.
+
+  In the harness these are the accuracy of tasks whose answer is one likelihood, and the exact match
+  of multiple choice.
+  """
+  metrics = {entry.get("metric") for entry in task.config.metric_list or ()}
+  return task.OUTPUT_TYPE == "loglikelihood" or "exact_match" in metrics
+
+
+def protocol(settings: HarnessSettings, model: Model, found: dict[str, Any]) -> dict[str, Any]:
+  """What the numbers depend on."""
+  exact = model.evaluation_process.exact
+  return {
+    "likelihood": "exact" if exact else "lower bound",
+    "network_evaluations_per_request": 1 if exact else settings.samples,
+    "seed": settings.seed,
+    "limit": settings.limit,
+    "shots": found.get("n-shot"),
+    "task_versions": found.get("versions"),
+    "lm_eval": provenance.version("lm_eval"),
+    **provenance.protocol(model.provenance),
+  }
+
+
+def record_path(settings: HarnessSettings, step: int) -> Path:
+  """Where the record goes; its name holds the settings that change the numbers."""
+  parts = ["-".join(settings.tasks), f"step{step}", settings.weights, f"samples{settings.samples}"]
+  parts += [f"seed{settings.seed}"]
+  parts += [f"limit{settings.limit}"] * (settings.limit is not None)
+  parts += [f"shots{settings.shots}"] * (settings.shots is not None)
+  return Path(settings.workdir) / "harness" / f"{'-'.join(parts)}.json"
+
+
+def show(console: Console, settings: HarnessSettings, record: dict[str, Any]) -> None:
+  """Prints the metrics of each task and where they were written."""
+  table = Table("task", "metric", "value")
+  for task, metrics in record["results"].items():
+    for name, value in metrics.items():
+      if isinstance(value, float):
+        table.add_row(task, name.replace(",none", ""), f"{value:.4f}")
+  console.print(table)
+  path = record_path(settings, record["protocol"]["step"])
+  console.print(f"written to {path}", soft_wrap=True, highlight=False)

@@ -1,0 +1,260 @@
+"""How text is drawn from a model: by every command, by the judge and by lm-evaluation-harness.
+
+The whole generation of a batch is one compiled program. What sequence i holds follows from the seed
+and from i alone: neither the batch size nor the number of devices changes it.
+"""
+
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.fields import Modules, require_field
+from dlm_jax.core.types import Params
+from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.distributed.sharding import batch_sharding, replicated
+from dlm_jax.generation.prompts import Prompt
+from dlm_jax.model.denoiser import bound
+from dlm_jax.model.model import Model
+from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.samplers import base as samplers
+from dlm_jax.samplers import grids, guidance, loops
+from dlm_jax.samplers.base import Request, Sampler, SampleResult
+from dlm_jax.samplers.filters import Filters
+
+SAMPLERS = Modules(samplers.PACKAGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawSettings:
+  """How sequences are drawn. Raises `UserError` for a value that no model can honour.
+
+  Attributes:
+    num: number of sequences.
+    steps: number of sampling steps. Autoregressive decoding ignores it: one evaluation a token.
+    sampler: rule of a step of the reverse process, see below.
+    sampler_settings: settings of this sampler alone, as in --sampler=remdm --sampler.eta=0.05; see
+      below.
+    label: label of the sequences, for a model of labelled text. By default none is given.
+    guidance: strength of classifier-free guidance to --label. 1 is none; above 1 a text is more
+      like its label than the model thinks, at two network evaluations a step.
+    top_p: nucleus sampling: the smallest set of tokens whose probabilities reach it, in (0, 1]. 1
+      keeps every token.
+    top_k: draw from so many most likely tokens. 0 keeps every token.
+    temperature: sampling temperature; 0 takes the most likely token.
+    grid: spacing of the times of the sampler, uniform or cosine.
+    batch_size: sequences drawn at once. It changes no sequence.
+    seed: seed of all draws. Sequence i depends on the seed and on i alone.
+    trajectory: whether to show how the first sequence is refined, state by state.
+  """
+
+  num: int = 8
+  steps: int = 64
+  sampler: str = "ancestral"
+  sampler_settings: Mapping[str, object] = field(default_factory=dict, metadata={"nested": True})
+  label: int | None = None
+  guidance: float = 1.0
+  top_p: float = 1.0
+  top_k: int = 0
+  temperature: float = 1.0
+  grid: str = "uniform"
+  batch_size: int = 64
+  seed: int = 0
+  trajectory: bool = False
+
+  def __post_init__(self) -> None:
+    for name in ("num", "steps", "batch_size"):
+      if getattr(self, name) < 1:
+        raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}.")
+    if self.label is None and self.guidance != 1.0:
+      raise UserError("--guidance needs a --label to guide to.")
+    sampler_of(self.sampler, self.sampler_settings)
+    grids.check(self.grid)
+    self.filters  # noqa: B018  refuses values out of range
+
+  @property
+  def filters(self) -> Filters:
+    """What the tokens are drawn from, in place of the prediction."""
+    return Filters(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
+
+
+@dataclass(frozen=True)
+class Samples:
+  """The sequences and what they cost.
+
+  Attributes:
+    tokens: int32 `[num, L]`.
+    given: bool `[L]`.
+    num_evaluations: network evaluations of each batch.
+    trajectory: int32 `[frames, L]` of the first sequence, or None.
+    seconds: time spent drawing, without compilation.
+  """
+
+  tokens: np.ndarray
+  given: np.ndarray
+  num_evaluations: list[int]
+  trajectory: np.ndarray | None
+  seconds: float
+
+  @property
+  def tokens_per_second(self) -> float:
+    """Tokens drawn a second, without those that are given and without compilation."""
+    return float(len(self.tokens) * np.sum(~self.given) / self.seconds)
+
+
+def check_label(settings: DrawSettings, model: Model) -> None:
+  """Raises `UserError` unless the model can draw with the label and the guidance of `settings`."""
+  label, num_labels = settings.label, model.num_labels
+  if label is not None and num_labels == 0:
+    raise UserError(f"--label is {label}, but the model was trained on text without labels.")
+  if label is not None and not 0 <= label < num_labels:
+    raise UserError(f"--label must lie in 0..{num_labels - 1}, got {label}.")
+  if num_labels and (label is None or settings.guidance != 1.0):
+    model.check_unlabelled("sampling without --label" if label is None else "--guidance")
+
+
+def draw(settings: DrawSettings, model: Model, prompt: Prompt | None = None) -> Samples:
+  """Draws the sequences in batches of one compiled loop.
+
+  Args:
+    settings: how.
+    model: from which.
+    prompt: what is given; nothing if None, and the length of training.
+
+  Raises:
+    UserError: the model cannot draw with these settings.
+  """
+  prompt = prompt or Prompt.empty(model.length)
+  run, batches = _compiled(settings, model, prompt, np.arange(settings.num))
+  started = time.perf_counter()
+  results = [run(batch) for batch in batches]
+  seconds = time.perf_counter() - started
+  first = results[0].trajectory
+  return Samples(
+    tokens=np.concatenate([result.tokens for result in results])[: settings.num],
+    given=prompt.given,
+    num_evaluations=[int(result.num_evaluations) for result in results],
+    trajectory=None if first is None else first[:, 0],
+    seconds=seconds,
+  )
+
+
+def draw_batches(
+  settings: DrawSettings, model: Model, prompt: Prompt, indices: np.ndarray
+) -> Iterator[np.ndarray]:
+  """`draw`, batch by batch: the tokens int32 `[B, L]` of each, `num` rows in all.
+
+  Args:
+    settings, model, prompt: as of `draw`.
+    indices: `[num]`, the number of each sequence, which its draws follow from.
+  """
+  run, batches = _compiled(settings, model, prompt, indices)
+  missing = settings.num
+  for batch in batches:
+    tokens = run(batch).tokens[:missing]
+    missing -= len(tokens)
+    yield tokens
+
+
+def sampler_of(name: str, settings: Mapping[str, object]) -> Sampler:
+  """The sampler `name` with its own settings; texts are read as the types of its fields.
+
+  Raises:
+    UserError: there is no such sampler or setting, or a value is out of range.
+  """
+  known = SAMPLERS.fields(name)
+  for setting in settings:
+    require_field(f"the sampler {name!r}", setting, known)
+  values = {n: known[n].read(value, f"--sampler.{n}") for n, value in settings.items()}
+  return resolve.make(samplers.PACKAGE, {"name": name, **values})
+
+
+def samplers_text() -> str:
+  """The samplers and the settings of each, with their defaults, for `--help`."""
+  lines = ["Samplers (--sampler=NAME) and their own settings (--sampler.SETTING=VALUE):"]
+  for name in SAMPLERS.names():
+    docstring = resolve.module(samplers.PACKAGE, name).__doc__ or ""
+    lines.append(f"  {name}: {docstring.splitlines()[0]}")
+    for setting in SAMPLERS.fields(name).values():
+      text = f"{setting.name}={setting.default}: {setting.meaning}"
+      lines += textwrap.wrap(text, 96, initial_indent=" " * 6, subsequent_indent=" " * 10)
+  return "\n".join(lines)
+
+
+# The numbers and the tokens of the sequences of a batch.
+_Batch = tuple[Array, Array]
+
+
+def _compiled(
+  settings: DrawSettings, model: Model, prompt: Prompt, indices: np.ndarray
+) -> tuple[Callable[[_Batch], SampleResult], list[_Batch]]:
+  """The compiled loop, which returns its result to the host, and the batches to run it on."""
+  check_label(settings, model)
+  shards = batch_shards(model.mesh)
+  rows = -(-min(settings.batch_size, settings.num) // shards) * shards
+  tokens = np.broadcast_to(prompt.tokens, (settings.num, prompt.length))
+  where = batch_sharding(model.mesh)
+  batches = [
+    (jax.device_put(numbers, where), jax.device_put(part, where))
+    for numbers, part in zip(_batches(indices, rows), _batches(tokens, rows), strict=True)
+  ]
+  with jax.set_mesh(model.mesh):
+    loop = _loop(settings, model, rows, prompt.given)
+    compiled = loop.lower(model.params, *batches[0]).compile()
+
+  def run(batch: _Batch) -> SampleResult:
+    with jax.set_mesh(model.mesh):
+      return jax.device_get(compiled(model.params, *batch))
+
+  return run, batches
+
+
+def _batches(array: np.ndarray, rows: int) -> list[np.ndarray]:
+  """Pieces of `rows` rows; copies of the last row fill up the last piece."""
+  missing = -len(array) % rows
+  padded = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+  return list(padded.reshape(-1, rows, *array.shape[1:]))
+
+
+def _loop(settings: DrawSettings, model: Model, rows: int, given: np.ndarray) -> jax.stages.Wrapped:
+  """The jitted `(params, indices [B], tokens [B, L]) -> SampleResult`."""
+  sampler = sampler_of(settings.sampler, settings.sampler_settings)
+  given_rows = np.broadcast_to(given, (rows, len(given)))
+
+  def sample(params: Params, indices: Array, tokens: Array) -> SampleResult:
+    key = jax.random.key(settings.seed)
+    process, denoise = _guided(settings, model, params, rows)
+    request = Request(
+      keys=jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
+      length=len(given),
+      steps=settings.steps,
+      tokens=tokens if given.any() else None,
+      given=given_rows if given.any() else None,
+      grid=settings.grid,
+      filters=settings.filters,
+      trajectory=settings.trajectory,
+      end_id=model.tokenizer.eos_id,
+      reuse=not model.network.knows_time,
+    )
+    return loops.sample(sampler, process, denoise, request)
+
+  return jax.jit(sample, out_shardings=replicated(model.mesh))
+
+
+def _guided(
+  settings: DrawSettings, model: Model, params: Params, rows: int
+) -> tuple[Process, Denoise]:
+  """The process and the denoiser under the label and the guidance of the settings."""
+  if settings.label is None:
+    return bound(model.process, model.denoiser(params))
+  labels = jnp.full(rows, settings.label)
+  process, labelled = bound(model.process, model.denoiser(params, labels))
+  _, unlabelled = bound(model.process, model.denoiser(params))
+  return guidance.guide(process, labelled, unlabelled, settings.guidance)

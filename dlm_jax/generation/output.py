@@ -1,0 +1,130 @@
+"""Text drawn from a run, for a person: shown on a terminal, written as JSON lines or as an SVG."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.generation import animation, prompts, rendering
+from dlm_jax.generation.draw import DrawSettings, Samples, draw
+from dlm_jax.model.model import Model, load
+from dlm_jax.runs import provenance, workdir
+
+# States of a trajectory that are written, at most.
+_FRAMES = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings(DrawSettings):
+  """What is drawn, from which run, and where it goes.
+
+  Attributes:
+    workdir: directory of the run.
+    prompt: text that every sequence begins with.
+    infill: text in which each underscore is one token to draw, as in "the ____ sat".
+    length: tokens of a sequence. The default is the length of training; only block diffusion can
+      exceed it.
+    weights: averaged weights, or those of the last step.
+    step: step of the checkpoint. The default is the newest.
+    output: file to write. NAME.jsonl gets one JSON object a sequence, with what they depend on in
+      NAME.protocol.json; NAME.svg an animation of the first sequence as it is denoised.
+  """
+
+  workdir: str
+  prompt: str | None = None
+  infill: str | None = None
+  length: int | None = None
+  weights: Literal["ema", "raw"] = "ema"
+  step: int | None = None
+  output: str | None = None
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.prompt is not None and self.infill is not None:
+      raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
+    if self.output is not None and not Path(self.output).absolute().parent.is_dir():
+      raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+    if self.is_animation:
+      object.__setattr__(self, "trajectory", True)
+
+  @property
+  def is_animation(self) -> bool:
+    """Whether the output is an SVG."""
+    return self.output is not None and self.output.endswith(".svg")
+
+
+def sample(settings: SampleSettings) -> Samples:
+  """Draws the sequences, prints them and writes them to `settings.output`, if given.
+
+  Raises:
+    UserError: there is no such run, or its model cannot draw with these settings.
+  """
+  model = load(settings.workdir, step=settings.step, weights=settings.weights)
+  length = prompts.check_length(model, settings.length)
+  prompt = prompts.read(model, length, settings.prompt, settings.infill)
+  samples = draw(settings, model, prompt)
+  if jax.process_index() == 0:
+    show(Console(), model, samples, animated=settings.is_animation)
+    if settings.output is not None:
+      write(settings, model, samples)
+  return samples
+
+
+def show(console: Console, model: Model, samples: Samples, *, animated: bool = False) -> None:
+  """Prints the trajectory, unless it is animated, the sequences and what they cost."""
+  decode = model.tokenizer.decode
+  style = {"mask_id": rendering.mask_of(model.process), "given": samples.given}
+  if samples.trajectory is not None and not animated:
+    rendering.print_trajectory(console, samples.trajectory, decode, **style)
+  rendering.print_samples(console, samples.tokens, decode, **style)
+  console.rule()
+  console.print(
+    f"{np.mean(samples.num_evaluations):.4g} network evaluations a batch, "
+    f"{samples.tokens_per_second:,.0f} tokens/s (compilation excluded)",
+    highlight=False,
+    soft_wrap=True,
+  )
+
+
+def write(settings: SampleSettings, model: Model, samples: Samples) -> None:
+  """Writes the animation, or a JSON object a sequence, and what it depends on beside it."""
+  path = Path(settings.output)
+  if settings.is_animation:
+    path.write_text(
+      animation.svg(token_texts(model, samples.trajectory), given=samples.given), encoding="utf-8"
+    )
+  else:
+    decode = model.tokenizer.decode
+    with path.open("w", encoding="utf-8") as file:
+      for index, row in enumerate(samples.tokens):
+        line = {"index": index, "text": decode(row), "tokens": row.tolist()}
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+  frames = samples.trajectory
+  record = {
+    "settings": dataclasses.asdict(settings),
+    "sampler": settings.sampler,
+    "network_evaluations": samples.num_evaluations,
+    "tokens_per_second": samples.tokens_per_second,
+    "seconds_without_compilation": samples.seconds,
+    "trajectory": None
+    if frames is None
+    else token_texts(model, frames[rendering.chosen_frames(frames, _FRAMES)]),
+    **provenance.protocol(model.provenance),
+  }
+  workdir.write_json(path.with_suffix(".protocol.json"), record)
+
+
+def token_texts(model: Model, states: np.ndarray) -> list[list[str]]:
+  """The text of each token of the states `[frames, L]`, the mask as a dot."""
+  mask_id = rendering.mask_of(model.process)
+  texts = {
+    int(token): rendering.MASK if token == mask_id else model.tokenizer.decode(np.array([token]))
+    for token in np.unique(states)
+  }
+  return [[texts[token] for token in state] for state in states.tolist()]

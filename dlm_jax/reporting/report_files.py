@@ -1,0 +1,112 @@
+"""A report built from records: the files that the command `report` reads and writes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.storage import write_json
+from dlm_jax.reporting import comparison, page, tables
+from dlm_jax.reporting.comparison import Group, Result
+from dlm_jax.runs.metrics import read_rows
+
+# Where a workdir has records.
+_RECORDS = ("evaluations/*.json", "**/*.judged.json", "harness/*.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+  """What is reported, and where to.
+
+  Attributes:
+    runs: workdirs of runs that were evaluated.
+    results: directories of records without their runs.
+    output: path of the report, without its suffix.
+    title: heading of the report.
+    keep: directory that each record is copied to. The default is no copy.
+  """
+
+  runs: tuple[str, ...] = ()
+  results: tuple[str, ...] = ()
+  output: str = "report"
+  title: str = "Diffusion language models"
+  keep: str | None = None
+
+
+def write_report(settings: ReportSettings) -> list[Path]:
+  """Writes the report and returns its files.
+
+  Raises:
+    UserError: a directory is not there, or there is nothing to report.
+  """
+  results = collect(settings)
+  curves = {Path(run).name: read_rows(Path(run)) for run in settings.runs}
+  if not results and not any(curves.values()):
+    raise UserError("there is nothing to report: name --runs that were evaluated, or --results.")
+  grouped = {kind: comparison.groups([r for r in results if r.kind == kind]) for kind in kinds()}
+  made = tables_of(grouped)
+  output = Path(settings.output)
+  files = [output.with_suffix(".md"), output.with_suffix(".html")]
+  markdown = "\n".join([f"# {settings.title}", "", *(table.markdown() for table in made)])
+  files[0].write_text(markdown, encoding="utf-8")
+  files[1].write_text(page.render(settings.title, curves, grouped, made), encoding="utf-8")
+  if settings.keep is not None:
+    Path(settings.keep).mkdir(parents=True, exist_ok=True)
+    for result in results:
+      name = result.name.replace("/", "-")
+      write_json(Path(settings.keep) / f"{name}.json", result.record)
+  return files
+
+
+def kinds() -> Sequence[str]:
+  """The kinds of records that a report shows, in their order."""
+  return tuple(tables.TITLES)
+
+
+def tables_of(grouped: dict[str, list[Group]]) -> list[tables.Table]:
+  """A table a group."""
+  return [tables.of_group(kind, group) for kind, groups in grouped.items() for group in groups]
+
+
+def collect(settings: ReportSettings) -> list[Result]:
+  """The records of all directories that are of a known kind, each under a name of its own."""
+  found: list[Result] = []
+  for directory in map(Path, (*settings.runs, *settings.results)):
+    if not directory.is_dir():
+      raise UserError(f"there is no directory {directory}: --runs and --results name directories.")
+    is_run = str(directory) in map(str, map(Path, settings.runs))
+    for path in _files(directory, _RECORDS if is_run else ("*.json",)):
+      record = _read(path)
+      if record is None:
+        continue
+      name = directory.name if is_run else path.stem
+      found.append(Result(name, record))
+  return _named_apart(found)
+
+
+def _files(directory: Path, patterns: Sequence[str]) -> list[Path]:
+  return sorted({path for pattern in patterns for path in directory.glob(pattern)})
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+  """The record, or None if the file holds something else."""
+  try:
+    record = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise UserError(f"{path} is not JSON ({error}): remove it, or write it again.") from error
+  if not isinstance(record, dict) or "protocol" not in record or "results" not in record:
+    return None
+  return record if record.get("kind", "likelihood") in kinds() else None
+
+
+def _named_apart(results: Sequence[Result]) -> list[Result]:
+  """Results of one kind and name get a number: `run`, `run (2)`."""
+  seen: dict[tuple[str, str], int] = {}
+  named = []
+  for result in results:
+    count = seen[result.kind, result.name] = seen.get((result.kind, result.name), 0) + 1
+    name = result.name if count == 1 else f"{result.name} ({count})"
+    named.append(Result(name, result.record))
+  return named
