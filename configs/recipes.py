@@ -94,7 +94,7 @@ def continuous(source: str, **process: object) -> tuple[Field, ...]:
 
 def of_letters(config: ConfigDict) -> bool:
   """Whether the tokens of the corpus are letters."""
-  return config.data.tokenizer.name in ("text8", "character")
+  return config.data.tokenizer.name in ("letters", "character")
 
 
 def first_entropy(config: ConfigDict) -> float:

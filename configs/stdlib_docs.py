@@ -36,7 +36,7 @@ def get_config(argument: str = "") -> ConfigDict:
 def corpus() -> ConfigDict:
   config = defaults.get_config()
   config.data.update(
-    corpus={"name": "stdlib_docs"}, tokenizer={"name": "text8"}, packing="stream", length=64
+    corpus={"name": "stdlib_docs"}, tokenizer={"name": "letters"}, packing="stream", length=64
   )
   config.process.update(masking="counted", weighting="min_capped", weight_cap=2.0)
   config.network.update(

@@ -20,7 +20,7 @@ def get_config(argument: str = "") -> ConfigDict:
 def corpus() -> ConfigDict:
   config = defaults.get_config()
   config.data.update(
-    corpus={"name": "text8"}, tokenizer={"name": "text8"}, packing="stream", length=256
+    corpus={"name": "text8"}, tokenizer={"name": "letters"}, packing="stream", length=256
   )
   config.evaluation.process = {"masking": "counted"}  # the same bound, with less noise
   return config

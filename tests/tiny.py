@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import defaults
 from dlm_jax import configuration
-from dlm_jax.data.tokenizers import text8
+from dlm_jax.data.tokenizers import letters
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.distributed.sharding import replicated
@@ -32,7 +32,7 @@ def config(directory, **fields) -> ConfigDict:
       "validation_characters": 800,
       "test_characters": 800,
     },
-    "tokenizer": {"name": "text8"},
+    "tokenizer": {"name": "letters"},
     "packing": "stream",
     "length": 16,
     "directory": str(directory),
@@ -65,7 +65,7 @@ def model(
     tokenizer, packing, length, num_labels: as of `Model`.
     **network: fields of the network beside those that make it small.
   """
-  tokenizer = tokenizer or text8.make()
+  tokenizer = tokenizer or letters.make()
   fields = {"name": process} if isinstance(process, str) else process
   size = {"name": "transformer", "preset": "tiny", "width": 16, "heads": 2, "depth": 1}
   config = ConfigDict(

@@ -160,7 +160,7 @@ def _training(store: Store) -> Iterator[np.ndarray]:
 
 def vocabulary(store: Store) -> set[str] | None:
   """The words of the training text, where the alphabet is that of text8."""
-  if store.manifest["tokenizer"]["name"] != "text8":
+  if store.manifest["tokenizer"]["name"] != "letters":
     return None
   words: set[str] = set()
   for piece in _training(store):

@@ -41,7 +41,7 @@ _ROUND = 32
 
 
 @dataclass(frozen=True)
-class Request:
+class ScoringRequest:
   """The tokens of a prompt, and those of the answer whose likelihood is wanted."""
 
   prompt: tuple[int, ...]
@@ -61,7 +61,7 @@ class Request:
     return [list(self.prompt), list(self.answer)]
 
   @classmethod
-  def from_json(cls, value: list[list[int]]) -> "Request":
+  def from_json(cls, value: list[list[int]]) -> "ScoringRequest":
     return cls(*map(tuple, value))
 
 
@@ -118,7 +118,7 @@ class ConditionalScoring:
 
 def scorer(
   process: Process, denoiser: BindParams, scoring: ConditionalScoring, watch: Watch = iter
-) -> Callable[[Params, Sequence[Request]], list[Score]]:
+) -> Callable[[Params, Sequence[ScoringRequest]], list[Score]]:
   """Returns `score(params, requests) -> [Score]`, in the order of the requests.
 
   Args:
@@ -135,13 +135,14 @@ def scorer(
   settings = {"samples": scoring.samples, "seed": scoring.seed}
   journal = scoring.journal
 
-  def score(params: Params, requests: Sequence[Request]) -> list[Score]:
+  def score(params: Params, requests: Sequence[ScoringRequest]) -> list[Score]:
     _check(requests, scoring.max_length)
     done = {
-      Request.from_json(key): Score(**value) for key, value in journal.read("score", settings)
+      ScoringRequest.from_json(key): Score(**value)
+      for key, value in journal.read("score", settings)
     }
     missing = [request for request in dict.fromkeys(requests) if request not in done]
-    nats: dict[Request, list[float]] = defaultdict(list)
+    nats: dict[ScoringRequest, list[float]] = defaultdict(list)
     for batch in watch(list(_batches(plan, missing, scoring.rows))):
       found = nats_of_batch(params, batch)
       for (request, _), term in zip(batch, found, strict=True):
@@ -155,7 +156,7 @@ def scorer(
 
 
 # A row of a batch: the request, and its arrays by name.
-_Row = tuple[Request, dict[str, np.ndarray]]
+_Row = tuple[ScoringRequest, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class _Plan:
   def exact(self) -> bool:
     return self.process.exact
 
-  def draws_of(self, request: Request) -> int:
+  def draws_of(self, request: ScoringRequest) -> int:
     """Network evaluations of a request."""
     single = len(request.answer) == 1 and self.counted is not None
     return 1 if self.exact or single else self.samples
@@ -184,7 +185,7 @@ class _Plan:
     causal = isinstance(self.process.pattern, Causal)
     return padded(length) if causal else length
 
-  def rows_of(self, request: Request) -> Iterator[_Row]:
+  def rows_of(self, request: ScoringRequest) -> Iterator[_Row]:
     """A row for each draw."""
     length = self.row_length(request.length)
     times = _stratified(request, self.draws_of(request), self.seed)
@@ -200,7 +201,7 @@ class _Plan:
       yield request, arrays | {"given": given, "t": t, "scale": scale}
 
 
-def _batches(plan: _Plan, requests: Sequence[Request], size: int) -> Iterator[list[_Row]]:
+def _batches(plan: _Plan, requests: Sequence[ScoringRequest], size: int) -> Iterator[list[_Row]]:
   """Rows of one length, `size` at a time; the longest first: what does not fit shows early."""
   buckets = defaultdict(list)
   for request in requests:
@@ -257,7 +258,7 @@ def _counts(counted: Absorbing, times: np.ndarray, free: int) -> tuple[np.ndarra
   return np.asarray(counted.time_of_masked(middle)), (free / masked).astype(np.float32)
 
 
-def _stratified(request: Request, draws: int, seed: int) -> np.ndarray:
+def _stratified(request: ScoringRequest, draws: int, seed: int) -> np.ndarray:
   """Times in (0, 1], one in each of `draws` equal strata, of one shared offset (float32)."""
   offset = np.random.default_rng((seed, int(request.digest))).random()
   return (1.0 - (offset + np.arange(draws)) / draws % 1.0).astype(np.float32)
@@ -269,7 +270,7 @@ def _summarize(nats: Sequence[float], exact: bool) -> Score:
   return Score(float(np.mean(nats)), error, count, exact)
 
 
-def _check(requests: Sequence[Request], max_length: int) -> None:
+def _check(requests: Sequence[ScoringRequest], max_length: int) -> None:
   for request in requests:
     if not request.answer:
       raise UserError("a request without an answer has no likelihood: give it at least one token.")

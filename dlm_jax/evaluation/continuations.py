@@ -17,7 +17,7 @@ from jax import Array
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import conditional, likelihood
-from dlm_jax.evaluation.conditional import Request
+from dlm_jax.evaluation.conditional import ScoringRequest
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.generation.draw import DrawSettings, draw_batches
 from dlm_jax.generation.prompts import Prompt
@@ -89,7 +89,7 @@ class Continuer:
     )
     tokens = np.array([c.prompt + (0,) * num_tokens for c in group], np.int32)
     prompt = Prompt(tokens, np.arange(tokens.shape[1]) < prompted)
-    indices = np.array([Request(c.prompt, ()).digest for c in group])
+    indices = np.array([ScoringRequest(c.prompt, ()).digest for c in group])
     found: dict[Continuation, Tokens] = {}
     waiting = iter(group)
     for rows in draw_batches(settings, self.model, prompt, indices):
@@ -100,7 +100,7 @@ class Continuer:
         self.journal.write("continue", {"seed": self.seed}, key, row)
     return found
 
-  def greedy(self, requests: Sequence[Request]) -> list[bool]:
+  def greedy(self, requests: Sequence[ScoringRequest]) -> list[bool]:
     """Whether greedy decoding of the prompt gives the answer.
 
     An autoregressive network says it in one evaluation of prompt and answer: whether each token of
@@ -111,8 +111,8 @@ class Continuer:
     decoded = self([Continuation(r.prompt, len(r.answer)) for r in requests])
     return [tokens == r.answer for tokens, r in zip(decoded, requests, strict=True)]
 
-  def _most_likely(self, requests: Sequence[Request]) -> list[bool]:
-    done = {Request.from_json(key): value for key, value in self.journal.read("greedy", {})}
+  def _most_likely(self, requests: Sequence[ScoringRequest]) -> list[bool]:
+    done = {ScoringRequest.from_json(key): value for key, value in self.journal.read("greedy", {})}
     rows_of_length = defaultdict(list)
     for request in dict.fromkeys(requests):
       if request not in done:

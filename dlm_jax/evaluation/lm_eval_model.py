@@ -9,7 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from dlm_jax.evaluation import conditional
-from dlm_jax.evaluation.conditional import ConditionalScoring, Request
+from dlm_jax.evaluation.conditional import ConditionalScoring, ScoringRequest
 from dlm_jax.evaluation.continuations import Continuation, Continuer
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.model.model import Model
@@ -99,18 +99,18 @@ class HarnessModel(LM):
   def _encode(self, text: str) -> list[int]:
     return self._model.tokenizer.encode(text, strict=False).tolist()
 
-  def _request(self, context: str, continuation: str) -> Request:
+  def _request(self, context: str, continuation: str) -> ScoringRequest:
     # A space between the two belongs to the continuation, which keeps the prompt's tokens whole.
     context, spaces = context.rstrip(), context[len(context.rstrip()) :]
     prompt = self._encode(context)
     whole = self._encode(context + spaces + continuation)
     answer = whole[len(prompt) :][-self._model.length :]
     room = self._model.length - len(answer)
-    return Request(tuple(prompt[-room:] if room else ()), tuple(answer))
+    return ScoringRequest(tuple(prompt[-room:] if room else ()), tuple(answer))
 
-  def _windows(self, text: str) -> list[Request]:
+  def _windows(self, text: str) -> list[ScoringRequest]:
     ids, length = self._encode(text), self._model.length
-    return [Request((), tuple(ids[i : i + length])) for i in range(0, len(ids), length)]
+    return [ScoringRequest((), tuple(ids[i : i + length])) for i in range(0, len(ids), length)]
 
   def _continuation(self, context: str, options: dict[str, Any]) -> Continuation:
     length = self._model.length

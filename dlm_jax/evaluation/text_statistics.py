@@ -213,7 +213,7 @@ def mauve(texts: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
   """
   if importlib.util.find_spec("mauve") is None:
     return {"value": None, "reason": "the package mauve-text is not installed"}
-  import mauve as package  # noqa: PLC0415  optional, and it brings PyTorch
+  from mauve import compute_mauve  # noqa: PLC0415  optional, and it brings PyTorch
 
-  scored = package.compute_mauve(p_text=list(references), q_text=list(texts), verbose=False)
+  scored = compute_mauve(p_text=list(references), q_text=list(texts), verbose=False)
   return {"value": float(scored.mauve)}

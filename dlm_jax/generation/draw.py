@@ -24,12 +24,11 @@ from dlm_jax.generation.prompts import Prompt
 from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import base as samplers
 from dlm_jax.samplers import grids, guidance, loops
-from dlm_jax.samplers.base import Request, Sampler, SampleResult
+from dlm_jax.samplers.base import PACKAGE, Request, Sampler, SampleResult
 from dlm_jax.samplers.filters import Filters
 
-SAMPLERS = Modules(samplers.PACKAGE)
+SAMPLERS = Modules(PACKAGE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,14 +172,14 @@ def sampler_of(name: str, settings: Mapping[str, object]) -> Sampler:
   for setting in settings:
     require_field(f"the sampler {name!r}", setting, known)
   values = {n: known[n].read(value, f"--sampler.{n}") for n, value in settings.items()}
-  return resolve.make(samplers.PACKAGE, {"name": name, **values})
+  return resolve.make(PACKAGE, {"name": name, **values})
 
 
 def samplers_text() -> str:
   """The samplers and the settings of each, with their defaults, for `--help`."""
   lines = ["Samplers (--sampler=NAME) and their own settings (--sampler.SETTING=VALUE):"]
   for name in SAMPLERS.names():
-    docstring = resolve.module(samplers.PACKAGE, name).__doc__ or ""
+    docstring = resolve.module(PACKAGE, name).__doc__ or ""
     lines.append(f"  {name}: {docstring.splitlines()[0]}")
     for setting in SAMPLERS.fields(name).values():
       text = f"{setting.name}={setting.default}: {setting.meaning}"

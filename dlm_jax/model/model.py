@@ -13,8 +13,7 @@ from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.types import Params
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
-from dlm_jax.data.tokenizers import base as tokenizers
-from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.data.tokenizers.base import Tokenizer, from_definition
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.model import from_config
 from dlm_jax.model.denoiser import Denoiser, with_cache
@@ -105,7 +104,7 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
   require_known("weights", weights, WEIGHTS)
   config = workdir.read_config(path)
   dataset = workdir.read_dataset(path)
-  tokenizer = tokenizers.from_definition(dataset["tokenizer"])
+  tokenizer = from_definition(dataset["tokenizer"])
   built = from_config.build(config, tokenizer.vocab_size, dataset["num_labels"])
   mesh = make_mesh({"data": -1})
   part = WEIGHTS[weights]

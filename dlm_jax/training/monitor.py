@@ -16,7 +16,7 @@ from dlm_jax.training.throughput import Meter
 
 
 @dataclass
-class Interval:
+class LossWindow:
   """The steps since the last row of metrics.
 
   Attributes:
@@ -57,7 +57,7 @@ class Monitor:
   line: ProgressLine
   stopwatch: Stopwatch = field(default_factory=Stopwatch)
   _pending: tuple[int, Metrics] | None = field(default=None, init=False)
-  _interval: Interval = field(default_factory=Interval, init=False)
+  _window: LossWindow = field(default_factory=LossWindow, init=False)
 
   def dispatched(self, step: int, metrics: Metrics) -> None:
     """To be called when step number `step`, counted from 1, has been dispatched.
@@ -76,9 +76,9 @@ class Monitor:
     self._pending = None
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     self._refuse_divergence(step, int(values["skipped_in_a_row"]))
-    self._interval.losses.append(values["loss"])
+    self._window.losses.append(values["loss"])
     if self.stopwatch.running:
-      self._interval.timed += 1
+      self._window.timed += 1
     else:
       self.stopwatch.restart()
     if step % self.config.log_every == 0 or step == self.config.steps:
@@ -99,13 +99,13 @@ class Monitor:
       )
 
   def _write(self, step: int, values: dict[str, float]) -> None:
-    timed, seconds = self._interval.timed, self.stopwatch.seconds
-    values["loss"] = self._interval.mean_loss
+    timed, seconds = self._window.timed, self.stopwatch.seconds
+    values["loss"] = self._window.mean_loss
     values["learning_rate"] = float(self.learning_rate(step - 1))
     if timed:
       values["seconds_per_step"] = seconds / timed
       values |= self.meter.rates(timed, seconds)
       self.line.update(step, values)
     self.log.write(step, values)
-    self._interval = Interval()
+    self._window = LossWindow()
     self.stopwatch.restart()

@@ -11,7 +11,7 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.data import encoding
 from dlm_jax.data.encoding import Encoder
-from dlm_jax.data.tokenizers import character, text8
+from dlm_jax.data.tokenizers import character, letters
 
 TEXTS = [f"text {'x' * (i % 7)} {i}" for i in range(60)]
 
@@ -31,14 +31,14 @@ def test_the_smallest_dtype_that_holds_the_vocabulary(vocab_size, dtype):
 
 
 def test_counts_what_is_kept():
-  encoder = Encoder(text8.make(), limit=3)
+  encoder = Encoder(letters.make(), limit=3)
   documents, characters, truncated = _encoded(["abcd", "...", "ab", "", "xyz"], encoder, 1)
   assert documents == [[1, 2, 3], [1, 2], [24, 25, 26]]
   assert (characters, truncated) == (8, 1)
 
 
 def test_the_number_of_workers_changes_nothing(monkeypatch):
-  encoder = Encoder(text8.make())
+  encoder = Encoder(letters.make())
   alone = _encoded(TEXTS, encoder, 1)
   monkeypatch.setattr(encoding, "_CHUNK", 20)  # many chunks
   assert _encoded(TEXTS, encoder, 1) == alone
@@ -48,14 +48,14 @@ def test_the_number_of_workers_changes_nothing(monkeypatch):
 
 def test_few_texts_start_no_process(monkeypatch):
   monkeypatch.setattr(encoding, "ProcessPoolExecutor", None)
-  assert len(_encoded(TEXTS, Encoder(text8.make()), None)[0]) == 60
+  assert len(_encoded(TEXTS, Encoder(letters.make()), None)[0]) == 60
 
 
 def test_many_texts_start_processes(monkeypatch):
   monkeypatch.setattr(encoding, "_CHUNK", 10)
   monkeypatch.setattr(encoding, "ProcessPoolExecutor", None)
   with pytest.raises(TypeError):
-    _encoded(TEXTS, Encoder(text8.make()), None)
+    _encoded(TEXTS, Encoder(letters.make()), None)
 
 
 def test_the_texts_are_not_all_held_at_once(monkeypatch):
@@ -68,7 +68,7 @@ def test_the_texts_are_not_all_held_at_once(monkeypatch):
       read += 1
       yield text
 
-  next(encoding.encode(texts(), Encoder(text8.make()), 2))
+  next(encoding.encode(texts(), Encoder(letters.make()), 2))
   assert read < 15
 
 
@@ -81,10 +81,10 @@ def test_an_error_in_a_worker_is_the_users(monkeypatch):
 ENDLESS = """
 import itertools, multiprocessing
 from dlm_jax.data import encoding
-from dlm_jax.data.tokenizers import text8
+from dlm_jax.data.tokenizers import letters
 if __name__ == "__main__":
   encoding._CHUNK = 10
-  for _ in encoding.encode(itertools.repeat("some text"), encoding.Encoder(text8.make()), 2):
+  for _ in encoding.encode(itertools.repeat("some text"), encoding.Encoder(letters.make()), 2):
     print(*(p.pid for p in multiprocessing.active_children()), flush=True)
 """
 

@@ -17,7 +17,7 @@ from dlm_jax.data.store import open_store
 def _config(tmp_path, **fields):
   config = {
     "corpus": {"name": "text_files", "paths": str(tmp_path / "text.txt")},
-    "tokenizer": {"name": "text8"},
+    "tokenizer": {"name": "letters"},
     "packing": "stream",
     "length": 16,
     "directory": str(tmp_path / "data"),
@@ -129,7 +129,7 @@ class TestPrepare:
       {"length": 17},
       {"packing": "wrapped"},
       {"tokenizer": {"name": "byte"}},
-      {"tokenizer": {"name": "text8", "special": ("pad",)}},
+      {"tokenizer": {"name": "letters", "special": ("pad",)}},
       {"corpus": {"validation": 0.2}},
     ],
   )
@@ -329,7 +329,7 @@ class TestErrors:
       ({"packing": "streem"}, "did you mean 'stream'"),
       ({"corpus": {"name": "stdlib_doc"}}, "did you mean 'stdlib_docs'"),
       ({"corpus": {"name": "text_files", "path": "x"}}, "did you mean 'paths'"),
-      ({"tokenizer": {"name": "text9"}}, "did you mean 'text8'"),
+      ({"tokenizer": {"name": "leters"}}, "did you mean 'letters'"),
       ({"tokenizer": {}}, "has no 'name'"),
       ({"length": 0}, r"data\.length must be above 0"),
       ({"length": 2, "packing": "wrapped"}, r"data\.length must be above 2"),

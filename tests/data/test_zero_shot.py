@@ -5,7 +5,7 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.data import zero_shot
-from dlm_jax.data.tokenizers import character, text8
+from dlm_jax.data.tokenizers import character, letters
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def path(tmp_path):
 
 
 def test_files_are_packed_as_in_training_with_the_model_s_tokenizer(path):
-  tokenizer = text8.make()
+  tokenizer = letters.make()
   foreign = zero_shot.prepare(
     zero_shot.protocol(path), tokenizer, length=8, trained_packing="stream"
   )
@@ -31,7 +31,7 @@ def test_files_are_packed_as_in_training_with_the_model_s_tokenizer(path):
 
 
 def test_padded_rows_keep_their_padding_out_of_the_score(path):
-  tokenizer = text8.make().with_special(("pad",))
+  tokenizer = letters.make().with_special(("pad",))
   foreign = zero_shot.prepare(
     zero_shot.protocol(path), tokenizer, length=20, trained_packing="padded"
   )

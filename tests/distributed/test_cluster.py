@@ -199,14 +199,14 @@ SCRIPT = """
 import sys
 import jax
 import numpy as np
-from dlm_jax.distributed import processes, sharding
+from dlm_jax.distributed import cluster, sharding
 from dlm_jax.distributed.mesh import AXES
 from dlm_jax.core.errors import UserError
 port, index = sys.argv[1:]
-processes.start(f"localhost:{port}", 2, int(index), stoppable=False)
-assert (processes.index(), processes.count()) == (int(index), 2)
-processes.say("once")
-assert processes.on_first(lambda: "done", "work") == ("done" if index == "0" else None)
+cluster.start(f"localhost:{port}", 2, int(index), stoppable=False)
+assert (cluster.index(), cluster.count()) == (int(index), 2)
+cluster.say("once")
+assert cluster.on_first(lambda: "done", "work") == ("done" if index == "0" else None)
 
 def refuse():
   raise UserError("there is no disk.")
@@ -216,7 +216,7 @@ def fail():
 
 for action, expected in ((refuse, "there is no disk."), (fail, "process 0 failed at work")):
   try:
-    processes.on_first(action, "work")
+    cluster.on_first(action, "work")
   except (UserError, KeyError) as error:
     assert (expected in str(error)) == (action is refuse or index == "1"), error
   else:
@@ -235,10 +235,10 @@ for order, axes in zip(orders, ((4, 1, 1), (2, 1, 2), (2, 1, 2)), strict=True):
     expected = 10 * np.arange(8)[shard.index[0]]
     np.testing.assert_array_equal(np.asarray(shard.data)[:, 0], expected)
 
-processes.barrier("both")
+cluster.barrier("both")
 try:
   if index == "0":
-    processes.barrier("alone", 0.2)
+    cluster.barrier("alone", 0.2)
 except UserError as error:
   print(error)
 """

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.data.tokenizers import text8
+from dlm_jax.data.tokenizers import letters
 from dlm_jax.evaluation import assess, judges
 from dlm_jax.evaluation.assess import JudgeSettings
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
@@ -24,14 +24,14 @@ def test_a_judge_gives_the_nats_of_its_own_chain_rule():
   model = tiny.model("autoregressive")
   nats, tokens = judges.trained_here(model, batch_size=2)(["abc", "hello there", "x" * 40])
   assert tokens.tolist() == [3, 11, 16]
-  ids = text8.make().encode("abc")[None]
+  ids = letters.make().encode("abc")[None]
   denoise = model.denoiser()
   log_p = jax.nn.log_softmax(denoise(ids, np.zeros(1, np.float32)))[0, np.arange(3), ids[0]]
   assert nats[0] == pytest.approx(-float(log_p.sum()), rel=1e-5)
 
 
 def test_the_begin_symbol_stands_before_and_is_not_scored():
-  tokens, given = judges.encoded(["abcdef"], text8.make().encode, 4, begin=27)
+  tokens, given = judges.encoded(["abcdef"], letters.make().encode, 4, begin=27)
   assert tokens.tolist() == [[27, 1, 2, 3]] and given.tolist() == [[True, False, False, False]]
 
 
@@ -98,7 +98,7 @@ def test_without_a_judge_the_rest_is_there(samples):
 
 
 def test_texts_end_where_their_end_symbol_is():
-  found = assess.sequences([[27, 1, 2, 28, 3], [1, 2]], text8.make(special=("bos", "eos")))
+  found = assess.sequences([[27, 1, 2, 28, 3], [1, 2]], letters.make(special=("bos", "eos")))
   assert found.texts == ["ab", "ab"] and found.tokens[0].tolist() == [1, 2]
 
 

@@ -10,7 +10,7 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.evaluation import conditional
-from dlm_jax.evaluation.conditional import ConditionalScoring, Request
+from dlm_jax.evaluation.conditional import ConditionalScoring, ScoringRequest
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.processes import absorbing, uniform
 from tests import tiny, toy
@@ -19,10 +19,10 @@ JOINT = toy.joint()
 PROCESS = absorbing.make(vocab_size=JOINT.vocab_size, schedule={"name": "cosine"})
 EXACT = toy.absorbing_denoiser(JOINT)
 REQUESTS = [
-  Request((), (0, 1, 2)),
-  Request((2,), (0, 1)),
-  Request((1,), (1, 1)),
-  Request((0, 2), (1,)),
+  ScoringRequest((), (0, 1, 2)),
+  ScoringRequest((2,), (0, 1)),
+  ScoringRequest((1,), (1, 1)),
+  ScoringRequest((0, 2), (1,)),
 ]
 
 
@@ -63,7 +63,7 @@ def test_any_process_is_scored_by_its_bound():
 
 
 def test_counts_of_masked_tokens_are_spread_evenly():
-  request, n = Request((0,), tuple(range(8))), 8
+  request, n = ScoringRequest((0,), tuple(range(8))), 8
   t = conditional._stratified(request, 32, seed=0)
   times, scales = conditional._counts(PROCESS, t, n)
   counts = np.round(n / scales).astype(int)
@@ -123,7 +123,7 @@ def test_an_autoregressive_network_is_exact_and_sees_no_padding():
   model = tiny.model("autoregressive")
   scoring = ConditionalScoring(max_length=16, batch_size=2)
   score = conditional.scorer(model.process, model.denoiser, scoring)
-  request = Request((3, 1, 4), (1, 5))
+  request = ScoringRequest((3, 1, 4), (1, 5))
   (found,) = score(model.params, [request])
   assert (found.draws, found.exact, found.standard_error) == (1, True, 0.0)
   tokens = np.array([request.prompt + request.answer], np.int32)
@@ -134,8 +134,8 @@ def test_an_autoregressive_network_is_exact_and_sees_no_padding():
 
 def test_mistakes():
   with pytest.raises(UserError, match="without an answer"):
-    scorer()(None, [Request((1,), ())])
+    scorer()(None, [ScoringRequest((1,), ())])
   with pytest.raises(UserError, match="4 tokens and the model's length is 3"):
-    scorer()(None, [Request((1, 2), (1, 2))])
+    scorer()(None, [ScoringRequest((1, 2), (1, 2))])
   with pytest.raises(UserError, match="samples must be at least 1, got 0"):
     scorer(samples=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.evaluation import continuations
-from dlm_jax.evaluation.conditional import Request
+from dlm_jax.evaluation.conditional import ScoringRequest
 from dlm_jax.evaluation.continuations import Continuation, Continuer
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.generation import draw
@@ -45,7 +45,7 @@ def test_greedy_is_what_greedy_decoding_writes(process, programs):
   continuer = Continuer(model, batch_size=8)
   (written,) = continuer([Continuation((1, 2), 3)])
   changed = ((written[0] + 1) % 27, *written[1:])
-  requests = [Request((1, 2), written), Request((1, 2), changed)]
+  requests = [ScoringRequest((1, 2), written), ScoringRequest((1, 2), changed)]
   before = len(programs)
   assert continuer.greedy(requests) == [True, False]
   # An autoregressive network is asked once; the other decodes the prompt, both answers at once.

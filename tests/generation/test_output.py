@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.data.tokenizers import character, text8
+from dlm_jax.data.tokenizers import character, letters
 from dlm_jax.generation import output, prompts
 from dlm_jax.generation.draw import DrawSettings, draw
 from dlm_jax.generation.output import SampleSettings
 from tests import tiny
 
-TOKENIZER = text8.make()
+TOKENIZER = letters.make()
 MODEL = tiny.model()
 LENGTH = 16
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from dlm_jax.data.corpora import stdlib_docs
-from dlm_jax.data.tokenizers import text8
+from dlm_jax.data.tokenizers import letters
 
 CORPUS = stdlib_docs.make()
 DIGEST = """
@@ -19,7 +19,7 @@ print(hashlib.sha256(text.encode()).hexdigest(), "turtle" in sys.modules)
 @pytest.fixture(scope="module")
 def folded():
   return {
-    split: b" ".join(text8.fold(text) for text in CORPUS.documents(split)).decode()
+    split: b" ".join(letters.fold(text) for text in CORPUS.documents(split)).decode()
     for split in CORPUS.splits
   }
 
@@ -40,7 +40,7 @@ def test_is_english(folded):
 
 def test_no_paragraph_is_there_twice():
   paragraphs = [
-    text8.fold(paragraph)
+    letters.fold(paragraph)
     for split in CORPUS.splits
     for document in CORPUS.documents(split)
     for paragraph in document.split("\n\n")

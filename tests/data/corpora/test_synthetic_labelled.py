@@ -19,7 +19,7 @@ CORPUS = {
 
 
 def config(tmp_path, **fields):
-  base = {"corpus": CORPUS, "tokenizer": {"name": "text8"}, "packing": "padded", "length": 12}
+  base = {"corpus": CORPUS, "tokenizer": {"name": "letters"}, "packing": "padded", "length": 12}
   return {**base, "directory": str(tmp_path), **fields}
 
 

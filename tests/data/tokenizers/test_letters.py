@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.data.tokenizers import text8
+from dlm_jax.data.tokenizers import letters
 
 
 @pytest.mark.parametrize(
@@ -18,17 +18,17 @@ from dlm_jax.data.tokenizers import text8
   ],
 )
 def test_folds_as_mahoney(text, folded):
-  assert text8.fold(text) == folded.encode()
-  tokenizer = text8.make()
+  assert letters.fold(text) == folded.encode()
+  tokenizer = letters.make()
   assert tokenizer.decode(tokenizer.encode(text, strict=False)) == folded
 
 
 def test_keeps_each_character_of_text8():
-  assert text8.fold(" anarchism originated ") == b" anarchism originated "
+  assert letters.fold(" anarchism originated ") == b" anarchism originated "
 
 
 def test_ids_are_the_space_and_then_the_letters():
-  tokenizer = text8.make()
+  tokenizer = letters.make()
   assert tokenizer.vocab_size == 27
   assert tokenizer.separator_id == 0
   assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (None, None, None)
@@ -36,16 +36,16 @@ def test_ids_are_the_space_and_then_the_letters():
 
 
 def test_a_prompt_is_lowered_and_otherwise_refused():
-  tokenizer = text8.make()
+  tokenizer = letters.make()
   assert tokenizer.decode(tokenizer.encode("The ")) == "the "
   with pytest.raises(UserError, match=r"'!' '7'"):
     tokenizer.encode("the 7!")
 
 
 def test_special_symbols_only_where_asked_for():
-  tokenizer = text8.make().with_special(("bos", "eos"))
+  tokenizer = letters.make().with_special(("bos", "eos"))
   assert (tokenizer.vocab_size, tokenizer.bos_id, tokenizer.eos_id) == (29, 27, 28)
   assert tokenizer.pad_id is None
   assert tokenizer.with_special(("bos", "pad")).special == ("bos", "eos", "pad")
   with pytest.raises(UserError, match="special"):
-    text8.make(special=("mask",))
+    letters.make(special=("mask",))

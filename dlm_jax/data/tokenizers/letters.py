@@ -20,7 +20,7 @@ _DIGITS = (b"zero", b"one", b"two", b"three", b"four", b"five", b"six", b"seven"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text8(base.AppendedSpecials):
+class Letters(base.AppendedSpecials):
   """Ids are 0 for the space, 1 to 26 for the letters, then the special symbols asked for."""
 
   num_symbols: ClassVar[int] = len(ALPHABET)
@@ -45,8 +45,8 @@ class Text8(base.AppendedSpecials):
     return len(self.of_text(ids))
 
 
-def make(**fields: object) -> Text8:
-  return resolve.build(Text8, fields)
+def make(**fields: object) -> Letters:
+  return resolve.build(Letters, fields)
 
 
 def fold(text: str) -> bytes:
