@@ -105,7 +105,7 @@ def test_the_loss_is_a_divergence():
   np.testing.assert_allclose(same, 0.0, atol=1e-5)  # no gap, one network
   other = np.asarray(distillation.divergence(process, wrong, exact, rows, jnp.float32(0.0)))
   z = process.corrupt(jax.random.key(0), x, t)
-  p, q = (np.asarray(process.log_probs(d(z, t), z, t)) for d in (exact, wrong))
+  p, q = (np.asarray(process.predict(d(z, t), z, t).log_probs) for d in (exact, wrong))
   np.testing.assert_allclose(other, np.sum(np.exp(p) * (p - q), axis=-1), atol=1e-4)
   apart = np.asarray(distillation.divergence(process, exact, exact, rows, jnp.float32(0.3)))
   assert apart.mean() > 0.01 and apart.min() > -1e-5
