@@ -8,7 +8,7 @@ from scipy import stats
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing, hybrid, uniform
-from dlm_jax.processes.base import row_keys
+from dlm_jax.processes.draws import row_keys
 from tests import toy
 
 JOINT = toy.joint()
