@@ -25,7 +25,7 @@ from dlm_jax.processes.parts.times import Times
 from dlm_jax.runs import workdir
 from dlm_jax.training import distillation, optimizer, state
 from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
-from dlm_jax.training.distillation import Distillation, DistillationConfig
+from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.objective import Objective
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import Step, compile_step, make_step
@@ -106,10 +106,8 @@ class Experiment:
   @property
   def objective(self) -> Objective:
     """What training minimises: the loss of the process, or the divergence from a teacher."""
-    parts = {"process": self.process, "network": self.network, "head": self.head}
-    if self.distillation.teacher:
-      return Distillation(config=self.distillation, **parts)
-    return Objective(**parts)
+    plain = Objective(process=self.process, network=self.network, head=self.head)
+    return distillation.of(plain, self.distillation)
 
   def compile_step(self) -> Step:
     """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""

@@ -200,7 +200,8 @@ def _write(
   tokenizer = tokenizer.fit(corpus)
   packer.check(tokenizer)
   base.save(tokenizer, directory)
-  files, splits = {}, {}
+  files: dict[str, writing.FileEntry] = {}
+  splits: dict[str, dict[str, int]] = {}
   for split in corpus.splits:
     with Progress(f"preparing {split}") as progress:
       texts = progress.watch(corpus.documents(split))

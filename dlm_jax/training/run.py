@@ -86,8 +86,11 @@ def _run(
     return True
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   cluster.say(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
-  metadata = {"config": config, "git_revision": git_revision()}
-  metadata["dataset_hash"] = experiment.store.hash
+  metadata = {
+    "config": config,
+    "git_revision": git_revision(),
+    "dataset_hash": experiment.store.hash,
+  }
   monitor = Monitor(
     config=training,
     learning_rate=experiment.learning_rate,

@@ -83,7 +83,7 @@ class NoisyEmbeddings(Process):
     gamma = base.per_position(self.schedule.gamma(t))[..., None]
     return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
 
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+  def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     return draws.row_normal(key, (*shape, self.width))
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
