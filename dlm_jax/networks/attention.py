@@ -9,7 +9,7 @@
 | with padding   | XLA            | XLA            | splash, by segments       |
 | cached         | XLA            | XLA            | XLA                       |
 
-On a CPU, XLA's own formula or the `flat` one, which is faster, and whose bits padding leaves alone.
+On a CPU, XLA's own formula or the `flat` one, which is faster.
 
 No array of the size of all pairs of the 2 L tokens of block diffusion is held anywhere: cuDNN has
 no kernel for that pattern, so that XLA works on one piece of the queries and the keys it can see at
@@ -40,8 +40,8 @@ def check(implementation: str) -> None:
   require_known("network.attention", implementation, IMPLEMENTATIONS)
 
 
-def choose(implementation: str, dtype: jnp.dtype) -> str:
-  """What `auto` stands for here: cuDNN on GPU in 16 bits, splash on TPU, else XLA.
+def choose(implementation: str, dtype: jnp.dtype, cpu: str = "xla") -> str:
+  """What `auto` stands for here: cuDNN on GPU in 16 bits, splash on TPU, `cpu` on CPU, else XLA.
 
   `jax.nn.dot_product_attention` asked for nothing uses XLA everywhere, so it must be asked.
   """
@@ -49,7 +49,7 @@ def choose(implementation: str, dtype: jnp.dtype) -> str:
     return implementation
   if platform() == "gpu" and jnp.dtype(dtype).itemsize == 2:
     return "cudnn"
-  return "splash" if platform() == "tpu" else "xla"
+  return {"tpu": "splash", "cpu": cpu}.get(platform(), "xla")
 
 
 def attend(
@@ -125,8 +125,7 @@ def _flat(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
   """Two matrix products with one exponential between; the division comes last.
 
   On a CPU it is several times as fast as `jax.nn.dot_product_attention`. The sum of the weights is
-  one more column of the second product, so that keys with weight 0 at the end of a row change no
-  bit of the result.
+  one more column of the second product.
   """
   rows, length, heads, width = query.shape
   groups, size = key.shape[2], key.shape[1]
