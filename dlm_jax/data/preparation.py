@@ -42,8 +42,8 @@ class DataConfig:
 
   corpus: Fields = resolve.part("dlm_jax.data.corpora")
   tokenizer: Fields = resolve.part("dlm_jax.data.tokenizers")
-  packing: str
-  length: int
+  packing: str  # type: ignore[misc]  # a part has no default
+  length: int  # type: ignore[misc]
   directory: str = "data"
   workers: int | None = None
 

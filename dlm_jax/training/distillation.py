@@ -87,7 +87,7 @@ class Distillation(Objective):
 
 
 def of(objective: Objective, config: DistillationConfig) -> Objective:
-  """The objective, with the divergence from a teacher in place of its loss if the config has one."""
+  """The objective, or where the config names a teacher the divergence from it."""
   if not config.teacher:
     return objective
   return Distillation(

@@ -65,7 +65,9 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
 
 def _require_same_launch(config: ml_collections.ConfigDict) -> None:
   """Raises `UserError` on all processes unless they were started for the same run."""
-  facts = {f"config.{name}": value for name, value in dotted(plain(config)).items()}
+  facts: dict[str, object] = {
+    f"config.{name}": value for name, value in dotted(plain(config)).items()
+  }
   facts |= {"the git revision": git_revision(), "the version of JAX": jax.__version__}
   facts["the number of devices"] = jax.local_device_count()
   facts["the kind of device"] = jax.local_devices()[0].device_kind

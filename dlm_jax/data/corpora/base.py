@@ -3,14 +3,17 @@
 import glob
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import Field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from dlm_jax.core.errors import UserError, nearest
 
 
 class Corpus(Protocol):
   """A frozen dataclass; its fields are those of `config.data.corpus`. Build it with `make`."""
+
+  __dataclass_fields__: ClassVar[dict[str, Field]]
 
   @property
   def splits(self) -> tuple[str, ...]:

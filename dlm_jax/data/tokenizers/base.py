@@ -24,6 +24,8 @@ class Tokenizer(Protocol):
   The mask is no symbol of the tokenizer: it belongs to the process.
   """
 
+  __dataclass_fields__: ClassVar[dict[str, dataclasses.Field]]
+
   @property
   def vocab_size(self) -> int:
     """Ids are 0..vocab_size-1."""
