@@ -20,8 +20,9 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.types import PyTree
 from dlm_jax.processes import facets
-from dlm_jax.processes.base import Prediction, Process, Wrapper
+from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.processes.facets import Continuous, RevealsOnce
+from dlm_jax.processes.wrapper import Wrapper
 from dlm_jax.samplers import grids
 from dlm_jax.samplers.filters import NO_FILTERS, Filters
 
