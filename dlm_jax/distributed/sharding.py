@@ -50,7 +50,7 @@ def shardings(tree: Any, rules: Rules, mesh: Mesh) -> Any:
         return NamedSharding(mesh, _fit(spec, leaf.shape, mesh))
     raise UserError(
       f"no sharding rule matches {name} of shape {tuple(leaf.shape)}: "
-      "add one to the network's SHARDING_RULES."
+      "add one to the network's sharding_rules."
     )
 
   return jax.tree_util.tree_map_with_path(of_leaf, tree)

@@ -120,6 +120,7 @@ def inputs_of(
   return Inputs(states=z, time=t, **fields)
 
 
+@dataclass(frozen=True)
 class CachingDenoiser(Denoiser):
   """A denoiser whose network can cache, with a pattern in which nothing before sees what is new.
 

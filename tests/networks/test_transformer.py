@@ -191,6 +191,25 @@ def test_other_options_train(fields):
   assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in jax.tree.leaves(slope["blocks"]))
 
 
+def test_swiglu_against_numpy():
+  """(SiLU(x W_gate) * x W_up) W_down, and a hidden layer of 8/3 of the width, in 64s."""
+  x = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+  layer = layers.Feedforward("swiglu", 20)
+  shapes = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
+  rng = np.random.default_rng(1)
+  p = {name: rng.normal(size=leaf.shape).astype(np.float32) for name, leaf in shapes.items()}
+  assert {name: leaf.shape for name, leaf in p.items()} == {
+    "gate": (8, 20),
+    "up": (8, 20),
+    "down": (20, 8),
+  }
+  expected = (plain_silu(x @ p["gate"]) * (x @ p["up"])) @ p["down"]
+  np.testing.assert_allclose(layer.apply({"params": p}, x), expected, rtol=1e-4, atol=1e-4)
+  widths = {width: network(feedforward="swiglu", width=width).hidden_width for width in (16, 768)}
+  assert widths == {16: 64, 768: 2048}  # 8/3 of 768 is 2048
+  assert layers.swiglu_width(4096) == 10944  # 8/3 of it is 10922.7, which is 170.7 times 64
+
+
 def test_norms_against_numpy():
   x = np.random.default_rng(0).normal(2.0, 3.0, (4, 8)).astype(np.float32)
   for kind, centred in (("layer", x - x.mean(-1, keepdims=True)), ("rms", x)):

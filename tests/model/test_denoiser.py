@@ -1,0 +1,78 @@
+"""The denoiser: what it hands to the network, what it counts, and when it caches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.interface import NetworkInterface
+from dlm_jax.core.patterns import FULL, Causal
+from dlm_jax.model.denoiser import CachingDenoiser, Denoiser, bound, with_cache
+from dlm_jax.model.head import Head
+from dlm_jax.networks import transformer
+from dlm_jax.networks.base import Inputs, Network
+from dlm_jax.processes import absorbing, gaussian
+from dlm_jax.processes.base import nll
+from tests.networks.random_params import random_params
+
+B, L, V = 2, 8, 5
+TOKENS = np.random.default_rng(0).integers(0, V, (B, L), np.int32)
+T = jnp.asarray([0.2, 0.7])
+SMALL = {"width": 16, "heads": 2, "depth": 1, "condition_width": 8}
+
+
+@pytest.fixture(scope="module")
+def parts():
+  interface = NetworkInterface(columns=V, num_embeddings=V + 1)
+  network = transformer.make(interface=interface, **SMALL)
+  return network, random_params(network, Inputs(tokens=TOKENS, time=T))
+
+
+def test_under_a_causal_pattern_a_position_reads_the_token_before_it(parts):
+  network, params = parts
+  causal = Causal(begin=V)
+  before = np.pad(TOKENS, ((0, 0), (1, 0)), constant_values=V)[:, :-1]
+  hidden = network.hidden(params, Inputs(tokens=before, time=T, pattern=causal))
+  found = Denoiser(network, params, pattern=causal)(TOKENS, T)
+  np.testing.assert_array_equal(found, network.head(params, hidden))
+
+
+def test_the_counter_s_derivative_is_the_positions_beyond_the_slots(parts):
+  """Under `cond` too, and where the scores are exactly 0."""
+  network, params = parts
+  where = jnp.zeros((B, L), bool).at[0].set(True).at[1, :5].set(True)  # 13 for 8 slots
+
+  def total(counter, power):
+    denoise = Denoiser(network, params, Head(capacity=0.5), overflow_counter=counter)
+    score = lambda logits, targets: power * nll(None)(logits, targets)  # noqa: E731
+    losses = jax.lax.cond(
+      jnp.bool_(True),
+      lambda: denoise.score(TOKENS, T, score, (TOKENS,), where),
+      lambda: jnp.zeros((B, L)),
+    )
+    return jnp.sum(3.0 * losses)
+
+  for power in (1.0, 0.0):
+    assert jax.grad(total)(0.0, power) == 5.0
+
+
+def test_the_network_of_a_continuous_process_is_given_its_earlier_prediction():
+  process = gaussian.make(vocab_size=V, width=4, self_conditioning=0.5)
+  network = transformer.make(interface=process.interface, **SMALL)
+  z, earlier = jax.random.normal(jax.random.key(0), (2, B, L, 4))
+  params = random_params(network, Inputs(states=z, time=T, self_condition=earlier))
+  params["process"] = process.init(jax.random.key(1))
+  _, denoise = bound(process, Denoiser(network, params))
+  moved = denoise(z, T, self_condition=earlier) - denoise(z, T)
+  assert np.abs(moved).max() > 1e-2
+
+
+def test_it_caches_where_network_and_pattern_allow(parts):
+  causal = Causal(begin=V)
+  assert isinstance(with_cache(Denoiser(*parts, pattern=causal)), CachingDenoiser)
+  process = absorbing.make(vocab_size=V)
+  assert type(bound(process, Denoiser(*parts))[1]) is Denoiser
+  assert type(with_cache(Denoiser(Network(), {}, pattern=causal))) is Denoiser
+  with pytest.raises(UserError, match="cannot keep keys and values with the pattern Full"):
+    CachingDenoiser(*parts, pattern=FULL)
