@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 
 from dlm_jax.evaluation import conditional
-from dlm_jax.evaluation.conditional import ConditionalScoring, Request, Score
+from dlm_jax.evaluation.conditional import ConditionalScoring, Score, ScoringRequest
 from dlm_jax.generation import prompts
 from dlm_jax.generation.draw import DrawSettings, draw
 from dlm_jax.model.model import Model, load
@@ -59,7 +59,7 @@ def score(
     UserError: a text is empty, too long, or holds characters outside the alphabet.
   """
   begin = (model.tokenizer.bos_id,) if model.packing == "wrapped" else ()
-  requests = [Request(begin, tuple(model.tokenizer.encode(text).tolist())) for text in texts]
+  requests = [ScoringRequest(begin, tuple(model.tokenizer.encode(text).tolist())) for text in texts]
   scoring = ConditionalScoring(
     max_length=model.length, samples=samples, batch_size=batch_size, seed=seed, mesh=model.mesh
   )

@@ -1,17 +1,13 @@
 """The README says what the tests prove, and no more."""
 
-import re
 import subprocess
 import sys
 
-import jax
 import pytest
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing, autoregressive, uniform
 from tests import support_table
-from tests.contract import test_processes as contract
 from tests.support_table import Proof
 
 
@@ -34,20 +30,13 @@ def test_a_pair_is_defined_if_the_sampler_takes_it():
   assert not support_table.is_guided(autoregressive.make(vocab_size=3))
 
 
-@pytest.mark.parametrize("sampler", resolve.names(support_table.SAMPLERS, entry="sample"))
-def test_a_refusal_names_what_is_defined(sampler):
-  """Processes that the sampler takes, or a sampler that takes the process."""
-  processes = {name: contract.make(name) for name in resolve.names(contract.PACKAGE)}
-  samplers = set(resolve.names(support_table.SAMPLERS, entry="sample"))
-  sample = resolve.module(support_table.SAMPLERS, sampler, entry="sample").sample
-  for process in processes.values():
-    if not support_table.is_defined(sampler, process):
-      with pytest.raises(UserError, match="is not defined for the process") as refusal:
-        sample(jax.random.key(0), process, None, (1, 3), steps=1)
-      named = set(re.findall(r"\w+", str(refusal.value).partition(": ")[2]))
-      assert named & (set(processes) | samplers)
-      assert all(support_table.is_defined(sampler, processes[n]) for n in named & set(processes))
-      assert all(support_table.is_defined(name, process) for name in named & samplers)
+def test_the_row_of_blocks_names_the_inner_processes():
+  proofs = [Proof("bound", name) for name in ("block", "blocks_of_uniform", "blocks_of_duo")]
+  assert support_table.own_cell("block", proofs) == "yes (absorbing, duo, uniform)"
+  assert support_table.own_cell("block", []) == ""
+  laws = [Proof("law", f"blocks_of_{inner}", "remdm_cap") for inner in ("absorbing", "uniform")]
+  (row,) = (row for row in support_table.table(laws).splitlines() if row.startswith("| `block` |"))
+  assert "| law (absorbing, uniform) |" in row
 
 
 def test_a_cell_tells_what_is_proven_from_what_is_defined():
@@ -63,7 +52,7 @@ def test_a_row_for_each_process_and_a_column_for_each_sampler():
   made = support_table.table([Proof("bound", "uniform"), Proof("law", "uniform", "psi")])
   header, _, *rows = ([c.strip() for c in line.split("|")[1:-1]] for line in made.splitlines())
   assert set(resolve.names("dlm_jax.processes")) <= {row[0].split("`")[1] for row in rows}
-  assert {f"`{name}`" for name in resolve.names("dlm_jax.samplers", "sample")} <= set(header)
+  assert {f"`{name}`" for name in resolve.names("dlm_jax.samplers")} <= set(header)
   of_uniform = next(dict(zip(header, row, strict=True)) for row in rows if row[0] == "`uniform`")
   assert of_uniform["bound"] == "yes" and of_uniform["golden"] == ""
   assert (of_uniform["`psi`"], of_uniform["`euler`"], of_uniform["`remdm`"]) == (

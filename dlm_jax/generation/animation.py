@@ -69,14 +69,14 @@ def svg(
   times = _times(len(states))
   groups, rules = [], set()
   for (first, last), tokens in _spans(states, given).items():
-    drawn = "".join(_token(text, places[i], name) for i, text, name in tokens)
-    groups.append(_group(first, last, drawn))
-    rules |= {_visible(first, last, times), _fresh(first, times)}
+    content = "".join(_token(text, places[i], name) for i, text, name in tokens)
+    groups.append(_group(first, last, content, times))
+    rules.add(_visible(first, last, times))
   below = max(place.line for place in places) + 1
   for frame, step in enumerate(chosen):
     label = f"step {step} of {len(frames) - 1}"
     place = _Place(below, 0, len(label))
-    groups.append(_group(frame, frame + 1, _text(label, place, "step"), fresh=False))
+    groups.append(_group(frame, frame + 1, _text(label, place, "step"), times))
     rules.add(_visible(frame, frame + 1, times))
   width = 2 * _MARGIN + _CHARACTER * max(place.column + place.width for place in places)
   height = 2 * _MARGIN + _LINE * (below + 1)
@@ -86,11 +86,13 @@ def svg(
 def _document(width: float, height: float, title: str, rules: str, groups: list[str]) -> str:
   total = _SECONDS + _PAUSE
   end = f"{_SECONDS / total:.2%}"
+  new = f".n{{animation:fresh {total:g}s var(--appears) infinite both}}"
+  new += "@keyframes fresh{0%{fill:var(--new)}12%,100%{fill:var(--ink)}}"
   grow = f"@keyframes grow{{0%{{transform:scaleX(0)}}{end},100%{{transform:none}}}}"
   return (
     f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
     f'width="{width:.0f}" height="{height:.0f}" role="img">'
-    f"<title>{title}</title><style>{_STYLE}{grow}{rules}</style>"
+    f"<title>{title}</title><style>{_STYLE}{new}{grow}{rules}</style>"
     f'<rect class="page" x=".5" y=".5" width="{width - 1:.0f}" height="{height - 1:.0f}" rx="8"/>'
     + "".join(groups)
     + f'<g transform="translate({_MARGIN:.0f},{height - _MARGIN / 2 - 3:.0f})">'
@@ -151,13 +153,14 @@ def _text(text: str, place: _Place, name: str) -> str:
   return f'<text class="{name}" x="{place.x:.1f}" y="{place.y:.1f}">{_escaped(text)}</text>'
 
 
-def _group(first: int, last: int, content: str, *, fresh: bool = True) -> str:
+def _group(first: int, last: int, content: str, times: Sequence[float]) -> str:
+  """What is seen from frame `first` to before frame `last`; its tokens are new in frame `first`."""
   total = _SECONDS + _PAUSE
-  animations = f"v{first}_{last} {total:g}s step-end infinite"
-  if fresh and first:
-    new = f'class="t" style="animation:n{first} {total:g}s infinite"'
-    content = content.replace('class="t"', new)
-  return f'<g data-first="{first}" data-last="{last}" style="animation:{animations}">{content}</g>'
+  style = f"animation:v{first}_{last} {total:g}s step-end infinite"
+  if first:
+    style += f";--appears:{total * times[first]:.2f}s"
+    content = content.replace('class="t"', 'class="t n"')
+  return f'<g data-first="{first}" data-last="{last}" style="{style}">{content}</g>'
 
 
 def _times(frames: int) -> list[float]:
@@ -172,17 +175,6 @@ def _visible(first: int, last: int, times: Sequence[float]) -> str:
   stops += [f"{times[first]:.2%}{{visibility:visible}}"] * bool(first)
   stops += [f"{times[last]:.2%}{{visibility:hidden}}"] * (times[last] < 1)
   return f"@keyframes v{first}_{last}{{{''.join(stops)}}}"
-
-
-def _fresh(first: int, times: Sequence[float]) -> str:
-  """Keyframes of a token that appears in the frame `first`: green, then the colour of text."""
-  if not first:
-    return ""
-  settled = min(times[first] + 0.12, 1.0)
-  return (
-    f"@keyframes n{first}{{0%,{times[first]:.2%}{{fill:var(--new)}}"
-    f"{settled:.2%},100%{{fill:var(--ink)}}}}"
-  )
 
 
 def _shown(text: str) -> str:

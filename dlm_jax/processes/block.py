@@ -22,8 +22,8 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import FULL, Blocks
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.absorbing import Absorbing
-from dlm_jax.processes.base import Wrapper
 from dlm_jax.processes.facets import Continuous
+from dlm_jax.processes.wrapper import Wrapper
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,14 @@
 """What only some processes have, as protocols that `isinstance` asks for.
 
 A sampler, a guidance or a measure that needs one of them names it here, and refuses a process that
-lacks it. A `base.Wrapper` has the facets of the process that it wraps.
+lacks it. A `wrapper.Wrapper` has the facets of the process that it wraps.
 """
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jax import Array
 
-if TYPE_CHECKING:
-  from dlm_jax.processes.base import Denoise, Prediction
+from dlm_jax.processes.base import Denoise, Prediction
 
 
 @runtime_checkable
@@ -47,7 +46,7 @@ class Renoises(Protocol):
 class HasPosterior(Protocol):
   """A process whose reverse step draws each position from a distribution that it can state."""
 
-  def log_posterior(self, prediction: "Prediction", z: Array, t: Array, s: Array) -> Array:
+  def log_posterior(self, prediction: Prediction, z: Array, t: Array, s: Array) -> Array:
     """log p(z_s | z_t) `[B, L, num_embeddings]`, normalised."""
 
 
@@ -55,7 +54,7 @@ class HasPosterior(Protocol):
 class HasJumpRates(Protocol):
   """A process whose reversal in continuous time jumps between tokens at stated rates."""
 
-  def log_jump_rates(self, prediction: "Prediction", z: Array, t: Array) -> Array:
+  def log_jump_rates(self, prediction: Prediction, z: Array, t: Array) -> Array:
     """log of the rate to each state `[B, L, V or num_embeddings]`, -inf to `z` itself."""
 
 
@@ -86,12 +85,12 @@ class Continuous(Protocol):
   def nearest_tokens(self, z: Array) -> Array:
     """The token whose embedding is nearest to each position of the state, int32 `[B, L]`."""
 
-  def mean(self, prediction: "Prediction") -> Array:
+  def mean(self, prediction: Prediction) -> Array:
     """The expected clean state `[B, L, W]`."""
 
   def evaluate(
-    self, denoise: "Denoise", z: Array, t: Array, chosen: Array | None = None
-  ) -> "Prediction":
+    self, denoise: Denoise, z: Array, t: Array, chosen: Array | None = None
+  ) -> Prediction:
     """The prediction, made with the first one in hand where the network is self-conditioned."""
 
 

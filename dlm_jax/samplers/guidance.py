@@ -18,9 +18,10 @@ from jax import Array
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import PyTree
-from dlm_jax.processes.base import Denoise, Prediction, Process, Wrapper
+from dlm_jax.processes.base import Denoise, Prediction, Process
 from dlm_jax.processes.draws import row_categorical
 from dlm_jax.processes.facets import HasJumpRates, HasPosterior, RevealsOnce
+from dlm_jax.processes.wrapper import Wrapper
 from dlm_jax.samplers.base import Extends, hold, processes_with
 
 # What a filter took out of one of two distributions alone counts as so improbable, not as 0.

@@ -88,11 +88,11 @@ def test_texts_that_the_model_cannot_hold(prompt, infill, message):
     ),
     (
       {"sampler": "remdm", "sampler_settings": {"eta": "big"}},
-      "eta of 'remdm' is a float, got 'big'",
+      "--sampler.eta must be a number, got 'big'",
     ),
     (
       {"sampler": "ancestral", "sampler_settings": {"eta": "1"}},
-      "'ancestral' has no setting 'eta'.*none of its own",
+      "'ancestral' has no field 'eta'.*no fields",
     ),
     ({"top_p": 0.0}, r"top_p must lie in \(0, 1\]"),
     ({"temperature": -0.1}, "temperature must be at least 0"),
@@ -127,7 +127,7 @@ def test_the_cache_is_on_for_a_network_that_takes_no_notice_of_time():
 
 
 def test_the_default_sampler_takes_its_own_settings_alone():
-  with pytest.raises(UserError, match="'ancestral' has no setting 'eta'"):
+  with pytest.raises(UserError, match="'ancestral' has no field 'eta'"):
     drawn(sampler_settings={"eta": 1})
 
 

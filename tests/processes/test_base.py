@@ -10,7 +10,8 @@ import pytest
 
 from dlm_jax.core.patterns import FULL
 from dlm_jax.processes import base, facets
-from dlm_jax.processes.base import Prediction, Process, Wrapper
+from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.processes.wrapper import Wrapper
 
 MEMBERS = [name for name in vars(Process) if not name.startswith("_")]
 # These give a process again: the wrapper around that of `inner`.
