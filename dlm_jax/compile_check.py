@@ -25,7 +25,7 @@ from dlm_jax.distributed import ahead
 from dlm_jax.distributed.ahead import Collective, Cost, Topology
 from dlm_jax.distributed.platform import compiling_for
 from dlm_jax.distributed.sharding import batch_sharding
-from dlm_jax.experiment import Experiment, build, check_batches
+from dlm_jax.experiment import Experiment, build
 
 GIB = 2**30
 # Shown are collectives of at least so many bytes.
@@ -48,7 +48,6 @@ def check(config: ml_collections.ConfigDict, topology: Topology, vocab_size: int
     UserError: the config is wrong, or the step needs more memory than the compiler has.
   """
   experiment = build(config, devices=topology.devices, vocab_size=vocab_size)
-  check_batches(experiment)
   with compiling_for(topology.platform), jax.set_mesh(experiment.mesh):
     lowered = experiment.compile_step().lower(experiment.abstract_state, _batch(experiment))
     return Report(experiment, topology, ahead.cost(lowered, topology))

@@ -3,26 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import jax
 import ml_collections
 import optax
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.types import Params
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.model import from_config, parameters
 from dlm_jax.model.denoiser import Denoiser, with_cache
+from dlm_jax.model.from_config import ProcessAndNetwork
 from dlm_jax.model.head import Head
-from dlm_jax.model.model import load, training_data
 from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
-from dlm_jax.runs import workdir
 from dlm_jax.training import distillation, optimizer, state
 from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
 from dlm_jax.training.distillation import DistillationConfig
@@ -49,13 +48,32 @@ SECTIONS = (
   "wandb_project",
   "replaced",
 )
+# The sections that are the fields of one dataclass.
+BUILT = {
+  "training": TrainingConfig,
+  "optimizer": OptimizerConfig,
+  "times": Times,
+  "distillation": DistillationConfig,
+  "evaluation": EvaluationConfig,
+  "checkpoint": CheckpointConfig,
+}
 
 
 @dataclass(frozen=True)
 class Experiment:
-  """A config and what it describes. Building it compiles nothing and draws nothing.
+  """What a config describes, for training. Building it compiles nothing and draws nothing.
 
-  The store is None where it was built for a vocabulary alone.
+  Attributes:
+    config: the whole config.
+    store: the prepared data; None where the experiment was built for a vocabulary alone.
+    process: the noise process that is trained.
+    evaluation_process: the process under which validation bounds are estimated.
+    network: of the form that the process needs.
+    times: how the times of a batch are drawn.
+    training, distillation, evaluation, checkpoint: the sections of the config.
+    optimizer: the gradient transformation.
+    learning_rate: by step, the peak that most parameters have.
+    mesh: the devices.
   """
 
   config: ml_collections.ConfigDict
@@ -81,7 +99,7 @@ class Experiment:
     capacity, chunks = self.training.head_capacity, self.training.head_chunks
     return Head(chunks=chunks, capacity=capacity, groups=batch_shards(self.mesh))
 
-  def denoiser(self, params: Any, labels: jax.Array | None = None) -> Denoiser:
+  def denoiser(self, params: Params, labels: jax.Array | None = None) -> Denoiser:
     """The network with `params` and `labels` bound, without dropout and with the whole head."""
     return with_cache(
       Denoiser(
@@ -92,16 +110,6 @@ class Experiment:
         labels=labels,
       )
     )
-
-  def check_unlabelled(self, wish: str) -> None:
-    """Raises `UserError`, naming the `wish`, where the model cannot do without labels."""
-    if not self.store.num_labels:
-      raise UserError(f"{wish} needs a model of labelled text, but this text has no labels.")
-    if not self.network.label_dropout:
-      raise UserError(
-        f"{wish} needs a model that has learned to do without labels, but network.label_dropout "
-        "was 0: train one with 0.1."
-      )
 
   @property
   def objective(self) -> Objective:
@@ -129,7 +137,7 @@ class Experiment:
       parameters.init_params(self.process, self.network, key, rows=rows, length=self.length)
     )
 
-  def state_of(self, params: Any) -> state.TrainState:
+  def state_of(self, params: Params) -> state.TrainState:
     """The train state before the first step, from these parameters."""
     return state.init(params, self.optimizer, is_teacher=bool(self.distillation.teacher))
 
@@ -157,25 +165,25 @@ def build(
     UserError: anything in the config is unknown, missing or does not fit the rest.
   """
   for name in config:
-    if name not in SECTIONS:
-      raise UserError(
-        f"the config has an unknown section {name!r}: {nearest(name, SECTIONS)}"
-        f"The sections are {', '.join(SECTIONS)}."
-      )
-  training = resolve.build(TrainingConfig, config.training)
-  optimizer_config = resolve.build(OptimizerConfig, config.optimizer)
-  times = resolve.build(Times, config.times)
-  evaluation = resolve.build(EvaluationConfig, config.evaluation)
-  distilled = resolve.build(DistillationConfig, config.get("distillation") or {})
-  checkpoints = resolve.build(CheckpointConfig, config.checkpoint)
+    require_known("section of a config", name, SECTIONS)
+  sections = {name: resolve.build(cls, config.get(name) or {}) for name, cls in BUILT.items()}
   mesh = make_mesh(config.mesh, devices)
+  _check_batches(sections["training"], sections["evaluation"], mesh, config.data.length)
+
+  def parts(vocab_size: int, num_labels: int = 0) -> ProcessAndNetwork:
+    built = from_config.build(config, vocab_size, num_labels)
+    distillation.check(sections["distillation"], built.process)
+    _check_head(sections["training"], built.process)
+    return built
+
   store, num_labels = None, 0
   if vocab_size is None:
-    # Mistakes are named before data is prepared.
-    store = preparation.prepare_together(config.data, before=partial(from_config.check, config))
+    # Mistakes are named before data is prepared, which may take hours.
+    check = partial(parts, from_config.ANY_VOCABULARY)
+    store = preparation.prepare_together(config.data, before=check)
     vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
-  built = from_config.build(config, vocab_size, num_labels)
-  distillation.check(distilled, built.process)
+  built = parts(vocab_size, num_labels)
+  rates, steps = sections.pop("optimizer"), sections["training"].steps
   learned = jax.eval_shape(lambda: built.process.init(jax.random.key(0)))
   return Experiment(
     config=config,
@@ -183,70 +191,43 @@ def build(
     process=built.process,
     evaluation_process=built.evaluation_process,
     network=built.network,
-    times=times,
-    training=training,
-    distillation=distilled,
-    evaluation=evaluation,
-    checkpoint=checkpoints,
     optimizer=optimizer.make(
-      optimizer_config,
-      training.steps,
-      built.network.matrix_axes,
-      learned_schedule="schedule" in learned,
+      rates, steps, built.network.matrix_axes, learned_schedule="schedule" in learned
     ),
-    learning_rate=optimizer.learning_rate(
-      optimizer_config, optimizer_config.learning_rate, training.steps
-    ),
+    learning_rate=optimizer.learning_rate(rates, rates.learning_rate, steps),
     mesh=mesh,
+    **sections,
   )
 
 
-def check_batches(experiment: Experiment) -> None:
-  """Raises `UserError` unless batches fit the mesh, and the head's economies length and process."""
-  training, shards = experiment.training, batch_shards(experiment.mesh)
+def _check_batches(
+  training: TrainingConfig, evaluation: EvaluationConfig, mesh: jax.sharding.Mesh, length: int
+) -> None:
+  """Raises `UserError` unless batches fit the mesh, and the chunks of the head the length."""
+  shards = batch_shards(mesh)
   sizes = {
     "training.batch_size / training.accumulate": training.batch_size // training.accumulate,
-    "evaluation.batch_size": experiment.evaluation.batch_size,
+    "evaluation.batch_size": evaluation.batch_size,
   }
   for name, rows in sizes.items():
     if rows % shards:
       raise UserError(
         f"{name} is {rows}, which the {shards} batch shards of the mesh do not divide."
       )
-  if experiment.length % training.head_chunks:
+  if length % training.head_chunks:
     raise UserError(
-      f"training.head_chunks {training.head_chunks} does not divide data.length "
-      f"{experiment.length}."
+      f"training.head_chunks {training.head_chunks} does not divide data.length {length}."
     )
-  asked = {"head_chunks": (training.head_chunks, 1), "head_capacity": (training.head_capacity, 0)}
-  for name, (value, none) in asked.items():
-    if isinstance(experiment.process, Continuous) and value != none:
+
+
+def _check_head(training: TrainingConfig, process: Process) -> None:
+  """Raises `UserError` where the head shall save memory in ways that the process cannot use."""
+  if not isinstance(process, Continuous):
+    return
+  for name, none in {"head_chunks": 1, "head_capacity": 0}.items():
+    value = getattr(training, name)
+    if value != none:
       raise UserError(
         f"training.{name} is {value}, but a continuous process needs all logits at once: set it to "
         f"{none}."
       )
-
-
-@dataclass(frozen=True)
-class Restored:
-  """A trained model with its experiment; on its way out: use `model.model.load`."""
-
-  experiment: Experiment
-  params: Any
-  step: int
-  metadata: dict[str, Any]
-  provenance: Any = None
-
-
-def restore(path: str, *, step: int | None = None, weights: str = "ema") -> Restored:
-  """See `model.model.load`; the data must be here as well."""
-  model = load(path, step, weights)
-  config = workdir.read_config(path)
-  config.mesh = {"data": -1}
-  training_data(model)
-  provenance = model.provenance
-  metadata = {
-    "git_revision": provenance.git_revision,
-    "dataset_hash": provenance.dataset_hash,
-  }
-  return Restored(build(config), model.params, provenance.step, metadata, provenance)

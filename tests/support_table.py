@@ -110,14 +110,17 @@ def _longest_prefix(label: str, names: list[str]) -> str:
   return max(found, key=len)
 
 
-def cell(proofs: Iterable[Proof], defined: bool) -> str:
-  """What is proven of a pair, such as `law, prompt`, or `law (cap, loop)` of settings."""
+def cell(proofs: Iterable[Proof], defined: bool, in_blocks: bool = False) -> str:
+  """What is proven of a pair, such as `law, prompt`, or `law (cap, loop)` of settings.
+
+  With `in_blocks` the inner processes are named in place of the settings: `law (absorbing, duo)`.
+  """
   if not defined:
     return UNDEFINED
   settings: dict[str, list[str]] = {}
   for proof in proofs:
     found = settings.setdefault(proof.property, [])
-    setting = sampler_of(proof.sampler)[1]
+    setting = contract.inner_of(proof.process) if in_blocks else sampler_of(proof.sampler)[1]
     if setting not in found:
       found.append(setting)
   if not settings:
@@ -138,7 +141,8 @@ def own_cell(label: str, proofs: list[Proof]) -> str:
 def table(proofs: list[Proof]) -> str:
   """The table in Markdown."""
   paired = {proof.process for proof in proofs if proof.sampler}
-  labels = [*resolve.names(contract.PACKAGE), *paired.intersection(contract.VARIANTS)]
+  variants = [name for name in contract.VARIANTS if contract.VARIANTS[name][0] != "block"]
+  labels = [*resolve.names(contract.PACKAGE), *paired.intersection(variants)]
   samplers = resolve.names(SAMPLERS)
   columns = ["process", *OF_A_PROCESS, *(f"`{s}`" for s in samplers), "guidance"]
   lines = [columns, ["---"] * len(columns)]
@@ -151,7 +155,7 @@ def table(proofs: list[Proof]) -> str:
     for name in [*samplers, "guidance"]:
       defined = is_guided(process) if name == "guidance" else is_defined(name, process)
       found = [p for p in own if p.sampler and sampler_of(p.sampler)[0] == name]
-      row.append(cell(found, defined))
+      row.append(cell(found, defined, in_blocks=label == "block"))
     lines.append(row)
   return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 

@@ -34,6 +34,9 @@ def test_the_row_of_blocks_names_the_inner_processes():
   proofs = [Proof("bound", name) for name in ("block", "blocks_of_uniform", "blocks_of_duo")]
   assert support_table.own_cell("block", proofs) == "yes (absorbing, duo, uniform)"
   assert support_table.own_cell("block", []) == ""
+  laws = [Proof("law", f"blocks_of_{inner}", "remdm_cap") for inner in ("absorbing", "uniform")]
+  (row,) = (row for row in support_table.table(laws).splitlines() if row.startswith("| `block` |"))
+  assert "| law (absorbing, uniform) |" in row
 
 
 def test_a_cell_tells_what_is_proven_from_what_is_defined():

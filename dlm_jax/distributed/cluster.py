@@ -15,12 +15,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 from jax._src import distributed  # JAX shows neither its barriers nor its key-value store
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import PyTree
 
 T = TypeVar("T")
 
@@ -206,7 +207,7 @@ def require_same(facts: Mapping[str, object], name: str) -> None:
     )
 
 
-def compile_together(function: Any, *args: Any) -> Any:
+def compile_together(function: jax.stages.Wrapped, *args: PyTree) -> Callable[..., PyTree]:
   """`function`, which is under `jax.jit`, compiled for `args` by all processes when it returns.
 
   Collectives between CPUs give up after half a minute: none may begin while one still compiles.

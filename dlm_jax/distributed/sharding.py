@@ -4,19 +4,20 @@ import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import KeyPath
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import PyTree
 from dlm_jax.distributed.mesh import BATCH_AXES, batch_shards
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 
 
-def path_name(path: tuple[Any, ...]) -> str:
+def path_name(path: KeyPath) -> str:
   """A tree path as text: `params/blocks/mlp/up`."""
   return jax.tree_util.keystr(path, simple=True, separator="/")
 
@@ -30,7 +31,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def shardings(tree: Any, rules: Rules, mesh: Mesh) -> Any:
+def shardings(tree: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
   """The sharding of every leaf of a train state or of its parameters.
 
   The first rule whose regular expression is found in the leaf's path applies, so that optimizer
@@ -41,7 +42,7 @@ def shardings(tree: Any, rules: Rules, mesh: Mesh) -> Any:
     UserError: a leaf with dimensions matches no rule.
   """
 
-  def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+  def of_leaf(path: KeyPath, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
     if math.prod(leaf.shape) == 1:
       return replicated(mesh)
     name = path_name(path)
@@ -62,7 +63,7 @@ def _fit(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> PartitionSp
   return PartitionSpec(*(a if ok else None for a, ok in zip(axes, fits, strict=True)))
 
 
-def constrain(x: jax.Array, *axes: Any) -> jax.Array:
+def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
   """Lays an activation over the ambient mesh (`jax.set_mesh`); without a mesh, returns it as it is.
 
   Args:

@@ -10,7 +10,7 @@ from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
 
 # A vocabulary that is larger than any, for what can be checked before the true one is there.
-_ANY_VOCABULARY = 1 << 30
+ANY_VOCABULARY = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,6 @@ def build(
     scored = resolve.make("dlm_jax.processes", fields, vocab_size=vocab_size)
     _require_same_network(process, scored, changes)
   return ProcessAndNetwork(process=process, evaluation_process=scored, network=network)
-
-
-def check(config: ml_collections.ConfigDict) -> None:
-  """Raises what `build` raises, without the vocabulary: for use before data is prepared."""
-  build(config, _ANY_VOCABULARY)
 
 
 def _require_same_network(trained: Process, scored: Process, changes: dict[str, object]) -> None:

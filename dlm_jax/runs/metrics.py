@@ -4,10 +4,11 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import tensorboardX
+
+from dlm_jax.core.types import Fields
 
 
 class MetricsLog:
@@ -17,7 +18,7 @@ class MetricsLog:
   are dropped: the run is about to write them again.
   """
 
-  def __init__(self, workdir: Path, step: int, config: Mapping[str, Any], wandb_project: str = ""):
+  def __init__(self, workdir: Path, step: int, config: Fields, wandb_project: str = ""):
     """Opens the record.
 
     Args:

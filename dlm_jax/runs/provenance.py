@@ -7,11 +7,10 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
-from dlm_jax.core.types import Json
+from dlm_jax.core.types import Fields, Json
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml_collections", "numpy")
 
@@ -38,15 +37,11 @@ class Provenance:
   git_revision: str | None
   dataset_hash: str
   characters_per_token: Mapping[str, float]
-  config: Mapping[str, Any]
+  config: Fields
 
 
-def protocol(
-  provenance: Provenance, weights: str | None = None, here: Mapping[str, Any] | None = None
-) -> dict[str, Json]:
+def protocol(provenance: Provenance) -> dict[str, Json]:
   """The model, the data and the machine behind a measured number, as JSON can hold them."""
-  if weights is not None:  # an `experiment.Restored`, until its last user has moved to a `Model`
-    provenance = provenance.provenance
   config = provenance.config
   return {
     "step": provenance.step,

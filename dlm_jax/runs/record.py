@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -17,19 +17,21 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.types import PyTree
+from dlm_jax.core.types import Json, PyTree
 from dlm_jax.runs.fingerprint import fingerprints
 
 # What is remembered of a checkpoint, and the part of it that the caller gave, with step and bound.
-Record = dict[str, Any]
-Metadata = dict[str, Any]
+Record = dict[str, Json]
+Metadata = dict[str, Json]
+
+Leaf = TypeVar("Leaf", jax.Array, jax.ShapeDtypeStruct)
 
 
 class Damaged(Exception):
   """A checkpoint that does not hold what was saved."""
 
 
-def flatten(tree: PyTree) -> dict[str, Any]:
+def flatten(tree: PyTree) -> dict[str, jax.Array]:
   """The leaves of a pytree under the names of their paths, such as `params/layers/kernel`."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
@@ -38,12 +40,12 @@ def flatten(tree: PyTree) -> dict[str, Any]:
   return named
 
 
-def payload(leaves: Mapping[str, Any]) -> dict[str, Any]:
+def payload(leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
   """The leaves that are written to disk."""
   return {name: leaf for name, leaf in leaves.items() if leaf.size}  # Orbax refuses empty arrays
 
 
-def describe(leaves: Mapping[str, jax.Array]) -> dict[str, dict[str, Any]]:
+def describe(leaves: Mapping[str, jax.Array]) -> dict[str, Record]:
   """Shape, dtype and fingerprint of each array, as JSON."""
   values = fingerprints(leaves)
   return {
@@ -52,13 +54,13 @@ def describe(leaves: Mapping[str, jax.Array]) -> dict[str, dict[str, Any]]:
   }
 
 
-def seal(record: Mapping[str, Any]) -> Record:
+def seal(record: Mapping[str, Json]) -> Record:
   """The record with its checksum."""
   record = json.loads(json.dumps(record))
   return {**record, "checksum": _checksum(record)}
 
 
-def _checksum(record: Mapping[str, Any]) -> str:
+def _checksum(record: Mapping[str, Json]) -> str:
   return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
@@ -76,6 +78,12 @@ def lowest(bounds: Mapping[int, float | None]) -> int | None:
   return min(finite, key=lambda step: (finite[step], -step), default=None)
 
 
+class _Saved(Protocol):
+  """A checkpoint as Orbax describes it to a policy."""
+
+  step: int
+
+
 @dataclasses.dataclass(frozen=True)
 class KeepBest:
   """A preservation policy: the step with the lowest bound.
@@ -85,7 +93,7 @@ class KeepBest:
 
   bounds: Mapping[int, float | None]
 
-  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+  def should_preserve(self, checkpoints: Sequence[_Saved], *, context: object) -> list[bool]:
     present = {c.step: self.bounds.get(c.step) for c in checkpoints}
     return [c.step == lowest(present) for c in checkpoints]
 
@@ -109,7 +117,7 @@ def empty(leaf: jax.ShapeDtypeStruct) -> jax.Array:
 
 def require_same_model(
   path: os.PathLike,
-  saved: Mapping[str, Mapping[str, Any]],
+  saved: Mapping[str, Record],
   wanted: Mapping[str, jax.ShapeDtypeStruct],
   partial: bool,
 ) -> None:

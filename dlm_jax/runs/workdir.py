@@ -15,7 +15,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 import ml_collections
 
@@ -23,7 +23,7 @@ from dlm_jax.core import storage
 from dlm_jax.core.dotted import dotted
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.storage import write_json
-from dlm_jax.core.types import Json
+from dlm_jax.core.types import Fields, Json
 from dlm_jax.distributed import cluster
 from dlm_jax.runs.provenance import environment
 
@@ -80,7 +80,7 @@ class Workdir:
 
 
 def open_workdir(
-  path: str | os.PathLike, config: Mapping[str, Any], *, dataset: Mapping[str, Json]
+  path: str | os.PathLike, config: Fields, *, dataset: Mapping[str, Json]
 ) -> Workdir:
   """Locks the directory of a run, made if absent, and records how this run was started.
 
@@ -150,7 +150,7 @@ def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> dict[str, 
   return dataset
 
 
-def write_record(workdir: str | os.PathLike, name: str, record: Any) -> pathlib.Path:
+def write_record(workdir: str | os.PathLike, name: str, record: Json) -> pathlib.Path:
   """Writes a record about a run into its directory, as the file `name`, and returns where it is."""
   mirror = _mirror(workdir)
   path = mirror.local / name
@@ -161,7 +161,7 @@ def write_record(workdir: str | os.PathLike, name: str, record: Any) -> pathlib.
 
 
 def _open_first(
-  path: pathlib.Path, mirror: storage.Mirror, config: dict[str, Any], dataset: dict[str, Json]
+  path: pathlib.Path, mirror: storage.Mirror, config: dict[str, Json], dataset: dict[str, Json]
 ) -> TextIO:
   try:
     path.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ def _lock(path: pathlib.Path) -> TextIO:
   return file
 
 
-def _require_same_run(path: pathlib.Path, config: dict[str, Any], dataset_hash: str) -> None:
+def _require_same_run(path: pathlib.Path, config: dict[str, Json], dataset_hash: str) -> None:
   if not (path / "config.json").exists():
     return
   before = _parse_dataset(path, path / _DATASET)["hash"]
@@ -229,14 +229,14 @@ def _changeable(name: str) -> bool:
   return any(name == prefix or name.startswith(f"{prefix}.") for prefix in CHANGEABLE)
 
 
-def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+def plain(config: Fields | ml_collections.ConfigDict) -> dict[str, Json]:
   """The config as it will come back from JSON: plain dicts, and lists for tuples."""
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
   return json.loads(json.dumps(config))
 
 
-def _with_tuples(value: Any) -> Any:
+def _with_tuples(value: Json) -> object:
   if isinstance(value, dict):
     return {key: _with_tuples(inner) for key, inner in value.items()}
   return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

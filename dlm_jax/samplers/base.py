@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import PyTree
 from dlm_jax.processes import facets
 from dlm_jax.processes.base import Prediction, Process
@@ -221,42 +221,6 @@ def _offers(name: str, facet: type) -> bool:
     and set(facets.members(facet)) <= {*dir(cls), *(f.name for f in dataclasses.fields(cls))}
     for cls in vars(module).values()
   )
-
-
-def settings(name: str) -> dict[str, dataclasses.Field]:
-  """The settings of the sampler `name`. Raises `UserError` for an unknown name."""
-  return {field.name: field for field in dataclasses.fields(resolve.make(PACKAGE, {"name": name}))}
-
-
-def from_text(name: str, text: str) -> Sampler:
-  """The sampler `name` with the settings of a text such as `strategy=loop,eta=0.05`.
-
-  Raises:
-    UserError: the sampler has no such setting, or a value is of another type or out of range.
-  """
-  values = {}
-  for part in filter(None, text.split(",")):
-    field, _, value = part.partition("=")
-    values[field] = parsed(name, settings(name), field, value)
-  return resolve.make(PACKAGE, {"name": name, **values})
-
-
-def parsed(
-  sampler: str, fields: dict[str, dataclasses.Field], name: str, text: str
-) -> bool | int | float | str:
-  """The value of the setting `name` that `text` spells. Raises `UserError`."""
-  if name not in fields:
-    known = f"Its settings are {', '.join(fields)}." if fields else "It has none of its own."
-    raise UserError(
-      f"the sampler {sampler!r} has no setting {name!r}: {nearest(name, fields)}{known}"
-    )
-  kind = fields[name].type
-  try:
-    return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-  except (KeyError, ValueError):
-    raise UserError(
-      f"the setting {name} of {sampler!r} is a {kind.__name__}, got {text!r}."
-    ) from None
 
 
 def hold(moved: Array, z: Array, given: Array | None) -> Array:

@@ -8,7 +8,7 @@ from dlm_jax.core.dotted import dotted
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
-from dlm_jax.experiment import Experiment, build, check_batches
+from dlm_jax.experiment import Experiment, build
 from dlm_jax.reporting import plots
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
@@ -41,7 +41,6 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
   profiler = profiling.parse(profile, storage.local(directory) / "profile")
   _require_same_launch(config)
   experiment = build(config)
-  check_batches(experiment)
   store, checkpoint = experiment.store, experiment.checkpoint
   cluster.require_same({"the dataset hash": store.hash}, "comparing the data")
   with (

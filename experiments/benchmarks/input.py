@@ -63,7 +63,6 @@ def alternate(experiment: Experiment, batches: Batches, at_least: float) -> tupl
 
 def main() -> None:
   experiment = experiments.build(command_line.config())
-  experiments.check_batches(experiment)
   size = experiment.training.batch_size
   batches = Batches(experiment.store.rows("train"), size, experiment.config.seed)
   alone = seconds_of_input(batches, flags.FLAGS.seconds)

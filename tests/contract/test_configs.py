@@ -51,9 +51,8 @@ def test_every_corpus_goes_with_every_method(corpus, method):
   config = configuration.load(f"{corpus}:{method}{path}")
   resolve.make("dlm_jax.data.corpora", config.data.corpus)
   resolve.make("dlm_jax.data.tokenizers", config.data.tokenizer)
-  built = build(config)
   # Anything that a step refuses is refused when it is built: the head's economies, the times.
-  experiment.check_batches(built)
+  build(config)
 
 
 @pytest.mark.parametrize("method", compose.methods())

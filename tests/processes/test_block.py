@@ -13,7 +13,7 @@ from dlm_jax.model.head import Head
 from dlm_jax.processes import absorbing, base, block, draws, uniform
 from dlm_jax.processes.parts.times import Times
 from tests import toy
-from tests.networks.test_transformer import network, random_params
+from tests.networks.test_transformer import logits, network, random_params
 
 JOINT = toy.joint(length=4)
 B, L, V = 3, 16, 11
@@ -49,11 +49,8 @@ def test_single_tokens_give_the_autoregressive_likelihood_of_the_network(trained
 
   @jax.jit
   def last(row):
-    # `Causal` moves its input to the right: the last token takes no part, and a begin symbol comes
-    # first. What the network then sees is `row` itself.
-    moved = jnp.concatenate([row[:, 1:], row[:, :1]], axis=1)
-    begin = Causal(begin=int(TOKENS[0, 0]))
-    return net.apply({"params": trained[1]}, moved, jnp.zeros(1), pattern=begin)[:, -1]
+    # The network itself, without the shift of the denoiser: it sees `row`.
+    return logits(net, trained[1], row, jnp.zeros(1), pattern=Causal(begin=0))[:, -1]
 
   for i in (1, 2, 7):
     row = np.append(TOKENS[:1, :i], [[process.mask_id]], axis=1)

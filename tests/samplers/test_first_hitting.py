@@ -10,6 +10,7 @@ from scipy import stats
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes import absorbing
+from dlm_jax.processes.block import Block
 from tests import toy
 from tests.samplers import drawing
 
@@ -60,6 +61,20 @@ def test_each_position_is_as_likely_to_be_next():
   for before, after in itertools.pairwise(result.trajectory[:-1]):
     revealed = np.argmax(before != after, axis=-1)
     assert stats.chisquare(np.bincount(revealed, minlength=LENGTH)).pvalue > 1e-3
+
+
+def test_each_block_begins_at_the_masked_fraction_1():
+  """The first of two tokens is revealed at the larger of two uniform draws, of mean 2 / 3."""
+  times = []
+
+  def denoise(z, t):
+    jax.debug.callback(lambda t: times.append(np.asarray(t)), t, ordered=True)
+    return jnp.zeros((*z.shape, 3))
+
+  process = Block(inner=absorbing.make(vocab_size=3), block_size=2)
+  drawing.draw(drawing.make("first_hitting"), process, denoise, (500, 4), steps=4)
+  jax.effects_barrier()
+  np.testing.assert_allclose(np.mean(times, axis=1), [2 / 3, 1 / 3, 2 / 3, 1 / 3], atol=0.05)
 
 
 def test_takes_no_grid():

@@ -182,6 +182,7 @@ def test_only_where_it_is_defined(module):
     guidance.guide(module.make(vocab_size=V), None, None, 2.0)
 
 
+@pytest.mark.proves("law", process="blocks_of_uniform", sampler="guidance")
 def test_in_blocks_of_one_position_it_is_the_same():
   process, denoise = guided(Block(inner=PROCESSES["uniform"], block_size=1), 2.0)
   assert p_value(draw(process, denoise, (ROWS // 2, 2), steps=2).tokens, powers(2.0)) > 1e-4

@@ -130,12 +130,13 @@ def test_with_a_prompt_follows_the_conditional(sampler, case):
   assert JOINT.p_value(tokens, JOINT.conditional(PROMPT, PROMPTED)) > ALPHA
 
 
-@pytest.mark.proves("blocks", process="{case}", sampler="{sampler}")
+@pytest.mark.proves("law", process="blocks_of_{case}", sampler="{sampler}")
 @pytest.mark.parametrize(("sampler", "case"), BLOCKS)
 def test_in_blocks_follows_the_joint(sampler, case):
   assert JOINT.p_value(draw_in_blocks(sampler, case)) > ALPHA
 
 
+@pytest.mark.proves("prompt", process="blocks_of_absorbing", sampler="{sampler}")
 @pytest.mark.parametrize("sampler", ONE_OF_EACH)
 def test_infilling_within_a_block_follows_the_conditional(sampler):
   tokens = draw_in_blocks(sampler, "absorbing", given=PROMPTED)

@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax import experiment as experiments
-from dlm_jax import train
+from dlm_jax import experiment, train
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_markov
 from dlm_jax.generation.draw import DrawSettings, draw
 from dlm_jax.model.model import load
 from dlm_jax.processes import absorbing, autoregressive, duo, uniform
-from dlm_jax.runs import checkpoint
+from dlm_jax.runs import checkpoint, workdir
 from dlm_jax.runs.metrics import read_rows
 from dlm_jax.training import distillation
 from dlm_jax.training.distillation import DistillationConfig
@@ -76,7 +75,7 @@ def teacher(data, tmp_path_factory):
 
 def state_of(run, step=None):
   """The whole state of a checkpoint of the run, as saved."""
-  wanted = experiments.restore(str(run), step=step).experiment.abstract_state
+  wanted = experiment.build(workdir.read_config(run)).abstract_state
   return checkpoint.restore(str(run / "checkpoints"), wanted, step=step)[0]
 
 
@@ -106,7 +105,7 @@ def test_the_loss_is_a_divergence():
   np.testing.assert_allclose(same, 0.0, atol=1e-5)  # no gap, one network
   other = np.asarray(distillation.divergence(process, wrong, exact, rows, jnp.float32(0.0)))
   z = process.corrupt(jax.random.key(0), x, t)
-  p, q = (np.asarray(process.log_probs(d(z, t), z, t)) for d in (exact, wrong))
+  p, q = (np.asarray(process.predict(d(z, t), z, t).log_probs) for d in (exact, wrong))
   np.testing.assert_allclose(other, np.sum(np.exp(p) * (p - q), axis=-1), atol=1e-4)
   apart = np.asarray(distillation.divergence(process, exact, exact, rows, jnp.float32(0.3)))
   assert apart.mean() > 0.01 and apart.min() > -1e-5
@@ -119,7 +118,7 @@ def test_the_loss_is_a_divergence():
 
 @pytest.mark.slow
 def test_the_teacher_stays_until_the_round_ends_and_the_run_resumes(data, teacher, tmp_path):
-  taught = experiments.restore(str(teacher)).params
+  taught = load(str(teacher)).params
   whole, parts = tmp_path / "whole", tmp_path / "parts"
   assert train.train(student(data, teacher, steps=30), str(whole)) == 0
   for steps in (10, 30):
