@@ -52,7 +52,7 @@ class DataConfig:
       raise UserError(f"data.workers must be at least 1 (or None), got {self.workers}.")
 
 
-def prepare(config: Fields, before: Callable[[], None] | None = None) -> Store:
+def prepare(config: Fields, before: Callable[[], object] | None = None) -> Store:
   """The store of `config.data`: the one that is there, or made now.
 
   Args:
@@ -89,7 +89,7 @@ def prepare(config: Fields, before: Callable[[], None] | None = None) -> Store:
   return open_store(target)
 
 
-def prepare_together(config: Fields, before: Callable[[], None] | None = None) -> Store:
+def prepare_together(config: Fields, before: Callable[[], object] | None = None) -> Store:
   """`prepare` by all processes: one works where the others see the same disk, else each of them.
 
   Args:
