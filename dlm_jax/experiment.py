@@ -7,6 +7,7 @@ from functools import cached_property, partial
 import jax
 import ml_collections
 import optax
+from jax.stages import Wrapped
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
@@ -24,10 +25,10 @@ from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import distillation, optimizer, state
 from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
-from dlm_jax.training.distillation import Distillation, DistillationConfig
+from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.objective import Objective
 from dlm_jax.training.optimizer import OptimizerConfig
-from dlm_jax.training.step import Step, compile_step, make_step
+from dlm_jax.training.step import compile_step, make_step
 
 # Parameters are drawn as if at a step that no run reaches.
 INIT_STEP = 2**32 - 1
@@ -114,12 +115,10 @@ class Experiment:
   @property
   def objective(self) -> Objective:
     """What training minimises: the loss of the process, or the divergence from a teacher."""
-    parts = {"process": self.process, "network": self.network, "head": self.head}
-    if self.distillation.teacher:
-      return Distillation(config=self.distillation, **parts)
-    return Objective(**parts)
+    plain = Objective(process=self.process, network=self.network, head=self.head)
+    return distillation.of(plain, self.distillation)
 
-  def compile_step(self) -> Step:
+  def compile_step(self) -> Wrapped:
     """The training step under `jax.jit`, `(state, batch) -> (state, metrics)`."""
     step = make_step(
       self.objective,

@@ -17,3 +17,19 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = " ".join(FLAGS)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / ".cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+
+# Files whose tests start other Python processes, as launchers and clusters do.
+STARTING_PROCESSES = {
+  "tests/distributed/test_cluster.py",
+  "tests/launch/test_launch.py",
+  "tests/test_chaos.py",
+  "tests/test_compile_check.py",
+  "tests/test_end_to_end.py",
+}
+
+
+def pytest_collection_modifyitems(items):
+  """Marks the tests that `launch/test.sh --fast` leaves out because they start processes."""
+  for item in items:
+    if item.path.relative_to(item.config.rootpath).as_posix() in STARTING_PROCESSES:
+      item.add_marker("processes")

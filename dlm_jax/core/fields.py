@@ -4,18 +4,16 @@ A field knows its type, by which text of the command line is read, its default, 
 where it holds another part, the family that the part's name is chosen from.
 """
 
-import ast
 import dataclasses
 import inspect
 import re
 import sys
-import types
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dlm_jax.core import resolve
+from dlm_jax.core import parsing, resolve
 from dlm_jax.core.errors import UserError, nearest, require_known
 
 # What the parts of a package are built with beside the fields of their config.
@@ -25,8 +23,6 @@ BUILT_WITH = {
 }
 # Any vocabulary, where a default is looked up that depends on none.
 STAND_IN = {"vocab_size": 27}
-NOTHING = ("none", "null", "None")
-TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class Required:
@@ -70,9 +66,11 @@ class Field:
       UserError: it is no such value. `where` is the dotted name that the message gives.
     """
     try:
-      return _read(value, self.type)
+      return parsing.read(value, self.type)
     except (ValueError, SyntaxError) as error:
-      raise UserError(f"{where} must be {_described(self.type)}, got {value!r}.") from error
+      raise UserError(
+        f"{where} must be {parsing.describe_type(self.type)}, got {value!r}."
+      ) from error
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ def require_field(part: str, name: str, known: Iterable[str]) -> None:
 
 def _family(annotation: object) -> Family | None:
   """The family of a field whose type is the contract of one: a process, a schedule."""
-  for cls in _alternatives(annotation):
+  for cls in parsing.alternatives(annotation):
     if not isinstance(cls, type):
       continue
     module = sys.modules[cls.__module__]
@@ -196,104 +194,6 @@ def _family(annotation: object) -> Family | None:
     if last == "base" and package.startswith("dlm_jax."):
       return Modules(package)
   return None
-
-
-def _alternatives(annotation: object) -> tuple[object, ...]:
-  """The members of a union, or the type itself."""
-  if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-    return typing.get_args(annotation)
-  return (annotation,)
-
-
-def _read(value: object, annotation: object) -> object:
-  """Raises `ValueError` or `SyntaxError` where `value` is not of the type."""
-  choices = _alternatives(annotation)
-  if value is None or (value in NOTHING and type(None) in choices):
-    return None
-  choices = [choice for choice in choices if choice is not type(None)]
-  for choice in choices[:-1]:
-    try:
-      return _read_one(value, choice)
-    except (ValueError, SyntaxError):
-      continue
-  return _read_one(value, choices[-1])
-
-
-def _read_one(value: object, kind: object) -> object:
-  if kind is bool:
-    return _truth(value)
-  if kind is int:
-    return _integer(value)
-  if kind is float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-      raise ValueError(value)
-    return float(value) if isinstance(value, str) else value
-  if kind is str:
-    if not isinstance(value, str):
-      raise ValueError(value)
-    return value
-  if typing.get_origin(kind) is tuple:
-    return _entries(value, typing.get_args(kind))
-  return _literal(value)
-
-
-def _truth(value: object) -> bool:
-  if isinstance(value, bool):
-    return value
-  if not isinstance(value, str) or value.lower() not in TRUTH:
-    raise ValueError(value)
-  return TRUTH[value.lower()]
-
-
-def _integer(value: object) -> int:
-  """Whole numbers may be spelled as `1e3`."""
-  if isinstance(value, bool) or not isinstance(value, int | float | str):
-    raise ValueError(value)
-  if isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+", value):
-    return int(value)
-  number = float(value)
-  if not number.is_integer():
-    raise ValueError(value)
-  return int(number)
-
-
-def _entries(value: object, kinds: tuple[object, ...]) -> tuple[object, ...]:
-  """A tuple, written `0.3,0.8` or `(0.3, 0.8)`."""
-  if isinstance(value, str):
-    value = [entry.strip(" '\"") for entry in value.strip().strip("()[]").split(",")]
-    value = [entry for entry in value if entry]
-  if not isinstance(value, list | tuple):
-    raise ValueError(value)
-  if not kinds:
-    return tuple(value)
-  if kinds[-1] is Ellipsis:
-    kinds = (kinds[0],) * len(value)
-  if len(kinds) != len(value):
-    raise ValueError(value)
-  return tuple(_read(entry, kind) for entry, kind in zip(value, kinds, strict=True))
-
-
-def _literal(value: object) -> object:
-  """A value whose type says little: a number, tuple or mapping of Python, or else the text."""
-  if not isinstance(value, str):
-    return value
-  try:
-    return ast.literal_eval(value)
-  except (ValueError, SyntaxError):
-    return value
-
-
-def _described(annotation: object) -> str:
-  names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-  words = []
-  for choice in _alternatives(annotation):
-    if typing.get_origin(choice) is tuple:
-      inner = [c for c in typing.get_args(choice) if c is not Ellipsis]
-      many = "values" if Ellipsis in typing.get_args(choice) else f"{len(inner)} values"
-      words.append(f"{many} such as 0.3,0.8" if float in inner else many)
-    else:
-      words.append(names.get(choice, "none" if choice is type(None) else str(choice)))
-  return " or ".join(words)
 
 
 def _meanings(docstring: str | None, section: str) -> dict[str, str]:

@@ -20,6 +20,6 @@ class SoftTokens:
   weights: Array
 
   @property
-  def shape(self) -> tuple[int, int]:
+  def shape(self) -> tuple[int, ...]:
     """(B, L), as of tokens."""
     return self.weights.shape[:2]

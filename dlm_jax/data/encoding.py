@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +91,7 @@ def _in_order(
   pool: ProcessPoolExecutor, chunks: Iterable[list[str]], ahead: int
 ) -> Iterator[Encoded]:
   """Results in the order of the chunks, at most `ahead` of them under way."""
-  waiting = deque()
+  waiting: deque[Future[Encoded]] = deque()
   for chunk in chunks:
     waiting.append(pool.submit(_work, chunk))
     if len(waiting) > ahead:

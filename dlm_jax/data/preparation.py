@@ -42,8 +42,8 @@ class DataConfig:
 
   corpus: Fields = resolve.part("dlm_jax.data.corpora")
   tokenizer: Fields = resolve.part("dlm_jax.data.tokenizers")
-  packing: str
-  length: int
+  packing: str  # type: ignore[misc]  # a part has no default
+  length: int  # type: ignore[misc]
   directory: str = "data"
   workers: int | None = None
 
@@ -52,7 +52,7 @@ class DataConfig:
       raise UserError(f"data.workers must be at least 1 (or None), got {self.workers}.")
 
 
-def prepare(config: Fields, before: Callable[[], None] | None = None) -> Store:
+def prepare(config: Fields, before: Callable[[], object] | None = None) -> Store:
   """The store of `config.data`: the one that is there, or made now.
 
   Args:
@@ -89,7 +89,7 @@ def prepare(config: Fields, before: Callable[[], None] | None = None) -> Store:
   return open_store(target)
 
 
-def prepare_together(config: Fields, before: Callable[[], None] | None = None) -> Store:
+def prepare_together(config: Fields, before: Callable[[], object] | None = None) -> Store:
   """`prepare` by all processes: one works where the others see the same disk, else each of them.
 
   Args:
@@ -200,7 +200,8 @@ def _write(
   tokenizer = tokenizer.fit(corpus)
   packer.check(tokenizer)
   base.save(tokenizer, directory)
-  files, splits = {}, {}
+  files: dict[str, writing.FileEntry] = {}
+  splits: dict[str, dict[str, int]] = {}
   for split in corpus.splits:
     with Progress(f"preparing {split}") as progress:
       texts = progress.watch(corpus.documents(split))

@@ -42,7 +42,7 @@ class Rows:
     return len(self.tokens)
 
   def __getitem__(self, index: int | slice | np.ndarray) -> dict[str, np.ndarray]:
-    row = {"tokens": self.tokens[index].astype(np.int32)}
+    row: dict[str, np.ndarray] = {"tokens": self.tokens[index].astype(np.int32)}
     if self.lengths is not None:
       lengths = np.asarray(self.lengths[index])
       row["given"] = np.arange(self.tokens.shape[1]) >= lengths[..., None]

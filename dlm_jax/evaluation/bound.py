@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.records import BOUND, EXACT, is_exact
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.data import zero_shot
@@ -69,12 +69,7 @@ class EvaluateSettings:
   corpus: str | None = None
 
   def __post_init__(self) -> None:
-    if self.times not in likelihood.TIMINGS:
-      known = likelihood.TIMINGS
-      raise UserError(
-        f"--times is {self.times!r}: {nearest(self.times, known)}"
-        f"The known ones are {', '.join(known)}."
-      )
+    require_known("--times", self.times, likelihood.TIMINGS)
     for name in ("samples", "rows", "batch_size"):
       value = getattr(self, name)
       if value is not None and value < 1:

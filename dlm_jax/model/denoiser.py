@@ -53,7 +53,7 @@ class Denoiser:
   labels: Array | None = None
   overflow_counter: Array | None = None
 
-  def __call__(self, z: Array | SoftTokens, t: Array, **conditioning: Array | None) -> Array:
+  def __call__(self, z: Array | SoftTokens, t: Array, /, **conditioning: Array | None) -> Array:
     """Logits `[B, L, V]` float32."""
     hidden = self.network.hidden(self.network_params, self._inputs(z, t, conditioning))
     return self.network.head(self.network_params, hidden)

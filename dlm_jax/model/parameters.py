@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.core.types import Params
+from dlm_jax.core.types import Params, PyTree
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import Rules, shardings
 from dlm_jax.model import denoiser
@@ -46,7 +46,7 @@ def abstract_params(
   return with_layout(shapes, sharding_rules(network), mesh)
 
 
-def with_layout(shapes: Params, rules: Rules, mesh: jax.sharding.Mesh) -> Params:
+def with_layout(shapes: PyTree, rules: Rules, mesh: jax.sharding.Mesh) -> PyTree:
   """The same `jax.ShapeDtypeStruct` leaves, each with its sharding on the mesh."""
   return jax.tree.map(
     lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),

@@ -58,7 +58,7 @@ class Inputs:
   dropout_keys: Array | None = None
 
   @property
-  def shape(self) -> tuple[int, int]:
+  def shape(self) -> tuple[int, ...]:
     """(B, L)."""
     state = self.states if self.tokens is None else self.tokens
     if state is None:

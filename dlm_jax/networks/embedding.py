@@ -85,7 +85,7 @@ def embed(table: Array, z: Array, dtype: jnp.dtype) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _rows(table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]) -> Array:
+def _rows(table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, ...]) -> Array:
   del shape
   # A gather from a sharded table can rematerialise it on every device: lay it out whole first, when
   # it is small already.
@@ -93,13 +93,13 @@ def _rows(table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]) -> A
 
 
 def _rows_forward(
-  table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, int]
+  table: Array, z: Array, dtype: jnp.dtype, shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
   return _rows(table, z, dtype, shape), z
 
 
 def _rows_backward(
-  dtype: jnp.dtype, shape: tuple[int, int], z: Array, gradient: Array
+  dtype: jnp.dtype, shape: tuple[int, ...], z: Array, gradient: Array
 ) -> tuple[Array, None]:
   del dtype
   # Whole on each device, which adds up its own rows: spread over columns, it would add up all rows.

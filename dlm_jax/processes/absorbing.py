@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.processes.parts.substitution import substituted
@@ -58,11 +58,7 @@ class Absorbing(Process):
       raise UserError(f"process.timesteps must be at least 1 (or None), got {self.timesteps}.")
     for field, known in {"masking": MASKINGS, "weighting": WEIGHTINGS}.items():
       value = getattr(self, field)
-      if value not in known:
-        raise UserError(
-          f"process.{field} is {value!r}: {nearest(value, known)}"
-          f"The known values are {', '.join(known)}."
-        )
+      require_known(f"process.{field}", value, known)
     if self.masking == "counted" and self.timesteps is not None:
       raise UserError(
         "process.masking 'counted' gives the bound in continuous time only: leave "
@@ -110,7 +106,7 @@ class Absorbing(Process):
 
   # The contract of `Process`.
 
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+  def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     del key  # every position is masked
     return jnp.full(shape, self.mask_id, jnp.int32)
 

@@ -55,7 +55,7 @@ class Autoregressive(Process):
     # Rounded, because 1 - k / L may be a hair less than (L - k) / L.
     return jnp.round(self.schedule.alpha(t) * length).astype(jnp.int32)
 
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+  def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     del key  # no token is revealed
     return jnp.full(shape, self.mask_id, jnp.int32)
 

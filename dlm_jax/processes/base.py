@@ -139,7 +139,7 @@ class Process:
 
   # The noise, the bound and the reverse transition.
 
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+  def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     """z at t = 1 for `shape` (B, L)."""
     raise NotImplementedError
 
@@ -189,7 +189,7 @@ def per_position(t: Array) -> Array:
   return t[:, None] if t.ndim == 1 else t
 
 
-def free(given: Array | None, shape: tuple[int, int]) -> Array:
+def free(given: Array | None, shape: tuple[int, ...]) -> Array:
   """The positions that are not given, bool `[B, L]`: those that are noised, scored and changed."""
   return jnp.ones(shape, bool) if given is None else ~given
 

@@ -140,7 +140,7 @@ def _log_ndtr(z: Array) -> Array:
   return jnp.where(z > 0, above, jax.scipy.special.log_ndtr(jnp.minimum(z, 0.0)))
 
 
-def largest_normals(key: Array, shape: tuple[int, int], count: int, of: int) -> Array:
+def largest_normals(key: Array, shape: tuple[int, ...], count: int, of: int) -> Array:
   """The largest `count` of `of` standard normals, `[B, L, count]`, in falling order.
 
   The largest of n uniforms is u^(1/n), and the others are uniform below it.

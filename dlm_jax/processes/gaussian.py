@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
@@ -60,11 +60,7 @@ class Gaussian(NoisyEmbeddings):
   def __post_init__(self) -> None:
     super().__post_init__()
     parameterizations.check(self.parameterization)
-    if self.objective not in OBJECTIVES:
-      raise UserError(
-        f"process.objective is {self.objective!r}: {nearest(self.objective, OBJECTIVES)}"
-        f"The known values are {', '.join(OBJECTIVES)}."
-      )
+    require_known("process.objective", self.objective, OBJECTIVES)
     for field, value in {
       "self_conditioning": self.self_conditioning,
       "reconstruction_share": self.reconstruction_share,

@@ -83,7 +83,7 @@ class GeneralizedAbsorbing(Process):
 
   # The contract of `Process`.
 
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+  def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     del key  # every position is masked
     return jnp.full(shape, self.mask_id, jnp.int32)
 

@@ -73,7 +73,7 @@ class Wrapper(Process):
   def at_step(self, step: Array) -> Self:
     return dataclasses.replace(self, inner=self.inner.at_step(step))
 
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+  def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     return self.inner.prior(key, shape)
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:

@@ -68,7 +68,7 @@ class Request:
     grids.check(self.grid)
 
   @property
-  def shape(self) -> tuple[int, int]:
+  def shape(self) -> tuple[int, ...]:
     """(B, L)."""
     return len(self.keys), self.length
 

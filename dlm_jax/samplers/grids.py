@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import require_known
 
 
 def uniform(u: Array) -> Array:
@@ -27,11 +27,7 @@ GRIDS = {"uniform": uniform, "cosine": cosine}
 
 def check(grid: str) -> None:
   """Raises `UserError` for an unknown grid."""
-  if grid not in GRIDS:
-    raise UserError(
-      f"there is no time grid {grid!r}: {nearest(grid, GRIDS)}"
-      f"The known grids are {', '.join(GRIDS)}."
-    )
+  require_known("time grid", grid, GRIDS)
 
 
 def times(grid: str, steps: int) -> Array:

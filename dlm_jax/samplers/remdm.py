@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.processes.draws import row_categorical, row_uniform, split_rows
 from dlm_jax.processes.facets import RevealsOnce
@@ -54,11 +54,7 @@ class Remdm(Sampler):
   alpha_on: float = 0.9
 
   def __post_init__(self) -> None:
-    if self.strategy not in STRATEGIES:
-      raise UserError(
-        f"there is no ReMDM strategy {self.strategy!r}: {nearest(self.strategy, STRATEGIES)}"
-        f"The known ones are {', '.join(STRATEGIES)}."
-      )
+    require_known("ReMDM strategy", self.strategy, STRATEGIES)
     if not 0 <= self.eta <= 1:
       raise UserError(f"eta must lie in [0, 1], got {self.eta}.")
     if not 0 < self.t_off < self.t_on < 1:

@@ -86,6 +86,15 @@ class Distillation(Objective):
     return dataclasses.replace(state, teacher=jax.tree.map(choose, state.ema, state.teacher))
 
 
+def of(objective: Objective, config: DistillationConfig) -> Objective:
+  """The objective, or where the config names a teacher the divergence from it."""
+  if not config.teacher:
+    return objective
+  return Distillation(
+    process=objective.process, network=objective.network, head=objective.head, config=config
+  )
+
+
 def divergence(
   process: Process, student: Denoise, teacher: Denoise, rows: Rows, gap: Array
 ) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jax.stages import Wrapped
 
 from dlm_jax.core.types import Params
 from dlm_jax.distributed import cluster
@@ -16,7 +17,6 @@ from dlm_jax.training.preemption import StopRequest
 from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.saving import Saver
 from dlm_jax.training.state import TrainState
-from dlm_jax.training.step import Step
 
 # The validation bound of some parameters as metrics; `validation_bound` in nats/token decides which
 # checkpoint is the best.
@@ -38,7 +38,7 @@ class Loop:
     config: how many steps, and what happens how often.
   """
 
-  step: Step
+  step: Wrapped
   batches: Iterator[dict[str, np.ndarray]]
   validate: Validate
   monitor: Monitor

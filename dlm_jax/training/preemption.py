@@ -2,12 +2,15 @@
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import Self
+from typing import Self, TypeAlias
 
 from jax.experimental import multihost_utils
 
 from dlm_jax.distributed import cluster
+
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 
 # EX_TEMPFAIL of sysexits.h: the command may be started again and will resume.
 RESUMABLE = 75
@@ -23,7 +26,7 @@ class StopRequest:
 
   def __init__(self) -> None:
     self._noted = False
-    self._previous = {}
+    self._previous: dict[signal.Signals, Handler] = {}
 
   def __enter__(self) -> Self:
     numbers = (signal.SIGINT,) if cluster.started() else (signal.SIGTERM, signal.SIGINT)

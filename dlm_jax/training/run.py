@@ -64,7 +64,9 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
 
 def _require_same_launch(config: ml_collections.ConfigDict) -> None:
   """Raises `UserError` on all processes unless they were started for the same run."""
-  facts = {f"config.{name}": value for name, value in dotted(plain(config)).items()}
+  facts: dict[str, object] = {
+    f"config.{name}": value for name, value in dotted(plain(config)).items()
+  }
   facts |= {"the git revision": git_revision(), "the version of JAX": jax.__version__}
   facts["the number of devices"] = jax.local_device_count()
   facts["the kind of device"] = jax.local_devices()[0].device_kind
@@ -85,8 +87,11 @@ def _run(
     return True
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   cluster.say(f"{parameters:,} parameters, training to step {training.steps} in {workdir.path}")
-  metadata = {"config": config, "git_revision": git_revision()}
-  metadata["dataset_hash"] = experiment.store.hash
+  metadata = {
+    "config": config,
+    "git_revision": git_revision(),
+    "dataset_hash": experiment.store.hash,
+  }
   monitor = Monitor(
     config=training,
     learning_rate=experiment.learning_rate,

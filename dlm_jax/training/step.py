@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.sharding import Mesh
+from jax.stages import Wrapped
 
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.sharding import batch_sharding, replicated
@@ -78,7 +79,7 @@ def make_step(
   return step
 
 
-def compile_step(step: Step, abstract_state: TrainState, mesh: Mesh) -> Step:
+def compile_step(step: Step, abstract_state: TrainState, mesh: Mesh) -> Wrapped:
   """The step under `jax.jit`, the state donated and laid out as `abstract_state` says."""
   layout = jax.tree.map(lambda leaf: leaf.sharding, abstract_state)
   return jax.jit(

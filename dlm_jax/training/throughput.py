@@ -65,7 +65,7 @@ class Meter:
   """
 
   tokens_per_step: int
-  flops_per_token: int
+  flops_per_token: float
   devices: int
   peak: float | None
 

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from dlm_jax import train
+from dlm_jax.core import resolve
 from dlm_jax.runs.workdir import plain
+from dlm_jax.training.config import TrainingConfig
 from experiments.masked_vs_continuous import run
 
 POINTS = [{"step": 50, "seconds": 10.0, "bits": 4.0}, {"step": 100, "seconds": 20.4, "bits": 3.5}]
@@ -21,8 +23,10 @@ RECORD = {
 @pytest.mark.parametrize("arm", run.ARMS)
 def test_arms_share_all_but_the_process(arm):
   made, masked = (plain(run.config(name, 60, 32)) for name in (arm, "absorbing"))
-  for section in ("data", "training", "checkpoint"):
+  for section in ("data", "checkpoint"):
     assert made[section] == masked[section]
+  ours, theirs = (resolve.build(TrainingConfig, c["training"]) for c in (made, masked))
+  assert ours == theirs
   assert made["network"] | {"time_conditioned": None} == masked["network"] | {
     "time_conditioned": None
   }

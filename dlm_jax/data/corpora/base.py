@@ -3,23 +3,27 @@
 import glob
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import Field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.core.types import Json
 
 
 class Corpus(Protocol):
-  """A frozen dataclass; its fields are those of `config.data.corpus`. Build it with `make`.
+  """A frozen dataclass; its fields are those of `config.data.corpus`. Build it with `make`."""
 
-  Attributes:
-    splits: names among `train`, `validation` and `test`; `train` is always there.
-    version: what else the text depends on, as JSON: a changed version is a changed corpus.
-  """
+  __dataclass_fields__: ClassVar[dict[str, Field]]
 
-  splits: tuple[str, ...]
-  version: Json
+  @property
+  def splits(self) -> tuple[str, ...]:
+    """Names among `train`, `validation` and `test`; `train` is always there."""
+    ...
+
+  @property
+  def version(self) -> object:
+    """What else the text depends on, as JSON: a changed version is a changed corpus."""
+    ...
 
   def documents(self, split: str) -> Iterator[str]:
     """Streams the documents of `split`, in the same order each time.
@@ -32,13 +36,12 @@ class Corpus(Protocol):
 
 @runtime_checkable
 class Labelled(Protocol):
-  """A corpus whose documents have labels.
+  """A corpus whose documents have labels."""
 
-  Attributes:
-    num_labels: labels are 0..num_labels-1.
-  """
-
-  num_labels: int
+  @property
+  def num_labels(self) -> int:
+    """Labels are 0..num_labels-1."""
+    ...
 
   def labels(self, split: str) -> Iterator[int]:
     """The labels of the documents of `split`, in their order."""

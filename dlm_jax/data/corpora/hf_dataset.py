@@ -4,7 +4,7 @@ Covers LM1B, OpenWebText, FineWeb, WikiText and TinyStories. The library maps it
 or streams them, so memory stays bounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -137,7 +137,7 @@ class HfDataset:
     return {"path": _READERS[suffixes.pop()], "data_files": names}
 
 
-def make(*, files: Fields | None = None, **fields: object) -> HfDataset:
+def make(*, files: Mapping[str, str | Sequence[str]] | None = None, **fields: object) -> HfDataset:
   """Builds the corpus; `files` maps a split to a path or glob, or to several."""
   pairs = ((split, (p,) if isinstance(p, str) else tuple(p)) for split, p in (files or {}).items())
   return resolve.build(HfDataset, {"files": tuple(sorted(pairs)), **fields})

@@ -22,20 +22,39 @@ class Tokenizer(Protocol):
   """A frozen dataclass that pickles; its fields are those of `config.data.tokenizer`.
 
   The mask is no symbol of the tokenizer: it belongs to the process.
-
-  Attributes:
-    vocab_size: ids are 0..vocab_size-1.
-    separator_id: stands between the documents of a stream.
-    bos_id, eos_id, pad_id: begin, end and fill a row. Each id is None where there is none.
-    version: what else it depends on before `fit`, as JSON.
   """
 
-  vocab_size: int
-  separator_id: int | None
-  bos_id: int | None
-  eos_id: int | None
-  pad_id: int | None
-  version: Json
+  __dataclass_fields__: ClassVar[dict[str, dataclasses.Field]]
+
+  @property
+  def vocab_size(self) -> int:
+    """Ids are 0..vocab_size-1."""
+    ...
+
+  @property
+  def separator_id(self) -> int | None:
+    """Stands between the documents of a stream; None where there is no such symbol."""
+    ...
+
+  @property
+  def bos_id(self) -> int | None:
+    """Begins a row; None where there is no such symbol."""
+    ...
+
+  @property
+  def eos_id(self) -> int | None:
+    """Ends a text; None where there is no such symbol."""
+    ...
+
+  @property
+  def pad_id(self) -> int | None:
+    """Fills a row up; None where there is no such symbol."""
+    ...
+
+  @property
+  def version(self) -> object:
+    """What else the tokenizer depends on before `fit`, as JSON."""
+    ...
 
   def fit(self, corpus: Corpus) -> Self:
     """The tokenizer with what it learns from the corpus; itself if there is nothing to learn."""

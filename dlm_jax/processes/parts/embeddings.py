@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.types import Params
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Process
@@ -41,11 +41,7 @@ class NoisyEmbeddings(Process):
   embeddings: Array | None = resolve.runtime()
 
   def __post_init__(self) -> None:
-    if self.norm not in NORMS:
-      raise UserError(
-        f"process.norm is {self.norm!r}: {nearest(self.norm, NORMS)}"
-        f"The known values are {', '.join(NORMS)}."
-      )
+    require_known("process.norm", self.norm, NORMS)
     if self.width < 1:
       raise UserError(f"process.width must be at least 1, got {self.width}.")
 
@@ -83,7 +79,7 @@ class NoisyEmbeddings(Process):
     gamma = base.per_position(self.schedule.gamma(t))[..., None]
     return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
 
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+  def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     return draws.row_normal(key, (*shape, self.width))
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:

@@ -78,7 +78,7 @@ class Mixture(Process):
 
   # The contract of `Process`.
 
-  def prior(self, key: Array, shape: tuple[int, int]) -> Array:
+  def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     kind_key, token_key = draws.split_rows(key, shape[0], 2)
     draw = jax.vmap(lambda k: jax.random.randint(k, shape[1:], 0, self.vocab_size))
     masked = draws.row_uniform(kind_key, shape) >= self.uniform_fraction
