@@ -1,0 +1,69 @@
+"""Where training starts from: which rule applies, and what it brings."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlm_jax import experiment, train
+from dlm_jax.core.errors import UserError
+from dlm_jax.model.model import load
+from dlm_jax.training import start
+from tests import tiny
+
+
+class Checkpoints:
+  """A directory of checkpoints, with one or without any."""
+
+  def __init__(self, state=None):
+    self.state = state
+
+  def latest_step(self):
+    return None if self.state is None else 7
+
+  def restore(self, abstract):
+    return self.state, {"step": 7}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+  return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def other(data, tmp_path_factory):
+  """The workdir of a run of two steps."""
+  workdir = tmp_path_factory.mktemp("other") / "run"
+  assert train.train(tiny.config(data, **{"training.steps": 2}), str(workdir)) == 0
+  return workdir
+
+
+def first(data, checkpoints, **fields):
+  return start.first_state(experiment.build(tiny.config(data, **fields)), checkpoints)
+
+
+def assert_equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_starts_from_the_averaged_weights_of_another_run(data, other):
+  state = first(data, Checkpoints(), **{"training.weights": str(other)})
+  averaged = load(str(other)).params
+  assert_equal(state.params, averaged)
+  assert_equal(state.ema, averaged)
+  assert int(state.step) == 0 and state.teacher is None
+  drawn = first(data, Checkpoints())
+  with pytest.raises(AssertionError):
+    assert_equal(drawn.params, averaged)
+
+
+def test_a_checkpoint_comes_before_every_other_start(data):
+  fields = {"training.weights": "nowhere"}
+  assert first(data, Checkpoints("a state"), **fields) == "a state"
+  with pytest.raises(UserError, match="there is no run in nowhere"):
+    first(data, Checkpoints(), **fields)
+
+
+def test_the_networks_must_be_one(data, other):
+  fields = {"training.weights": str(other), "network.depth": 3}
+  with pytest.raises(UserError, match=r"network of training\.weights .* has depth 2, .* 3: a run"):
+    first(data, Checkpoints(), **fields)
