@@ -52,6 +52,8 @@ def is_defined(sampler, name):
 
 
 PAIRS = [(s, p) for s in SAMPLERS for p in PROCESSES if is_defined(s, p)]
+# The others say little more of a sampler, and are left out of a quick run.
+QUICK = {"absorbing", "uniform", "gaussian", "autoregressive", "blocks_of_absorbing"}
 UNDEFINED = [(s, p) for s in SAMPLERS for p in PROCESSES if not is_defined(s, p)]
 
 
@@ -82,7 +84,10 @@ def test_samplers_are_found():
   assert {"ancestral", "first_hitting", *REMASKING} <= set(SAMPLERS)
 
 
-@pytest.mark.parametrize(("sampler", "name"), PAIRS)
+@pytest.mark.parametrize(
+  ("sampler", "name"),
+  [pytest.param(s, p, marks=[] if p in QUICK else pytest.mark.slow) for s, p in PAIRS],
+)
 def test_result_and_trajectory(sampler, name):
   process = process_of(name)
   run, given = drawn(sampler, name)

@@ -78,6 +78,12 @@ def is_a_pair(sampler, case):
   return sampler != "psi" or isinstance(process, Renoises)
 
 
+def marked(pairs, quick):
+  """The parameters of a test, slow but for the processes named `quick`."""
+  slow = pytest.mark.slow
+  return [pytest.param(*p, marks=[] if p[1] in quick else slow) for p in pairs]
+
+
 PAIRS = [(sampler, case) for sampler in SAMPLERS for case in CASES if is_a_pair(sampler, case)]
 ONE_OF_EACH = ("ancestral", "euler", "psi", "first_hitting", "remdm_cap")
 # In blocks, every rule under one noise of masks and one of tokens, and one rule under every noise.
@@ -113,7 +119,7 @@ def draw_in_blocks(sampler, case, steps=STEPS, given=None):
 
 
 @pytest.mark.proves("law", process="{case}", sampler="{sampler}")
-@pytest.mark.parametrize(("sampler", "case"), PAIRS)
+@pytest.mark.parametrize(("sampler", "case"), marked(PAIRS, ("absorbing", "uniform")))
 def test_follows_the_joint(sampler, case):
   assert JOINT.p_value(draw(sampler, case)) > ALPHA
 
@@ -123,7 +129,9 @@ def test_follows_the_joint_along_another_grid():
 
 
 @pytest.mark.proves("prompt", process="{case}", sampler="{sampler}")
-@pytest.mark.parametrize(("sampler", "case"), [p for p in PAIRS if p[0] in ONE_OF_EACH])
+@pytest.mark.parametrize(
+  ("sampler", "case"), marked([p for p in PAIRS if p[0] in ONE_OF_EACH], ("absorbing",))
+)
 def test_with_a_prompt_follows_the_conditional(sampler, case):
   """Nothing in z tells a given token from noise: the exact denoiser is told which they are."""
   tokens = draw(sampler, case, given=PROMPTED)
@@ -131,11 +139,12 @@ def test_with_a_prompt_follows_the_conditional(sampler, case):
 
 
 @pytest.mark.proves("law", process="blocks_of_{case}", sampler="{sampler}")
-@pytest.mark.parametrize(("sampler", "case"), BLOCKS)
+@pytest.mark.parametrize(("sampler", "case"), marked(BLOCKS, ("absorbing",)))
 def test_in_blocks_follows_the_joint(sampler, case):
   assert JOINT.p_value(draw_in_blocks(sampler, case)) > ALPHA
 
 
+@pytest.mark.slow
 @pytest.mark.proves("prompt", process="blocks_of_absorbing", sampler="{sampler}")
 @pytest.mark.parametrize("sampler", ONE_OF_EACH)
 def test_infilling_within_a_block_follows_the_conditional(sampler):
@@ -150,6 +159,7 @@ def test_a_prompt_changes_the_law():
   assert JOINT.p_value(rest, JOINT.conditional(PROMPT, PROMPTED)) < ALPHA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_too_few_steps_are_told_apart(case):
   """The test has the power to see tokens that were drawn together as if they were independent."""
