@@ -151,6 +151,7 @@ class Sampler:
   def memory(self, z: Array, given: Array | None) -> PyTree:
     """What `State.memory` is before the first step of the positions `z`."""
     del z, given
+    return None
 
   def prepare(self, state: State, t: Array, s: Array, process: Process) -> tuple[State, Array]:
     """The state and the times `[B]` at which the network is evaluated in the step from t to s."""
@@ -160,6 +161,7 @@ class Sampler:
   def due(self, state: State, process: Process) -> Array | None:
     """Whether the network must be evaluated now, bool scalar; None is always."""
     del state, process
+    return None
 
   def step(
     self, state: State, prediction: Prediction, t: Array, s: Array, process: Process

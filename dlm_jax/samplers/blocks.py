@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.patterns import Causal
+from dlm_jax.core.patterns import BlockCausal, Blocks, Causal
 from dlm_jax.core.types import PyTree
 from dlm_jax.processes.base import Denoise, Process, free
 from dlm_jax.samplers.base import Extends, Request, SampleResult, State, first_state
@@ -37,13 +37,13 @@ def left_to_right(transition: Transition, denoise: Denoise, request: Request) ->
     UserError: a token is given in a later block than an unknown one, or a grid has no use.
   """
   process, (rows, length) = transition.process, request.shape
-  causal = isinstance(process.pattern, Causal)
-  size = 1 if causal else min(process.pattern.size, length)
+  pattern, in_blocks = process.pattern, isinstance(process.pattern, Blocks | BlockCausal)
+  size = min(pattern.size, length) if isinstance(pattern, Blocks | BlockCausal) else 1
   check_given(request.given, size)
-  if causal and request.grid != "uniform":
+  if not in_blocks and request.grid != "uniform":
     raise UserError(f"an autoregressive model has no times, and no grid such as {request.grid!r}.")
   blocks = -(-length // size)
-  steps = 1 if causal else -(-request.steps // blocks)
+  steps = -(-request.steps // blocks) if in_blocks else 1
   first, given = whole_blocks(process, request, blocks * size)
   cache, extend = incremental(denoise, rows, blocks * size)
   times = transition.sampler.times(process, request.grid, steps, size)
@@ -232,10 +232,10 @@ def check_given(given: Array | None, size: int) -> None:
   """
   if given is None or isinstance(given, jax.core.Tracer):
     return
-  given = np.asarray(given)
-  last_given = np.max(np.where(given, np.arange(given.shape[1]), -1), axis=1) // size
-  first_unknown = np.argmax(~given, axis=1) // size
-  if np.any(~given.all(axis=1) & (last_given > first_unknown)):
+  where = np.asarray(given)
+  last_given = np.max(np.where(where, np.arange(where.shape[1]), -1), axis=1) // size
+  first_unknown = np.argmax(~where, axis=1) // size
+  if np.any(~where.all(axis=1) & (last_given > first_unknown)):
     raise UserError(
       "a model that writes from left to right cannot see given tokens to the right of unknown "
       "ones: give a prompt, or infill with a process that sees the whole row, such as absorbing."

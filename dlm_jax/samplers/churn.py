@@ -35,6 +35,7 @@ class Churn(Ddim):
       raise UserError(f"back_off must be at least 0, got {self.back_off}.")
 
   def prepare(self, state: State, t: Array, s: Array, process: Process) -> tuple[State, Array]:
+    assert isinstance(process, Continuous)
     back = jnp.minimum(t + self.back_off * (t - s), 1.0)
     return dataclasses.replace(state, z=noised(state.keys, process, state.z, t, back)), back
 

@@ -26,6 +26,7 @@ class Ddim(Sampler):
   def step(
     self, state: State, prediction: Prediction, t: Array, s: Array, process: Process
   ) -> State:
+    assert isinstance(process, Continuous)
     z = towards(process.mean(prediction), state.z, t, s, process)
     return dataclasses.replace(state, z=z)
 

@@ -30,6 +30,7 @@ class Euler(Sampler):
   def step(
     self, state: State, prediction: Prediction, t: Array, s: Array, process: Process
   ) -> State:
+    assert isinstance(process, HasJumpRates)
     z, shape = state.z, state.z.shape
     jump_key, token_key, last_key = split_rows(state.keys, shape[0], 3)
     log_rates = process.log_jump_rates(prediction, z, t)

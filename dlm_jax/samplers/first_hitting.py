@@ -44,13 +44,13 @@ class FirstHitting(Sampler):
     return jnp.ones(len(z))
 
   def prepare(self, state: State, t: Array, s: Array, process: Process) -> tuple[State, Array]:
+    assert isinstance(process, RevealsOnce)
     masked = open_positions(process, state.z, state.given)
     time_key, place_key, _ = split_rows(state.keys, len(state.z), 3)
     fraction = state.memory * largest_of_uniforms(time_key, jnp.sum(masked, axis=-1))
     places = any_one_of(place_key, masked)[:, None]
-    return dataclasses.replace(state, memory=fraction, places=places), process.time_of_masked(
-      fraction
-    )
+    times = process.time_of_masked(fraction)
+    return dataclasses.replace(state, memory=fraction, places=places), times
 
   def due(self, state: State, process: Process) -> Array:
     """Where something is masked, for the first of the tokens that share an evaluation."""

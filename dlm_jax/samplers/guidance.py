@@ -71,10 +71,12 @@ class GuidedPosterior(Guided):
     return jax.tree.map(lambda *pair: jnp.stack(pair), *self.both(output, z, t))
 
   def log_posterior(self, prediction: Prediction, z: Array, t: Array, s: Array) -> Array:
+    assert isinstance(self.inner, HasPosterior)
     with_label, without = (self.inner.log_posterior(one, z, t, s) for one in _unstacked(prediction))
     return jax.nn.log_softmax(combine(with_label, without, self.scale))
 
   def log_jump_rates(self, prediction: Prediction, z: Array, t: Array) -> Array:
+    assert isinstance(self.inner, HasJumpRates)
     with_label, without = (self.inner.log_jump_rates(one, z, t) for one in _unstacked(prediction))
     return combine(with_label, without, self.scale)
 
@@ -106,9 +108,10 @@ def guide(
   if scale == 1.0:
     return process, conditional
   guided = GuidedPrediction if isinstance(process, RevealsOnce) else GuidedPosterior
-  extends = isinstance(conditional, Extends) and isinstance(unconditional, Extends)
-  pair = _ExtendingPair if extends else _Pair
-  return guided(inner=process, scale=scale), pair(conditional, unconditional)
+  pair: Denoise = _Pair(conditional, unconditional)
+  if isinstance(conditional, Extends) and isinstance(unconditional, Extends):
+    pair = _ExtendingPair(conditional, unconditional, (conditional, unconditional))
+  return guided(inner=process, scale=scale), pair
 
 
 def evaluations(process: Process) -> int:
@@ -138,23 +141,23 @@ class _Pair:
   conditional: Denoise
   unconditional: Denoise
 
-  def __call__(self, z: Array, t: Array) -> Array:
-    return jnp.concatenate([self.conditional(z, t), self.unconditional(z, t)], axis=-1)
+  def __call__(self, z: Array, t: Array, /, **conditioning: Array | None) -> Array:
+    outputs = [one(z, t, **conditioning) for one in (self.conditional, self.unconditional)]
+    return jnp.concatenate(outputs, axis=-1)
 
 
 @dataclass(frozen=True)
 class _ExtendingPair(_Pair):
-  """The same of networks that keep keys and values."""
+  """The same of networks that keep keys and values, which are also in `caching`."""
+
+  caching: tuple[Extends, Extends]
 
   def empty_cache(self, rows: int, length: int) -> PyTree:
-    return tuple(one.empty_cache(rows, length) for one in (self.conditional, self.unconditional))
+    return tuple(one.empty_cache(rows, length) for one in self.caching)
 
   def extend(
     self, cache: PyTree, z: Array, t: Array, start: Array | int, size: int
   ) -> tuple[Array, PyTree]:
-    outputs, caches = zip(
-      self.conditional.extend(cache[0], z, t, start, size),
-      self.unconditional.extend(cache[1], z, t, start, size),
-      strict=True,
-    )
+    results = [one.extend(c, z, t, start, size) for one, c in zip(self.caching, cache, strict=True)]
+    outputs, caches = zip(*results, strict=True)
     return jnp.concatenate(outputs, axis=-1), caches

@@ -11,6 +11,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.processes.facets import Continuous
 from dlm_jax.samplers.base import State
 from dlm_jax.samplers.ddim import Ddim, towards
 
@@ -27,6 +28,7 @@ class Heun(Ddim):
     s: Array,
     process: Process,
   ) -> State:
+    assert isinstance(process, Continuous)
     first, second = (process.mean(prediction) for prediction in predictions)
     z = towards((first + second) / 2, state.z, t, s, process)
     return dataclasses.replace(state, z=z)

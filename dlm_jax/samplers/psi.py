@@ -42,6 +42,7 @@ class Psi(Sampler):
   def step(
     self, state: State, prediction: Prediction, t: Array, s: Array, process: Process
   ) -> State:
+    assert isinstance(process, Renoises)
     z, shape, given = state.z, state.z.shape, state.given
     choice_key, reverse_key, clean_key, noise_key, prior_key = split_rows(state.keys, shape[0], 5)
     reversed_ = process.reverse(reverse_key, prediction, z, t, s, given)

@@ -64,7 +64,10 @@ class Remdm(Sampler):
 
   def times(self, process: Process, grid: str, steps: int, length: int) -> Array:
     times = super().times(process, grid, steps, length)
-    return process.time_of_masked(self.masked_in_loop(times)) if self.strategy == "loop" else times
+    if self.strategy != "loop":
+      return times
+    assert isinstance(process, RevealsOnce)
+    return process.time_of_masked(self.masked_in_loop(times))
 
   def memory(self, z: Array, given: Array | None) -> Array:
     """The confidence `[B, L]`: what is given is never masked again, and takes no share of it."""
@@ -73,6 +76,7 @@ class Remdm(Sampler):
   def step(
     self, state: State, prediction: Prediction, t: Array, s: Array, process: Process
   ) -> State:
+    assert isinstance(process, RevealsOnce)
     z, shape, confidence = state.z, state.z.shape, state.memory
     remask_key, reveal_key, token_key = split_rows(state.keys, shape[0], 3)
     masked_t, masked_s = process.masked(t)[:, None], process.masked(s)[:, None]

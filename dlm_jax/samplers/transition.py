@@ -107,6 +107,7 @@ class Transition:
     prediction = self._read(output, state, t)
     condition = carry.condition
     if self.process.interface.self_conditioned:
+      assert isinstance(self.process, Continuous)
       condition = {"self_condition": self.process.mean(prediction)}
     carry = dataclasses.replace(
       carry,
