@@ -5,7 +5,7 @@ import textwrap
 CONFIG = """
 from ml_collections import ConfigDict
 def get_config():
-  return ConfigDict({"data": {
+  return ConfigDict({"process": {"name": "absorbing"}, "network": {"name": "transformer"}, "data": {
     "corpus": {"name": "synthetic_markov", "train_characters": 1000},
     "tokenizer": {"name": "character"}, "packing": "stream", "length": 10, "directory": "data",
   }})
