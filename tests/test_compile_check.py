@@ -10,9 +10,9 @@ import jax
 import pytest
 from rich.console import Console
 
-from dlm_jax import compile_check
 from dlm_jax.core.errors import UserError
 from dlm_jax.distributed import ahead
+from dlm_jax.training import compilation
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +26,7 @@ ADAM = {"optimizer.name": "adamw", "mesh.data": 1, "mesh.fsdp": -1}
 
 
 def large(report, kind):
-  found = (c for c in report.cost.collectives if c.kind == kind and c.bytes >= compile_check.LARGE)
+  found = (c for c in report.cost.collectives if c.kind == kind and c.bytes >= compilation.LARGE)
   return {c.dtype for c in found}
 
 
@@ -39,12 +39,12 @@ def state_bytes(experiment, devices):
 def test_on_cpu_devices():
   fields = {**WIDE, **ADAM, "network.dtype": "float32"}
   config = tiny.config("no data is touched", **fields)
-  report = compile_check.check(config, ahead.find("cpu:4"), vocab_size=512)
+  report = compilation.compile_ahead(config, ahead.find("cpu:4"), vocab_size=512)
   assert report.cost.arguments == pytest.approx(state_bytes(report.experiment, 4), rel=0.1)
   assert report.cost.temporary > 0 and report.cost.seconds > 0
   assert large(report, "all-gather") == {"f32"}
   shown = io.StringIO()
-  compile_check.show(report, Console(file=shown, width=100))
+  compilation.show(Console(file=shown, width=100), report)
   for text in ("4 x cpu", "fsdp 4", "2,048 tokens a step, 512 a device", "all-gather", "unknown"):
     assert text in shown.getvalue()
 
@@ -53,7 +53,7 @@ def test_on_cpu_devices():
 @pytest.mark.slow
 def test_a_tpu_gathers_in_bfloat16_and_holds_little_beside_its_share():
   config = tiny.config("no data is touched", **WIDE, **ADAM)
-  report = compile_check.check(config, ahead.find("v5e-4"), vocab_size=512)
+  report = compilation.compile_ahead(config, ahead.find("v5e-4"), vocab_size=512)
   assert report.topology.memory_gib == 16
   assert report.cost.arguments == pytest.approx(state_bytes(report.experiment, 4), rel=0.1)
   assert report.cost.memory < 64 * 2**20
@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_one_sentence():
   fields = {**WIDE, "data.length": 1 << 20, "training.batch_size": 1, "evaluation.batch_size": 1}
   fields |= {"network.attention": "xla"}
   with pytest.raises(UserError, match="does not fit a TPU v5 lite"):
-    compile_check.check(tiny.config("", **fields), ahead.find("v5e-1"), vocab_size=512)
+    compilation.compile_ahead(tiny.config("", **fields), ahead.find("v5e-1"), vocab_size=512)
 
 
 def test_the_command_takes_the_vocabulary_of_the_tokenizer(tmp_path):

@@ -1,6 +1,6 @@
 """Compiling ahead of time: for which devices, and what the compiled program costs them.
 
-The devices are those here, any number of CPU devices, or TPUs that nobody has to own.
+The devices are those of this machine, any number of CPU devices, or TPUs described by libtpu.
 """
 
 import math
