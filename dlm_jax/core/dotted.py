@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 
-def dotted(value: Any, name: str = "") -> dict[str, str]:
+def dotted(value: object, name: str = "") -> dict[str, str]:
   """The values of nested mappings by dotted name.
 
   They are JSON text, because to `==` True is 1 and NaN is not NaN.

@@ -5,10 +5,11 @@ without arrays, and part of what is compiled.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from dlm_jax.core.types import Indices
 
 
 @jax.tree_util.register_static
@@ -31,7 +32,7 @@ class Causal:
 
   begin: int
 
-  def last_seen(self, index: Any) -> Any:
+  def last_seen(self, index: Indices) -> Indices:
     """The last index that the input `index` sees; it sees all up to there."""
     return index
 
@@ -53,7 +54,7 @@ class BlockCausal:
 
   size: int
 
-  def last_seen(self, index: Any) -> Any:
+  def last_seen(self, index: Indices) -> Indices:
     """The last index that the input `index` sees; it sees all up to there."""
     return (index // self.size + 1) * self.size - 1
 
@@ -73,11 +74,11 @@ class Blocks:
 
   size: int
 
-  def last_seen(self, index: Any) -> Any:
+  def last_seen(self, index: Indices) -> Indices:
     """The last index that the clean token `index` sees; it sees all clean tokens up to there."""
     return (index // self.size + 1) * self.size - 1
 
-  def allowed(self, query: Any, key: Any, length: int) -> Any:
+  def allowed(self, query: Indices, key: Indices, length: int) -> Indices:
     """Whether `query` sees `key`, both indices in 0..2 length - 1, of arrays that broadcast."""
     query_block, key_block = query % length // self.size, key % length // self.size
     query_clean, key_clean = query >= length, key >= length

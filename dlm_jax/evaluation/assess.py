@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from rich.table import Table
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.storage import write_json
+from dlm_jax.core.types import Record
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
 from dlm_jax.data.tokenizers.base import Tokenizer
@@ -57,7 +58,7 @@ class Sequences:
   texts: list[str]
 
 
-def assess(settings: JudgeSettings) -> dict[str, Any]:
+def assess(settings: JudgeSettings) -> Record:
   """Judges the samples and returns the record written beside them.
 
   Raises:
@@ -168,7 +169,7 @@ def vocabulary(store: Store) -> set[str] | None:
   return words - {""}
 
 
-def _judge(settings: JudgeSettings) -> tuple[judges.Judge | None, dict[str, Any] | None]:
+def _judge(settings: JudgeSettings) -> tuple[judges.Judge | None, Record | None]:
   """The judge, and what is said of it in the protocol."""
   if settings.judge is None:
     return None, None
@@ -187,7 +188,7 @@ def _judge(settings: JudgeSettings) -> tuple[judges.Judge | None, dict[str, Any]
   return judges.of_transformers(settings.judge), described | {"first_token_scored": False}
 
 
-def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _read(path: Path) -> tuple[list[Record], Record]:
   beside = path.with_suffix(".protocol.json")
   for file in (path, beside):
     if not file.is_file():
@@ -200,7 +201,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
   return rows, json.loads(beside.read_text(encoding="utf-8"))
 
 
-def table(record: dict[str, Any]) -> Table:
+def table(record: Record) -> Table:
   """The statistics for a person to read."""
   shown = Table("", "samples", "95% interval", "held-out text")
   for name, value in record["results"].items():
@@ -212,7 +213,7 @@ def table(record: dict[str, Any]) -> Table:
   return shown
 
 
-def show(console: Console, settings: JudgeSettings, record: dict[str, Any]) -> None:
+def show(console: Console, settings: JudgeSettings, record: Record) -> None:
   """Prints the statistics and where they were written."""
   console.print(table(record))
   console.print(f"written to {record_path(settings)}", soft_wrap=True, highlight=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.types import Params
+from dlm_jax.core.types import Params, Record
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding
 from dlm_jax.evaluation.likelihood import BindParams
@@ -57,7 +57,7 @@ def losses(process: Block, denoiser: BindParams, times: Times) -> LossesOfBatch:
   return of_batch
 
 
-def summarize(table: np.ndarray) -> list[dict[str, Any]]:
+def summarize(table: np.ndarray) -> list[Record]:
   """Mean and variance over batches of the losses `[batches, I]`, the smallest variance first."""
   mean, variance = table.mean(0, dtype=float), table.var(0, ddof=1, dtype=float)
   return [
@@ -96,7 +96,7 @@ class BlockTimesSettings:
       raise UserError(f"--batches must be at least 2 for a variance, got {self.batches}.")
 
 
-def search(settings: BlockTimesSettings) -> dict[str, Any]:
+def search(settings: BlockTimesSettings) -> Record:
   """Searches and returns the record written to `<workdir>/clip-step*.json`.
 
   Raises:
@@ -154,7 +154,7 @@ def _progress(batches: range) -> Iterable[int]:
   return track(batches, "searching", console=console, transient=True, disable=not shown)
 
 
-def show(console: Console, record: dict[str, Any]) -> None:
+def show(console: Console, record: Record) -> None:
   """Prints the intervals, the best first, and what to set."""
   shown = Table("from", "to", "loss (nats a token)", "variance")
   for row in record["intervals"]:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.table import Table
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.records import BOUND, EXACT, is_exact
 from dlm_jax.core.spread import evenly_spread
+from dlm_jax.core.types import Record
 from dlm_jax.data import zero_shot
 from dlm_jax.data.store import Rows
 from dlm_jax.evaluation import likelihood
@@ -82,10 +83,10 @@ class ScoredText:
 
   rows: Rows
   characters_per_token: float
-  zero_shot: dict[str, Any] | None
+  zero_shot: Record | None
 
 
-def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+def evaluate(settings: EvaluateSettings) -> Record:
   """Evaluates the run and returns the record written to `<workdir>/evaluations/`.
 
   Raises:
@@ -105,7 +106,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
   return record
 
 
-def score(settings: EvaluateSettings, model: Model, text: ScoredText) -> dict[str, Any]:
+def score(settings: EvaluateSettings, model: Model, text: ScoredText) -> Record:
   """The record of an evaluation."""
   process, num_evaluations = _scored(settings, model)
   draw = likelihood.drawer(
@@ -180,8 +181,8 @@ def protocol(
   settings: EvaluateSettings,
   model: Model,
   num_evaluations: int,
-  corpus_protocol: dict[str, Any] | None,
-) -> dict[str, Any]:
+  corpus_protocol: Record | None,
+) -> Record:
   """What the numbers depend on."""
   flow = {"flow_steps": settings.flow_steps} if settings.bound == "flow" else {}
   return {
@@ -223,7 +224,7 @@ def _slug(corpus: str) -> str:
   return readable if is_named else f"{readable}_{zlib.crc32(corpus.encode()):08x}"
 
 
-def show(console: Console, settings: EvaluateSettings, record: dict[str, Any]) -> None:
+def show(console: Console, settings: EvaluateSettings, record: Record) -> None:
   """Prints the results and where they were written."""
   console.print(table(record))
   samples = record["bound"]["samples"]
@@ -240,7 +241,7 @@ def show(console: Console, settings: EvaluateSettings, record: dict[str, Any]) -
   )
 
 
-def table(record: dict[str, Any]) -> Table:
+def table(record: Record) -> Table:
   """The results for a person to read."""
   protocol = record["protocol"]
   text = "zero-shot" if protocol.get("zero_shot") else f"{protocol['split']} split"

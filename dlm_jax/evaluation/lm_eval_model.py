@@ -1,13 +1,13 @@
 """A trained model as lm-evaluation-harness sees it. Needs the package `lm_eval`."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
+from dlm_jax.core.types import Record
 from dlm_jax.evaluation import conditional
 from dlm_jax.evaluation.conditional import ConditionalScoring, ScoringRequest
 from dlm_jax.evaluation.continuations import Continuation, Continuer
@@ -112,7 +112,7 @@ class HarnessModel(LM):
     ids, length = self._encode(text), self._model.length
     return [ScoringRequest((), tuple(ids[i : i + length])) for i in range(0, len(ids), length)]
 
-  def _continuation(self, context: str, options: dict[str, Any]) -> Continuation:
+  def _continuation(self, context: str, options: Record) -> Continuation:
     length = self._model.length
     new = min(int(options.get("max_gen_toks", length // 2)), length - 1)
     prompt = self._encode(context)[-(length - new) :]

@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 from rich.console import Console
@@ -12,10 +12,13 @@ from rich.table import Table
 
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.storage import write_json
-from dlm_jax.core.types import Json
+from dlm_jax.core.types import Json, Record
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.model.model import Model, load
 from dlm_jax.runs import provenance
+
+# A task of lm-evaluation-harness, which has no types, or a group of tasks.
+Task: TypeAlias = Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class HarnessSettings:
         raise UserError(f"--{name} must be at least 1, got {value}.")
 
 
-def run_tasks(settings: HarnessSettings) -> dict[str, Any]:
+def run_tasks(settings: HarnessSettings) -> Record:
   """Runs the tasks and returns the record written to `<workdir>/harness/`.
 
   Raises:
@@ -114,7 +117,7 @@ def identity(model: Model) -> dict[str, Json]:
   }
 
 
-def _leaves(tasks: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+def _leaves(tasks: Mapping[str, Task]) -> Iterator[tuple[str, Task]]:
   """The tasks by name, those of groups too."""
   for name, task in tasks.items():
     if isinstance(task, Mapping):
@@ -123,7 +126,7 @@ def _leaves(tasks: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
       yield name, task
 
 
-def _reads_greedy(task: Any) -> bool:
+def _reads_greedy(task: Task) -> bool:
   """Whether a metric of the task reads the flag of greedy decoding.
 
   In the harness these are the accuracy of tasks whose answer is one likelihood, and the exact match
@@ -133,7 +136,7 @@ def _reads_greedy(task: Any) -> bool:
   return task.OUTPUT_TYPE == "loglikelihood" or "exact_match" in metrics
 
 
-def protocol(settings: HarnessSettings, model: Model, found: dict[str, Any]) -> dict[str, Any]:
+def protocol(settings: HarnessSettings, model: Model, found: Record) -> Record:
   """What the numbers depend on."""
   exact = model.evaluation_process.exact
   return {
@@ -157,7 +160,7 @@ def record_path(settings: HarnessSettings, step: int) -> Path:
   return Path(settings.workdir) / "harness" / f"{'-'.join(parts)}.json"
 
 
-def show(console: Console, settings: HarnessSettings, record: dict[str, Any]) -> None:
+def show(console: Console, settings: HarnessSettings, record: Record) -> None:
   """Prints the metrics of each task and where they were written."""
   table = Table("task", "metric", "value")
   for task, metrics in record["results"].items():

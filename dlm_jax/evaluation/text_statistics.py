@@ -10,9 +10,10 @@ import importlib.util
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from dlm_jax.core.types import Record
 
 Tokens = Sequence[np.ndarray]
 
@@ -205,7 +206,7 @@ def ngrams(tokens: np.ndarray, n: int) -> list[tuple[int, ...]]:
   return list(zip(*(values[i:] for i in range(n)), strict=False))
 
 
-def mauve(texts: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+def mauve(texts: Sequence[str], references: Sequence[str]) -> Record:
   """MAUVE (Pillutla et al. 2021) with the package's defaults, where `mauve-text` is installed.
 
   Returns:

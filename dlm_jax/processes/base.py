@@ -11,7 +11,7 @@ made of another is a `wrapper.Wrapper`. Random draws are those of `draws`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jax import Array
 
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.patterns import FULL, Pattern
-from dlm_jax.core.types import Params
+from dlm_jax.core.types import Params, PyTree
 
 # Maps `[..., V]`, and `[...]` for each operand, to `[...]`, each position by itself.
 Score = Callable[..., Array]
@@ -28,7 +28,7 @@ Score = Callable[..., Array]
 class Denoise(Protocol):
   """A network with its parameters bound: the state `z` and the time `t` `[B]` or `[B, L]` in."""
 
-  def __call__(self, z: Array, t: Array, /, **conditioning: Any) -> Array:
+  def __call__(self, z: Array, t: Array, /, **conditioning: PyTree) -> Array:
     """The raw output `[B, L, columns]`."""
 
 
@@ -43,7 +43,7 @@ class ScoresPositions(Protocol):
     score: Score,
     operands: tuple[Array, ...],
     where: Array,
-    **conditioning: Any,
+    **conditioning: PyTree,
   ) -> Array:
     """Equal to `score_positions`."""
 
@@ -225,7 +225,7 @@ def score_positions(
   return jnp.where(where, score(denoise(z, t), *operands), 0.0)
 
 
-def conditioned(denoise: Denoise, **conditioning: Any) -> Denoise:
+def conditioned(denoise: Denoise, **conditioning: PyTree) -> Denoise:
   """`denoise` with more arguments bound, such as the clean tokens of `block`."""
   cls = _ScoringConditioned if isinstance(denoise, ScoresPositions) else _Conditioned
   return cls(denoise, conditioning)
@@ -235,10 +235,10 @@ def conditioned(denoise: Denoise, **conditioning: Any) -> Denoise:
 class _Conditioned:
   """A denoiser with conditioning bound."""
 
-  denoise: Any
-  conditioning: dict[str, Any]
+  denoise: Denoise
+  conditioning: dict[str, PyTree]
 
-  def __call__(self, z: Array, t: Array, **conditioning: Any) -> Array:
+  def __call__(self, z: Array, t: Array, **conditioning: PyTree) -> Array:
     return self.denoise(z, t, **self.conditioning, **conditioning)
 
 
@@ -252,7 +252,7 @@ class _ScoringConditioned(_Conditioned):
     score: Score,
     operands: tuple[Array, ...],
     where: Array,
-    **conditioning: Any,
+    **conditioning: PyTree,
   ) -> Array:
     bound = self.conditioning | conditioning
     return self.denoise.score(z, t, score, operands, where, **bound)

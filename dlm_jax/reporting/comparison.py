@@ -9,11 +9,11 @@ unmarked, and no table is written by hand.
 import collections
 import json
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dlm_jax.core.dotted import dotted
+from dlm_jax.core.types import Record
 
 # What is measured, by kind of record: dotted names in the protocol, or prefixes of them.
 MEASURED = {
@@ -73,7 +73,7 @@ class Result:
   """
 
   name: str
-  record: Mapping[str, Any]
+  record: Record
 
   @property
   def kind(self) -> str:
@@ -81,7 +81,7 @@ class Result:
     return self.record.get("kind", "likelihood")
 
   @property
-  def protocol(self) -> Mapping[str, Any]:
+  def protocol(self) -> Record:
     return self.record["protocol"]
 
 

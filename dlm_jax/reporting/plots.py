@@ -4,11 +4,11 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dlm_jax.core.types import Record
 from dlm_jax.reporting import tables
 from dlm_jax.reporting.comparison import Group, Result
 
@@ -104,7 +104,7 @@ def quality_against_speed(group: Group) -> str:
 
 
 def _device(result: Result) -> str:
-  environment: Mapping[str, Any] = result.protocol["environment"]
+  environment: Record = result.protocol["environment"]
   return f"{environment['device_count']} x {environment['device_kind']}"
 
 

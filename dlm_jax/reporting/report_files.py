@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.storage import write_json
+from dlm_jax.core.types import Record
 from dlm_jax.reporting import comparison, page, tables
 from dlm_jax.reporting.comparison import Group, Result
 from dlm_jax.runs.metrics import read_rows
@@ -90,7 +90,7 @@ def _files(directory: Path, patterns: Sequence[str]) -> list[Path]:
   return sorted({path for pattern in patterns for path in directory.glob(pattern)})
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Record | None:
   """The record, or None if the file holds something else."""
   try:
     record = json.loads(path.read_text(encoding="utf-8"))

@@ -4,9 +4,9 @@ import html
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dlm_jax.core.records import is_exact
+from dlm_jax.core.types import Record
 from dlm_jax.reporting.comparison import Group, Result
 
 TITLES = {
@@ -94,7 +94,7 @@ def of_group(kind: str, group: Group) -> Table:
   return Table(TITLES[kind], caption, ("run", *columns), rows, tuple(notes))
 
 
-def process_text(protocol: Mapping[str, Any]) -> str:
+def process_text(protocol: Record) -> str:
   """A process in a few words: `block of absorbing, 16`."""
   process = protocol["process"]
   words = process["name"]
