@@ -75,7 +75,7 @@ def test_evaluations_are_counted():
     calls.clear()
     jax.eval_shape(lambda: flow.nelbo(jax.random.key(0), denoise, JOINT.draw(0, 2), None))  # noqa: B023
     # A scan traces its body once, here the only step.
-    assert flow.evaluations == len(calls) == 3 * (2 if share else 1)
+    assert flow.num_evaluations == len(calls) == 3 * (2 if share else 1)
 
 
 def test_mistakes_are_named():
