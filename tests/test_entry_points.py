@@ -146,7 +146,7 @@ def test_samples_and_infills(run):
     assert len(text) == 16 and text[:2] == "ab" and (prompted or text[6:8] == "ba")
   assert np.any(drawn.tokens[0] != drawn.tokens[1])
   if prompted:
-    with pytest.raises(UserError, match="cannot see known tokens to the right"):
+    with pytest.raises(UserError, match="cannot see given tokens to the right"):
       drawn_text(workdir, infill=INFILL)
 
 
