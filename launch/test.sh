@@ -10,10 +10,10 @@ bash launch/test.sh [--fast | --style] [pytest arguments]
 Checks the style (ruff), the types (mypy) and the house rules, then runs the tests in two processes.
 
   --fast   leave out the tests that are marked slow, and those that start other processes
-           (launchers, clusters, kills): for use while working, under three minutes on two cores
+           (launchers, clusters, kills): for use while working
   --style  ruff, mypy and the house rules alone: what pre-commit runs
 
-Without an option everything runs, as in continuous integration: at most 20 minutes on two cores.
+Without an option everything runs, as in continuous integration.
 TEXT
 }
 
