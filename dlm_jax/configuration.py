@@ -17,7 +17,7 @@ from types import ModuleType
 from ml_collections import ConfigDict
 
 from dlm_jax import experiment
-from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.errors import UserError, nearest, require_known
 from dlm_jax.core.fields import Family, Field, Modules, of_dataclass, require_field
 from dlm_jax.core.types import Fields
 from dlm_jax.data.preparation import DataConfig
@@ -82,7 +82,11 @@ def _module(file: str) -> ModuleType:
     files = ", ".join(sorted(p.name for p in path.glob("*.py"))) or "no Python file"
     raise UserError(f"{file!r} is a directory, and --config names a file: it holds {files}.")
   if not path.is_file():
-    raise UserError(f"there is no config file {file!r}: there are {', '.join(corpora())}.")
+    known = {Path(corpus).stem: corpus for corpus in corpora()}
+    raise UserError(
+      f"there is no config file {file!r}: {nearest(path.stem, known)}A config is a corpus and a "
+      f"method, as in {known['stdlib_docs']}:absorbing; the corpora are {', '.join(known.values())}."
+    )
   if path.suffix != ".py":
     raise UserError(f"the config file {file!r} is no Python file.")
   if str(ROOT) not in sys.path:

@@ -19,9 +19,10 @@ RESUMABLE = 75
 class StopRequest:
   """While entered, the first SIGTERM or SIGINT to any process asks all of them to stop.
 
-  JAX's runtime takes SIGTERM, tells all processes, and has them agree on a step that none has
-  passed; SIGINT is handed on as SIGTERM. Where no runtime was started this class notes both. A
-  second SIGINT interrupts at once, as everywhere.
+  Of several processes JAX's runtime takes SIGTERM, tells all of them, and has them agree on a step
+  that none has passed; SIGINT is handed on as SIGTERM. One process has nobody to tell: this class
+  notes both, at once and without the warnings of the runtime. A second SIGINT interrupts at once,
+  as everywhere.
   """
 
   def __init__(self) -> None:
@@ -29,7 +30,7 @@ class StopRequest:
     self._previous: dict[signal.Signals, Handler] = {}
 
   def __enter__(self) -> Self:
-    numbers = (signal.SIGINT,) if cluster.started() else (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGINT,) if cluster.count() > 1 else (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
       self._previous[number] = signal.signal(number, self._note)
     return self
@@ -46,7 +47,7 @@ class StopRequest:
     del frame
     if number == signal.SIGINT:
       signal.signal(signal.SIGINT, self._previous[signal.SIGINT] or signal.default_int_handler)
-    if cluster.started():
+    if cluster.count() > 1:
       os.kill(os.getpid(), signal.SIGTERM)
     else:
       self._noted = True

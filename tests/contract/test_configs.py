@@ -229,7 +229,9 @@ def test_mistakes_are_named(given, sentence):
 @pytest.mark.parametrize(
   ("path", "sentence"),
   [
-    ("configs/nope.py", "no config file 'configs/nope.py': there are configs/lm1b.py"),
+    ("configs/nope.py", "no config file 'configs/nope.py': A config is .*are configs/lm1b.py"),
+    ("configs/stdlib_docs", "did you mean 'stdlib_docs'.* as in configs/stdlib_docs.py:absorbing"),
+    ("configs/text_files/absorbing.py:tiny", "'configs/text_files/absorbing.py': A config is a"),
     ("configs", "'configs' is a directory"),
     ("README.md", "no Python file"),
     ("configs/defaults.py:mdlm", "takes no argument, got 'mdlm'"),
