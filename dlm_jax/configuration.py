@@ -85,7 +85,7 @@ def _module(file: str) -> ModuleType:
     known = {Path(corpus).stem: corpus for corpus in corpora()}
     raise UserError(
       f"there is no config file {file!r}: {nearest(path.stem, known)}A config is a corpus and a "
-      f"method, as in {known['stdlib_docs']}:absorbing; the corpora are {', '.join(known.values())}."
+      f"method, as in {known['stdlib_docs']}:absorbing; the corpora are {', '.join(corpora())}."
     )
   if path.suffix != ".py":
     raise UserError(f"the config file {file!r} is no Python file.")
