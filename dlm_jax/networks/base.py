@@ -18,14 +18,12 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.interface import NetworkInterface
-from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
+from dlm_jax.core.patterns import FULL, Full, Pattern
 from dlm_jax.core.soft_tokens import SoftTokens
-from dlm_jax.core.types import Params
-from dlm_jax.distributed.platform import platform
+from dlm_jax.core.types import Params, PyTree
 from dlm_jax.distributed.sharding import Rules
 
 MatrixAxes = tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
-DTYPES = ("auto", "float32", "bfloat16")
 
 
 @jax.tree_util.register_dataclass
@@ -207,60 +205,11 @@ class LinenNetwork(Network):
 
   def hidden(self, params: Params, inputs: Inputs) -> Array:
     self.check_pattern(inputs.pattern)
-    return self.module.apply({"params": params}, inputs, method="hidden")
+    return self.apply("hidden", params, inputs)
 
   def head(self, params: Params, hidden: Array) -> Array:
-    return self.module.apply({"params": params}, hidden, method="head")
+    return self.apply("head", params, hidden)
 
-
-def check_rates(label_dropout: float, dropout: float) -> None:
-  """Raises `UserError` unless both rates lie in their range."""
-  if not 0 <= label_dropout <= 1:
-    raise UserError(f"network.label_dropout must lie in [0, 1], got {label_dropout}.")
-  if not 0 <= dropout < 1:
-    raise UserError(f"network.dropout must lie in [0, 1), got {dropout}.")
-
-
-def check_tied_head(tied_head: bool, interface: NetworkInterface | None) -> None:
-  """Raises `UserError` where a head is to be tied to an embedding that is not there."""
-  if tied_head and interface is not None and interface.state_width is not None:
-    raise UserError(
-      "network.tied_head needs a network that embeds tokens: a continuous process shares its own "
-      "embeddings with the head by process.shared_head."
-    )
-
-
-def dtype_of(name: str) -> jnp.dtype:
-  """The dtype called `name`; `auto` is bfloat16 on accelerators and float32 on CPU."""
-  if name != "auto":
-    return jnp.dtype(name)
-  return jnp.dtype(jnp.float32 if platform() == "cpu" else jnp.bfloat16)
-
-
-def visible_pairs(pattern: Pattern, length: int) -> float:
-  """How many positions one token sees on average; the noisy and the clean one together see."""
-  if isinstance(pattern, (Blocks, BlockCausal)):
-    ends = [min(b + pattern.size, length) for b in range(0, length, pattern.size)]
-    sizes = [end - pattern.size * b for b, end in enumerate(ends)]
-    streams = 2 if isinstance(pattern, Blocks) else 1
-    return streams * sum(size * end for size, end in zip(sizes, ends, strict=True)) / length
-  return (length + 1) / 2 if isinstance(pattern, Causal) else length
-
-
-def transformer_flops(
-  pattern: Pattern, length: int, *, depth: int, weights: int, attention_width: int, head: int
-) -> float:
-  """FLOPs a token of a stack of attention layers, see `Network.flops_per_token`.
-
-  In block diffusion a token runs twice, noisy and clean.
-
-  Args:
-    pattern, length: of the rows.
-    depth: layers.
-    weights: of the matrices of one layer.
-    attention_width: heads times head width.
-    head: weights of the head.
-  """
-  streams = 2 if isinstance(pattern, Blocks) else 1
-  scores = 2 * visible_pairs(pattern, length) * attention_width
-  return 2 * (depth * (streams * weights + scores) + head)
+  def apply(self, method: str, params: Params, *arguments: PyTree) -> PyTree:
+    """What the `method` of the module returns with `params` bound."""
+    return self.module.apply({"params": params}, *arguments, method=method)

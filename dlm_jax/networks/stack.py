@@ -1,14 +1,22 @@
-"""Layers under one scan: what they share, how they are stacked, and their dropout keys."""
+"""A stack of attention layers under one scan: the Flax halves that all networks made of one share.
+
+What a layer is, is said by the network: `dit` and `decoder`. Fields and facts of the network are in
+`stacked_network`.
+"""
 
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dlm_jax.core.patterns import FULL, Pattern
-
-REMAT = ("none", "dots", "full")
+from dlm_jax.core.patterns import FULL, Blocks, Pattern
+from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.sharding import constrain
+from dlm_jax.networks import attention, embedding, layers
+from dlm_jax.networks.base import Inputs, two_streams
+from dlm_jax.networks.stacked_network import StackedNetwork
 
 
 @jax.tree_util.register_dataclass
@@ -70,3 +78,107 @@ def layer_keys(row_keys: Array | None, depth: int) -> Array | None:
     return None
   split = jax.vmap(lambda key: jax.random.split(key, (depth, 2)), out_axes=2)
   return split(row_keys)
+
+
+class SelfAttention(nn.Module):
+  """Attention over the visible positions, H / G heads of the queries to one of keys and values.
+
+  A subclass says what queries, keys and values are. With a cache, the keys and values
+  `[2, B, S, G, K]` of a row, those of `x` are written into it and it is what `x` attends to.
+  """
+
+  config: StackedNetwork
+
+  def project(self, x_BLD: Array) -> tuple[Array, Array, Array]:
+    """Queries `[B, L, H, K]`, and keys and values `[B, L, G, K]`."""
+    raise NotImplementedError
+
+  @nn.compact
+  def __call__(
+    self, x_BLD: Array, shared: LayerInputs, cache: Array | None
+  ) -> tuple[Array, Array | None]:
+    c = self.config
+    q_BLHK, k_BLGK, v_BLGK = self.project(x_BLD)
+    if c.qk_norm:
+      q_BLHK = layers.Norm("rms", c.epsilon, name="query_norm")(q_BLHK)
+      k_BLGK = layers.Norm("rms", c.epsilon, name="key_norm")(k_BLGK)
+    q_BLHK = layers.rotate(q_BLHK, shared.angles)
+    k_BLGK = layers.rotate(k_BLGK, shared.angles)
+    kernel = attention.choose(c.attention, x_BLD.dtype, cpu=c.cpu_attention)
+    if cache is None:
+      att_BLHK = attention.attend(q_BLHK, k_BLGK, v_BLGK, kernel, shared.pattern, shared.valid)
+    else:
+      cache = attention.write(cache, k_BLGK, v_BLGK, shared.write_positions)
+      keys, values = cache
+      att_BLHK = attention.attend_masked(q_BLHK, keys, values, shared.mask, kernel)
+    init = nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2)
+    out_HKD = self.param("out", init, (c.heads, c.size_of_head, c.width), jnp.float32)
+    return jnp.einsum("blhk,hkd->bld", att_BLHK, out_HKD.astype(x_BLD.dtype)), cache
+
+
+def add_branch(x: Array, branch: Array, rate: float, dropout_keys: Array | None) -> Array:
+  """The residual stream `x` `[B, L, D]` with the output of a branch, dropped out at `rate`."""
+  return constrain(x + layers.dropout(branch, rate, dropout_keys), BATCH_AXES, None, None)
+
+
+class StackedModule(nn.Module):
+  """The whole network: `hidden` and `head` are its two halves, see `Network`.
+
+  A subclass declares its layers in `setup` and says in `run` how the hidden states pass them.
+  """
+
+  config: StackedNetwork
+
+  def setup(self) -> None:
+    c = self.config
+    self.weights = embedding.declare(self, c.interface, c.width)
+    if c.num_labels:
+      shape, init = (c.num_labels + 1, self.label_width), nn.initializers.normal(0.02)
+      self.label_embedding = self.param("label_embedding", init, shape, jnp.float32)
+    if not c.tied_head:
+      shape = (c.width, c.interface.columns)
+      self.head_kernel = self.param("head_kernel", nn.initializers.zeros, shape, jnp.float32)
+
+  @property
+  def label_width(self) -> int:
+    """The size of the embedding of a label."""
+    raise NotImplementedError
+
+  def run(
+    self, inputs: Inputs, shared: LayerInputs, cache: Array | None
+  ) -> tuple[Array, Array | None]:
+    """The normed output of the last layer, and the cache if there is one."""
+    raise NotImplementedError
+
+  def __call__(self, inputs: Inputs) -> Array:
+    return self.head(self.hidden(inputs))
+
+  def hidden(self, inputs: Inputs) -> Array:
+    length = inputs.shape[1]
+    if isinstance(inputs.pattern, Blocks):
+      inputs = two_streams(inputs)
+    shared = LayerInputs(angles=self._angles(inputs), pattern=inputs.pattern, valid=inputs.valid)
+    return self.run(inputs, shared, None)[0][:, :length]
+
+  def extend(
+    self, inputs: Inputs, cache: Array, write_positions: Array, mask: Array
+  ) -> tuple[Array, Array]:
+    shared = LayerInputs(angles=self._angles(inputs), write_positions=write_positions, mask=mask)
+    return self.run(inputs, shared, cache)
+
+  def head(self, hidden: Array) -> Array:
+    c = self.config
+    kernel = self.weights.table[: c.interface.columns].T if c.tied_head else self.head_kernel
+    kernel = kernel.astype(hidden.dtype)
+    return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
+
+  def embed_labels(self, inputs: Inputs) -> Array | None:
+    """The embedding of the label of each row `[B, 1, label_width]`; None without labels."""
+    labels = embedding.label_rows(inputs, self.config.num_labels, self.config.label_dropout)
+    if labels is None:
+      return None
+    return constrain(self.label_embedding, None, None)[labels][:, None]
+
+  def _angles(self, inputs: Inputs) -> Array:
+    c = self.config
+    return layers.rotary_angles(inputs.positions_or_default, c.rotated, c.rotary_base)

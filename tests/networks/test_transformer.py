@@ -11,7 +11,8 @@ from dlm_jax.core.patterns import FULL, Blocks, Causal
 from dlm_jax.distributed import sharding
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.networks import embedding, layers, presets, transformer
-from dlm_jax.networks.base import Inputs, visible_pairs
+from dlm_jax.networks.base import Inputs
+from dlm_jax.networks.stacked_network import visible_pairs
 
 B, L, V = 3, 16, 11
 SMALL = {

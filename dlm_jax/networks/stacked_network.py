@@ -1,0 +1,137 @@
+"""What a network made of a stack of attention layers is: the fields and the facts of all of them.
+
+Its Flax halves are in `stack`.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+
+from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
+from dlm_jax.core.types import Params
+from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.platform import platform
+from dlm_jax.distributed.sharding import constrain
+from dlm_jax.networks import attention
+from dlm_jax.networks.base import Inputs, LinenNetwork
+
+DTYPES = ("auto", "float32", "bfloat16")
+REMAT = ("none", "dots", "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackedNetwork(LinenNetwork):
+  """A network of attention layers that all have one shape.
+
+  Attributes:
+    width: D.
+    heads: H, of the queries.
+    depth: N layers.
+    epsilon: added to the variance in every norm.
+    rotary_base: the theta of rotary embedding.
+    qk_norm: RMSNorm of queries and keys over each head, before the rotation.
+    time_conditioned: whether the network is given the time.
+    condition_width: C, the size of the embedding of the time.
+    label_dropout: how often training takes a label away, so that the network can do without.
+    tied_head: the head is the transposed embedding.
+    dropout: rate on both residual branches.
+    dtype: compute dtype; `auto` is bfloat16 on accelerators and float32 on CPU.
+    attention: kernel, see `attention.choose`.
+    unroll: how many layers one step of the scan holds; 0 is all of them.
+    remat: what the backward pass keeps: `none` recomputes nothing, `dots` keeps the matrix products
+      with weights, `full` keeps the input of each layer alone.
+  """
+
+  width: int = 768
+  heads: int = 12
+  depth: int = 12
+  epsilon: float = 1e-5
+  rotary_base: float = 1e4
+  qk_norm: bool = False
+  time_conditioned: bool = False
+  condition_width: int = 128
+  label_dropout: float = 0.1
+  tied_head: bool = False
+  dropout: float = 0.1
+  dtype: str = "auto"
+  attention: str = "auto"
+  unroll: int = 1
+  remat: str = "none"
+
+  patterns: ClassVar[tuple[type, ...]] = (Full, Causal, BlockCausal, Blocks)
+  # What `attention` 'auto' stands for on a CPU.
+  cpu_attention: ClassVar[str] = "xla"
+
+  def __post_init__(self) -> None:
+    require_known("network.dtype", self.dtype, DTYPES)
+    require_known("network.remat", self.remat, REMAT)
+    attention.check(self.attention)
+    if not 0 <= self.label_dropout <= 1:
+      raise UserError(f"network.label_dropout must lie in [0, 1], got {self.label_dropout}.")
+    if not 0 <= self.dropout < 1:
+      raise UserError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
+    if self.tied_head and self.interface is not None and self.interface.state_width is not None:
+      raise UserError(
+        "network.tied_head needs a network that embeds tokens: a continuous process shares its own "
+        "embeddings with the head by process.shared_head."
+      )
+
+  @property
+  def key_heads(self) -> int:
+    """G, the heads of keys and values, a divisor of H."""
+    return self.heads
+
+  @property
+  def size_of_head(self) -> int:
+    """K."""
+    return self.width // self.heads
+
+  @property
+  def rotated(self) -> int:
+    """Entries of a head that are rotated, even."""
+    return self.size_of_head
+
+  @property
+  def layer_weights(self) -> int:
+    """The weights of the matrices of one layer."""
+    raise NotImplementedError
+
+  @property
+  def compute_dtype(self) -> jnp.dtype:
+    if self.dtype != "auto":
+      return jnp.dtype(self.dtype)
+    return jnp.dtype(jnp.float32 if platform() == "cpu" else jnp.bfloat16)
+
+  @property
+  def knows_time(self) -> bool:
+    return self.time_conditioned
+
+  def empty_cache(self, rows: int, length: int) -> Array:
+    shape = (self.depth, 2, rows, length, self.key_heads, self.size_of_head)
+    cache = jnp.zeros(shape, self.compute_dtype)
+    return constrain(cache, None, None, BATCH_AXES, None, None, None)
+
+  def extend(
+    self, params: Params, inputs: Inputs, cache: Array, write_positions: Array, mask: Array
+  ) -> tuple[Array, Array]:
+    return self.apply("extend", params, inputs, cache, write_positions, mask)
+
+  def flops_per_token(self, length: int, pattern: Pattern = FULL) -> float:
+    """See `Network`. In block diffusion a token runs twice, noisy and clean."""
+    streams = 2 if isinstance(pattern, Blocks) else 1
+    scores = 2 * visible_pairs(pattern, length) * self.heads * self.size_of_head
+    head = self.width * self.interface.columns
+    return 2 * (self.depth * (streams * self.layer_weights + scores) + head)
+
+
+def visible_pairs(pattern: Pattern, length: int) -> float:
+  """How many positions one token sees on average; the noisy and the clean one together see."""
+  if isinstance(pattern, (Blocks, BlockCausal)):
+    ends = [min(b + pattern.size, length) for b in range(0, length, pattern.size)]
+    sizes = [end - pattern.size * b for b, end in enumerate(ends)]
+    streams = 2 if isinstance(pattern, Blocks) else 1
+    return streams * sum(size * end for size, end in zip(sizes, ends, strict=True)) / length
+  return (length + 1) / 2 if isinstance(pattern, Causal) else length
