@@ -28,6 +28,8 @@ from dlm_jax.core.fields import of_dataclass
 from dlm_jax.distributed import cluster
 
 MISTAKE = 2
+# What a shell says of a command that Ctrl-C ended.
+INTERRUPTED = 130
 _WIDTH = 100
 
 Settings = TypeVar("Settings")
@@ -91,6 +93,8 @@ def run(
       return code
     except UserError as error:
       return _report(error)
+    except KeyboardInterrupt as stop:
+      return _report(f"stopped by Ctrl-C{f': {stop}' if str(stop) else ''}.", INTERRUPTED)
 
   def parse(argv: list[str]) -> list[str]:
     if settings is not None and {"--help", "-h", "-help", "--helpfull"} & set(argv):
@@ -282,6 +286,6 @@ def _nested_fields(settings: type | None) -> list[dataclasses.Field]:
   return [field for field in fields if field.metadata.get("nested")]
 
 
-def _report(sentence: object) -> int:
+def _report(sentence: object, code: int = MISTAKE) -> int:
   print(f"error: {sentence}", file=sys.stderr)
-  return MISTAKE
+  return code

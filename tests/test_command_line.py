@@ -146,3 +146,15 @@ def test_show_config_needs_no_workdir_and_trains_nothing():
   assert done.returncode == 0, done.stderr
   assert "* process.name = uniform  # one of absorbing, " in done.stdout
   assert "* training.steps = 1000" in done.stdout
+
+
+def test_ctrl_c_is_one_sentence_that_says_what_is_there(monkeypatch, capsys):
+  codes = []
+  monkeypatch.setattr(command_line.app, "run", lambda main, **_: codes.append(main([])))
+
+  def main():
+    raise KeyboardInterrupt("2 of 3 sequences were drawn")
+
+  command_line.run(main)
+  assert codes == [130]
+  assert capsys.readouterr().err == "error: stopped by Ctrl-C: 2 of 3 sequences were drawn.\n"

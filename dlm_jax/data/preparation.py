@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,11 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.data import packing, writing
 from dlm_jax.data.corpora.base import Corpus, Labelled
-from dlm_jax.data.document_progress import Progress
 from dlm_jax.data.store import FORMAT, MANIFEST, Store, open_store
 from dlm_jax.data.tokenizers import base
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed import cluster
+from dlm_jax.distributed.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def prepare(config: Fields, before: Callable[[], object] | None = None) -> Store
     else:
       _write(unfinished, spec, corpus, tokenizer, identity)
     _move(unfinished, target)
+  except KeyboardInterrupt:
+    raise KeyboardInterrupt("the data is not prepared, and the next start begins it anew") from None
   finally:
     shutil.rmtree(unfinished, ignore_errors=True)
   if not shared:
@@ -188,6 +190,13 @@ def _move(unfinished: Path, target: Path) -> None:
     # Another process was faster, with the same data.
 
 
+def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+  """The texts, while it is shown how many have passed."""
+  for number, text in enumerate(texts, start=1):
+    yield text
+    progress.advance(len(text), f"{number:,} documents")
+
+
 def _write(
   directory: Path,
   spec: DataConfig,
@@ -203,8 +212,8 @@ def _write(
   files: dict[str, writing.FileEntry] = {}
   splits: dict[str, dict[str, int]] = {}
   for split in corpus.splits:
-    with Progress(f"preparing {split}") as progress:
-      texts = progress.watch(corpus.documents(split))
+    with Progress(f"preparing {split}", unit="characters") as progress:
+      texts = _counted(corpus.documents(split), progress)
       written = writing.write_split(
         directory, split, texts, spec.length, tokenizer, packer, spec.workers
       )

@@ -1,6 +1,6 @@
 """The variance of block diffusion's loss under each interval of times it could be trained on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Params, Record
+from dlm_jax.distributed import progress
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding
 from dlm_jax.evaluation.likelihood import BindParams
@@ -136,7 +136,7 @@ def _losses_of_batches(
   generator = np.random.default_rng(settings.seed)
   table = []
   with jax.set_mesh(model.mesh):
-    for number in _progress(range(settings.batches)):
+    for number in progress.track(range(settings.batches), "searching"):
       batch = rows[np.sort(generator.choice(total, size))]
       batch = jax.device_put(batch, batch_sharding(model.mesh))
       key = jax.random.fold_in(jax.random.key(settings.seed), number)
@@ -146,12 +146,6 @@ def _losses_of_batches(
 
 def record_name(settings: BlockTimesSettings, step: int) -> str:
   return f"clip-step{step}-{settings.weights}-seed{settings.seed}.json"
-
-
-def _progress(batches: range) -> Iterable[int]:
-  console = Console(stderr=True)
-  shown = console.is_terminal and jax.process_index() == 0
-  return track(batches, "searching", console=console, transient=True, disable=not shown)
 
 
 def show(console: Console, record: Record) -> None:

@@ -4,14 +4,13 @@ import dataclasses
 import math
 import re
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import jax
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from dlm_jax.core.errors import UserError, require_known
@@ -20,6 +19,7 @@ from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.types import Record
 from dlm_jax.data import zero_shot
 from dlm_jax.data.store import Rows
+from dlm_jax.distributed import progress
 from dlm_jax.evaluation import likelihood
 from dlm_jax.evaluation.estimates import Bound, Estimate
 from dlm_jax.evaluation.likelihood import Scoring
@@ -119,7 +119,7 @@ def score(settings: EvaluateSettings, model: Model, text: ScoredText) -> Record:
       times=likelihood.TIMINGS[settings.times],
       mesh=model.mesh,
     ),
-    watch=_progress,
+    watch=partial(progress.track, title="evaluating"),
   )
   rows = text.rows[evenly_spread(len(text.rows), settings.rows)]
   labels = rows.get("label") if settings.labels else None
@@ -157,13 +157,6 @@ def _scored(settings: EvaluateSettings, model: Model) -> tuple[Process | Probabi
     flow = ProbabilityFlow(process, settings.flow_steps)
     return flow, settings.samples * flow.num_evaluations
   return process, settings.samples * process.num_evaluations
-
-
-def _progress(batches: Iterable[int]) -> Iterable[int]:
-  """Shows on a terminal how far the evaluation has come."""
-  console = Console(stderr=True)
-  shown = console.is_terminal and jax.process_index() == 0
-  return track(batches, "evaluating", console=console, transient=True, disable=not shown)
 
 
 def results(bound: Bound, characters_per_token: float) -> dict[str, dict[str, float]]:

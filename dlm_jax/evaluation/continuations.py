@@ -92,8 +92,8 @@ class Continuer:
     indices = np.array([ScoringRequest(c.prompt, ()).digest for c in group])
     found: dict[Continuation, Tokens] = {}
     waiting = iter(group)
-    for rows in draw_batches(settings, self.model, prompt, indices):
-      for row in rows[:, prompted:].tolist():
+    for batch in draw_batches(settings, self.model, prompt, indices):
+      for row in batch.tokens[:, prompted:].tolist():
         continuation = next(waiting)
         found[continuation] = tuple(row)
         key = dataclasses.asdict(continuation)

@@ -4,9 +4,10 @@ The whole generation of a batch is one compiled program. What sequence i holds f
 and from i alone: neither the batch size nor the number of devices changes it.
 """
 
+import dataclasses
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -131,35 +132,43 @@ def draw(settings: DrawSettings, model: Model, prompt: Prompt | None = None) -> 
     UserError: the model cannot draw with these settings.
   """
   prompt = prompt or Prompt.empty(model.length)
-  run, batches = _compiled(settings, model, prompt, np.arange(settings.num))
-  started = time.perf_counter()
-  results = [run(batch) for batch in batches]
-  seconds = time.perf_counter() - started
-  first = results[0].trajectory
-  return Samples(
-    tokens=np.concatenate([result.tokens for result in results])[: settings.num],
-    given=prompt.given,
-    num_evaluations=[int(result.num_evaluations) for result in results],
-    trajectory=None if first is None else first[:, 0],
-    seconds=seconds,
-  )
+  return join(list(draw_batches(settings, model, prompt)))
 
 
 def draw_batches(
-  settings: DrawSettings, model: Model, prompt: Prompt, indices: np.ndarray
-) -> Iterator[np.ndarray]:
-  """`draw`, batch by batch: the tokens int32 `[B, L]` of each, `num` rows in all.
+  settings: DrawSettings, model: Model, prompt: Prompt, indices: np.ndarray | None = None
+) -> Iterator[Samples]:
+  """`draw`, batch by batch, as they come: `num` sequences in all.
 
   Args:
     settings, model, prompt: as of `draw`.
-    indices: `[num]`, the number of each sequence, which its draws follow from.
+    indices: `[num]`, the number of each sequence, which its draws follow from; 0, 1, .. if None.
   """
+  indices = np.arange(settings.num) if indices is None else indices
   run, batches = _compiled(settings, model, prompt, indices)
   missing = settings.num
   for batch in batches:
-    tokens = run(batch).tokens[:missing]
+    started = time.perf_counter()
+    result = run(batch)
+    tokens = result.tokens[:missing]
     missing -= len(tokens)
-    yield tokens
+    yield Samples(
+      tokens=tokens,
+      given=prompt.given,
+      num_evaluations=[int(result.num_evaluations)],
+      trajectory=None if result.trajectory is None else result.trajectory[:, 0],
+      seconds=time.perf_counter() - started,
+    )
+
+
+def join(batches: Sequence[Samples]) -> Samples:
+  """The samples of all batches, in their order, with the trajectory of the first."""
+  return dataclasses.replace(
+    batches[0],
+    tokens=np.concatenate([batch.tokens for batch in batches]),
+    num_evaluations=[count for batch in batches for count in batch.num_evaluations],
+    seconds=sum(batch.seconds for batch in batches),
+  )
 
 
 def sampler_of(name: str, settings: Mapping[str, object]) -> Sampler:

@@ -11,8 +11,9 @@ import numpy as np
 from rich.console import Console
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.distributed.progress import Progress
 from dlm_jax.generation import animation, prompts, rendering
-from dlm_jax.generation.draw import DrawSettings, Samples, draw
+from dlm_jax.generation.draw import DrawSettings, Samples, draw_batches, join
 from dlm_jax.model.model import Model, load
 from dlm_jax.runs import provenance, workdir
 
@@ -60,29 +61,61 @@ class SampleSettings(DrawSettings):
 
 
 def sample(settings: SampleSettings) -> Samples:
-  """Draws the sequences, prints them and writes them to `settings.output`, if given.
+  """Draws the sequences; prints each batch and writes it to `settings.output`, as it comes.
 
   Raises:
     UserError: there is no such run, or its model cannot draw with these settings.
+    KeyboardInterrupt: says what was drawn until then, and where it is.
   """
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
   length = prompts.check_length(model, settings.length)
   prompt = prompts.read(model, length, settings.prompt, settings.infill)
-  samples = draw(settings, model, prompt)
-  if jax.process_index() == 0:
-    show(Console(), model, samples, animated=settings.is_animation)
-    if settings.output is not None:
-      write(settings, model, samples)
+  batches: list[Samples] = []
+  is_first = jax.process_index() == 0
+  try:
+    with Progress("drawing", settings.num, "sequences") as progress:
+      for batch in draw_batches(settings, model, prompt):
+        with progress.paused():
+          if is_first:
+            show(Console(), model, batch, first=progress.done, animated=settings.is_animation)
+            write(settings, model, batch, first=progress.done)
+        batches.append(batch)
+        progress.advance(len(batch.tokens))
+  except KeyboardInterrupt:
+    where = "" if settings.output is None else f"; they are in {settings.output}"
+    raise KeyboardInterrupt(
+      f"{progress.done} of {settings.num} sequences were drawn{where}"
+    ) from None
+  finally:
+    if is_first and batches:
+      write_protocol(settings, model, join(batches))
+  samples = join(batches)
+  if is_first:
+    show_cost(Console(), samples)
   return samples
 
 
-def show(console: Console, model: Model, samples: Samples, *, animated: bool = False) -> None:
-  """Prints the trajectory, unless it is animated, the sequences and what they cost."""
+def show(
+  console: Console, model: Model, batch: Samples, *, first: int = 0, animated: bool = False
+) -> None:
+  """Prints the sequences of a batch, and before the very first their trajectory.
+
+  Args:
+    console: where.
+    model: what drew them.
+    batch: the sequences.
+    first: how many were printed before.
+    animated: whether the trajectory is shown elsewhere.
+  """
   decode = model.tokenizer.decode
-  style = {"mask_id": rendering.mask_of(model.process), "given": samples.given}
-  if samples.trajectory is not None and not animated:
-    rendering.print_trajectory(console, samples.trajectory, decode, **style)
-  rendering.print_samples(console, samples.tokens, decode, **style)
+  style = {"mask_id": rendering.mask_of(model.process), "given": batch.given}
+  if batch.trajectory is not None and not first and not animated:
+    rendering.print_trajectory(console, batch.trajectory, decode, **style)
+  rendering.print_samples(console, batch.tokens, decode, first=first, **style)
+
+
+def show_cost(console: Console, samples: Samples) -> None:
+  """Prints what the sequences cost."""
   console.rule()
   console.print(
     f"{np.mean(samples.num_evaluations):.4g} network evaluations a batch, "
@@ -92,19 +125,31 @@ def show(console: Console, model: Model, samples: Samples, *, animated: bool = F
   )
 
 
-def write(settings: SampleSettings, model: Model, samples: Samples) -> None:
-  """Writes the animation, or a JSON object a sequence, and what it depends on beside it."""
+def write(settings: SampleSettings, model: Model, batch: Samples, *, first: int = 0) -> None:
+  """Writes the sequences of a batch behind the `first` that were written before.
+
+  The first batch replaces what the file held, begins the protocol, and gives the animation.
+  """
+  if settings.output is None:
+    return
   path = Path(settings.output)
+  if not first:
+    write_protocol(settings, model, batch)
   if settings.is_animation:
-    path.write_text(
-      animation.svg(token_texts(model, samples.trajectory), given=samples.given), encoding="utf-8"
-    )
-  else:
-    decode = model.tokenizer.decode
-    with path.open("w", encoding="utf-8") as file:
-      for index, row in enumerate(samples.tokens):
-        line = {"index": index, "text": decode(row), "tokens": row.tolist()}
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    if not first:
+      states = token_texts(model, batch.trajectory)
+      path.write_text(animation.svg(states, given=batch.given), encoding="utf-8")
+    return
+  with path.open("a" if first else "w", encoding="utf-8") as file:
+    for index, row in enumerate(batch.tokens, start=first):
+      line = {"index": index, "text": model.tokenizer.decode(row), "tokens": row.tolist()}
+      file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def write_protocol(settings: SampleSettings, model: Model, samples: Samples) -> None:
+  """Writes what the sequences depend on, and what they cost, beside them."""
+  if settings.output is None:
+    return
   frames = samples.trajectory
   record = {
     "settings": dataclasses.asdict(settings),
@@ -117,7 +162,7 @@ def write(settings: SampleSettings, model: Model, samples: Samples) -> None:
     else token_texts(model, frames[rendering.chosen_frames(frames, _FRAMES)]),
     **provenance.protocol(model.provenance),
   }
-  workdir.write_json(path.with_suffix(".protocol.json"), record)
+  workdir.write_json(Path(settings.output).with_suffix(".protocol.json"), record)
 
 
 def token_texts(model: Model, states: np.ndarray) -> list[list[str]]:

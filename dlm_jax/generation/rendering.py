@@ -59,11 +59,12 @@ def print_samples(
   tokens: np.ndarray,
   decode: Decode,
   *,
+  first: int = 0,
   mask_id: int | None = None,
   given: np.ndarray | None = None,
 ) -> None:
-  """Prints the sequences `tokens` `[B, L]`, each under a rule with its number, counted from 1."""
-  for number, row in enumerate(tokens, 1):
+  """Prints the sequences `tokens` `[B, L]`, each under a rule with its number: `first` + 1, .."""
+  for number, row in enumerate(tokens, first + 1):
     console.print(Rule(f"sample {number}"))
     text = state_text(row, decode, mask_id=mask_id, given=given)
     console.print(text, soft_wrap=not console.is_terminal)

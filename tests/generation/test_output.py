@@ -1,11 +1,10 @@
 """The command that samples: prompts, settings and what it writes, over an untrained model."""
 
-import io
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import character, letters
@@ -140,27 +139,33 @@ def test_a_sampler_takes_its_own_settings():
   assert np.any(~masked(with_some[:-1]) & masked(with_some[1:]))
 
 
-def test_what_is_written_and_shown(tmp_path):
+def test_each_batch_is_shown_and_written_as_it_comes(tmp_path, monkeypatch, capsys):
   samples = drawn(infill="the ____ sat", sampler="first_hitting", steps=16, trajectory=True)
-  chosen = settings(output=str(tmp_path / "samples.jsonl"))
-  output.write(chosen, MODEL, samples)
-  lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+  parts = [dataclasses.replace(samples, tokens=samples.tokens[part]) for part in ([0, 1], [2])]
+  monkeypatch.setattr(output, "load", lambda *_, **__: MODEL)
+  monkeypatch.setattr(output, "draw_batches", lambda *_: parts)
+  path = tmp_path / "samples.jsonl"
+  output.sample(settings(output=str(path)))
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
   assert [line["index"] for line in lines] == [0, 1, 2]
   np.testing.assert_array_equal([line["tokens"] for line in lines], samples.tokens)
   assert lines[0]["text"] == TOKENIZER.decode(samples.tokens[0])
   record = json.loads((tmp_path / "samples.protocol.json").read_text())
-  assert record["network_evaluations"] == samples.num_evaluations == [8]  # unknown positions
+  assert record["network_evaluations"] == [8, 8]  # unknown positions
   assert record["settings"]["seed"] == 0 and record["step"] == 7
   assert record["environment"]["dataset_hash"] == "of the data"
+  shown = capsys.readouterr().out
+  for part in ("the ····", "sample 3", lines[2]["text"], "8 network evaluations", "tokens/s"):
+    assert shown.count(part) == 1
 
-  console = Console(file=io.StringIO(), width=80)
-  output.show(console, MODEL, samples)
-  shown = console.file.getvalue()
-  for part in (
-    "the ···· sat····",
-    "sample 3",
-    lines[2]["text"],
-    "8 network evaluations",
-    "tokens/s",
-  ):
-    assert part in shown
+  def stopped(*_):
+    yield parts[0]
+    assert path.read_text().count("\n") == 2
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(output, "draw_batches", stopped)
+  with pytest.raises(KeyboardInterrupt, match=f"2 of 3 sequences were drawn; they are in {path}"):
+    output.sample(settings(output=str(path)))
+  assert path.read_text().splitlines() == [json.dumps(line) for line in lines[:2]]
+  record = json.loads((tmp_path / "samples.protocol.json").read_text())
+  assert record["network_evaluations"] == [8]
