@@ -13,6 +13,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.records import BOUND, EXACT, is_exact
 from dlm_jax.core.spread import evenly_spread
@@ -22,6 +23,7 @@ from dlm_jax.data.store import Rows
 from dlm_jax.distributed import progress
 from dlm_jax.evaluation import likelihood
 from dlm_jax.evaluation.estimates import Bound, Estimate
+from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.model.model import Model, load, training_data
@@ -98,16 +100,31 @@ def evaluate(settings: EvaluateSettings) -> Record:
   if model.evaluation_process.exact:
     settings = dataclasses.replace(settings, samples=1)
   text = _text(settings, model)
-  record = score(settings, model, text)
+  journal = _journal(settings, model, text)
+  with journal.stoppable("scored batches"):
+    record = score(settings, model, text, journal)
   if jax.process_index() == 0:
     workdir.write_record(
       settings.workdir, record_name(settings, record["protocol"]["step"]), record
     )
+  journal.remove()
   return record
 
 
-def score(settings: EvaluateSettings, model: Model, text: ScoredText) -> Record:
-  """The record of an evaluation."""
+def _journal(settings: EvaluateSettings, model: Model, text: ScoredText) -> Journal:
+  """Where scored batches are kept until there is a record; of one process only."""
+  if jax.process_count() > 1:
+    return Journal()
+  name = record_name(settings, model.provenance.step)
+  depends_on = {"git_revision": provenance.git_revision(), "zero_shot": text.zero_shot}
+  path = storage.local(settings.workdir) / name
+  return Journal(path.with_suffix(".jsonl"), identity(model) | depends_on)
+
+
+def score(
+  settings: EvaluateSettings, model: Model, text: ScoredText, journal: Journal | None = None
+) -> Record:
+  """The record of an evaluation, which goes on from what the journal holds of it."""
   process, num_evaluations = _scored(settings, model)
   draw = likelihood.drawer(
     process,
@@ -118,6 +135,7 @@ def score(settings: EvaluateSettings, model: Model, text: ScoredText) -> Record:
       seed=settings.seed,
       times=likelihood.TIMINGS[settings.times],
       mesh=model.mesh,
+      journal=journal or Journal(),
     ),
     watch=partial(progress.track, title="evaluating"),
   )

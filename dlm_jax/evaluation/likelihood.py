@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import jax
@@ -15,10 +15,11 @@ from jax import Array
 from jax.sharding import Mesh
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.types import Params
+from dlm_jax.core.types import Json, Params
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.evaluation.estimates import Bound, Draws
+from dlm_jax.evaluation.journal import Journal
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.base import Denoise, Process
@@ -62,6 +63,8 @@ class Scoring:
       networks or at two steps of training, are paired.
     times: how times are drawn. Only `epsilon` 0 gives a true bound, see also `Quadrature`.
     mesh: what rows are spread over; None for one device.
+    journal: where what is found of each batch is kept as it comes, so that a stopped evaluation
+      goes on from there.
   """
 
   batch_size: int
@@ -69,6 +72,7 @@ class Scoring:
   seed: int = 0
   times: Times | Quadrature = TIMES
   mesh: Mesh | None = None
+  journal: Journal = field(default_factory=Journal)
 
   def __post_init__(self) -> None:
     for name in ("samples", "batch_size"):
@@ -117,7 +121,6 @@ def drawer(
     UserError: from `draw`: there are fewer than two rows, or nothing is scored.
   """
   nats_of_batch = _compiled(process, denoiser, scoring)
-  has_positions = not isinstance(process, ProbabilityFlow)  # which bounds whole rows
 
   def draw(
     params: Params,
@@ -125,22 +128,22 @@ def drawer(
     given: np.ndarray | None = None,
     labels: np.ndarray | None = None,
   ) -> Draws:
-    num_rows, length = np.shape(tokens)
+    num_rows = len(tokens)
     if num_rows < 2:
       raise UserError(f"a bound with a standard error needs at least 2 sequences, got {num_rows}.")
     time_key = jax.random.fold_in(jax.random.key(scoring.seed), 0)
     t, weight = _times(scoring.times, time_key, num_rows, scoring.samples, process)
-    nats, scored = np.zeros(t.shape), np.zeros(num_rows)
-    positions = np.zeros((3, length))  # sums of nats, of their squares, and counts
-    for start in watch(range(0, num_rows, scoring.rows)):
+    settings = {"rows": num_rows, "batch_size": scoring.rows}
+    found = {n: _Found.from_json(value) for n, value in scoring.journal.read("bound", settings)}
+    for start in watch([n for n in range(0, num_rows, scoring.rows) if n not in found]):
       part = slice(start, min(start + scoring.rows, num_rows))
       batch = _Batch.of(part, tokens, given, labels)
-      found = nats_of_batch(params, batch, t[:, part], weight[:, part])
-      scored[part] = np.sum(~batch.given, axis=-1)
-      nats[:, part] = found.sum(axis=-1)
-      if has_positions:
-        mean = found.mean(axis=0)
-        positions += [mean.sum(axis=0), (mean**2).sum(axis=0), (~batch.given).sum(axis=0)]
+      found[start] = _Found.of(batch, nats_of_batch(params, batch, t[:, part], weight[:, part]))
+      scoring.journal.write("bound", settings, start, found[start].to_json())
+    parts = [found[start] for start in sorted(found)]
+    nats = np.concatenate([part.nats for part in parts], axis=1)
+    scored = np.concatenate([part.scored for part in parts])
+    positions = np.sum([part.positions for part in parts], axis=0)
     return Draws(t, weight, nats, scored, process.constants(), *positions)
 
   return draw
@@ -166,6 +169,37 @@ class _Batch:
       given=np.zeros(x.shape, bool) if given is None else np.asarray(given[part], bool),
       labels=None if labels is None else labels[part],
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+  """What the rows of a batch contribute to `Draws`.
+
+  Attributes:
+    nats: float64 `[K, B]`, summed over positions.
+    scored: float64 `[B]`, positions that are scored.
+    positions: float64 `[3, L]`, sums over the rows of the mean nats over draws, of their squares,
+      and counts; 0 where the process bounds whole rows only.
+  """
+
+  nats: np.ndarray
+  scored: np.ndarray
+  positions: np.ndarray
+
+  @classmethod
+  def of(cls, batch: _Batch, nats: np.ndarray) -> "_Found":
+    """From the nats `[K, B, L]`, or `[K, B, 1]` of whole rows."""
+    mean, free = nats.mean(axis=0), ~batch.given
+    sums = (mean, mean**2, free) if mean.shape == free.shape else np.zeros((3, *free.shape))
+    positions = np.array([each.sum(axis=0) for each in sums], np.float64)
+    return cls(nats.sum(axis=-1), free.sum(axis=-1, dtype=np.float64), positions)
+
+  def to_json(self) -> dict[str, Json]:
+    return {name: array.tolist() for name, array in vars(self).items()}
+
+  @classmethod
+  def from_json(cls, value: dict[str, Json]) -> "_Found":
+    return cls(**{name: np.array(numbers) for name, numbers in value.items()})
 
 
 def _compiled(

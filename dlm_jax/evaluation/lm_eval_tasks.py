@@ -12,8 +12,8 @@ from rich.table import Table
 
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.storage import write_json
-from dlm_jax.core.types import Json, Record
-from dlm_jax.evaluation.journal import Journal
+from dlm_jax.core.types import Record
+from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.model.model import Model, load
 from dlm_jax.runs import provenance
 
@@ -106,15 +106,6 @@ def run_tasks(settings: HarnessSettings) -> Record:
   if jax.process_index() == 0:
     write_json(record_path(settings, step), record)
   return record
-
-
-def identity(model: Model) -> dict[str, Json]:
-  """What every score and continuation of a model depends on, beside samples and seed."""
-  described = provenance.protocol(model.provenance)
-  return {
-    "dataset_hash": model.provenance.dataset_hash,
-    **{name: described[name] for name in ("step", "weights", "process", "dtype")},
-  }
 
 
 def _leaves(tasks: Mapping[str, Task]) -> Iterator[tuple[str, Task]]:

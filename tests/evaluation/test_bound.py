@@ -35,6 +35,7 @@ def test_the_record_holds_the_bound_and_what_it_depends_on(runs):
   record = evaluate(settings(workdir, seed=3, rows=6))
   path = workdir / "evaluations" / "step4-test-ema-samples2-seed3-rows6.json"
   assert json.loads(path.read_text()) == json.loads(json.dumps(record))
+  assert not path.with_suffix(".jsonl").exists()  # what was kept until then
 
   results, found = record["results"], record["bound"]
   nats = results["nats_per_token"]["value"]

@@ -9,6 +9,7 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.evaluation import likelihood
 from dlm_jax.evaluation.estimates import Bound, summarize
+from dlm_jax.evaluation.journal import Journal
 from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.processes import absorbing
 from dlm_jax.processes.draws import row_uniform
@@ -57,6 +58,25 @@ def test_the_batch_size_and_a_partial_batch_change_nothing():
   assert found.nats_per_token == pytest.approx(expected.nats_per_token, rel=1e-6)
   assert found.standard_error == pytest.approx(expected.standard_error, rel=1e-6)
   assert (found.sequences, found.tokens, found.samples) == (20, 60, 3)
+
+
+def test_a_stopped_evaluation_goes_on_from_what_was_kept(tmp_path):
+  tokens, batches = JOINT.draw(0, 20), []
+
+  def stopped(starts):
+    yield from starts[:2]
+    raise KeyboardInterrupt
+
+  def draws(watch, path=None):
+    scoring = Scoring(batch_size=7, samples=3, journal=Journal(path, {"step": 7}))
+    return likelihood.drawer(PROCESS, lambda _: EXACT, scoring, watch)(None, tokens)
+
+  with pytest.raises(KeyboardInterrupt):
+    draws(stopped, tmp_path / "journal")
+  found = draws(lambda starts: batches.extend(starts) or starts, tmp_path / "journal")
+  assert batches == [14]
+  for name, expected in vars(draws(iter)).items():
+    np.testing.assert_array_equal(vars(found)[name], expected)
 
 
 def test_a_mesh_changes_nothing():

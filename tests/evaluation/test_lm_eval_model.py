@@ -9,6 +9,7 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import lm_eval_tasks
+from dlm_jax.evaluation.journal import identity
 from dlm_jax.evaluation.lm_eval_tasks import HarnessSettings, run_tasks
 from tests import tiny
 
@@ -84,7 +85,7 @@ def test_scores_are_those_of_the_process_that_scores():
   other = dataclasses.replace(
     model, provenance=dataclasses.replace(model.provenance, config=config)
   )
-  assert lm_eval_tasks.identity(model) != lm_eval_tasks.identity(other)
+  assert identity(model) != lm_eval_tasks.identity(other)
 
 
 def test_without_the_harness_the_command_says_so(monkeypatch):
