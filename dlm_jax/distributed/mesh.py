@@ -42,3 +42,9 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
 def batch_shards(mesh: Mesh) -> int:
   """Into how many pieces the rows of a global batch are cut."""
   return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def rows_of_batch(batch_size: int, mesh: Mesh | None) -> int:
+  """`batch_size` rounded up to what the mesh divides; as it is without a mesh."""
+  shards = 1 if mesh is None else batch_shards(mesh)
+  return -(-batch_size // shards) * shards

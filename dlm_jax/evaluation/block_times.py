@@ -15,7 +15,7 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Params, Record
 from dlm_jax.distributed import progress
-from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding
 from dlm_jax.evaluation.likelihood import BindParams
 from dlm_jax.model.denoiser import bound
@@ -109,8 +109,7 @@ def search(settings: BlockTimesSettings) -> Record:
       "diffusion has a process.clip."
     )
   config = model.provenance.config
-  shards = batch_shards(model.mesh)
-  size = -(-config["training"]["batch_size"] // shards) * shards
+  size = rows_of_batch(config["training"]["batch_size"], model.mesh)
   times = resolve.build(Times, config["times"])
   table = _losses_of_batches(settings, model, losses(model.process, model.denoiser, times), size)
   record = {

@@ -15,23 +15,20 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Causal
 from dlm_jax.core.types import Params
-from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import likelihood
-from dlm_jax.evaluation.journal import Journal
-from dlm_jax.evaluation.likelihood import BindParams, Watch
+from dlm_jax.evaluation.likelihood import BindParams, MonteCarlo, Watch
 from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.processes.base import Process
@@ -84,36 +81,18 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionalScoring:
-  """How requests are scored.
+class ConditionalScoring(MonteCarlo):
+  """How requests are scored. The noise of one follows from the seed and the request alone.
 
   Attributes:
     max_length: of prompt and answer together.
     samples: times and noises a request. Where the likelihood is exact there is one, and for an
       answer of one token too if masking is counted.
-    batch_size: rows at once, of any requests and draws. Changes no number.
-    seed: of times and noise. The noise of a request follows from the seed and the request alone.
-    mesh: what rows are spread over; None for one device.
-    journal: where scores are kept as they come, so that none is computed twice.
   """
 
   max_length: int
   samples: int = 128
   batch_size: int = 128
-  seed: int = 0
-  mesh: Mesh | None = None
-  journal: Journal = field(default_factory=Journal)
-
-  def __post_init__(self) -> None:
-    for name in ("samples", "batch_size"):
-      if getattr(self, name) < 1:
-        raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
-
-  @property
-  def rows(self) -> int:
-    """Rows of a batch on the mesh."""
-    shards = 1 if self.mesh is None else batch_shards(self.mesh)
-    return -(-self.batch_size // shards) * shards
 
 
 def scorer(

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from dlm_jax.core.types import Params
+from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import conditional, likelihood
 from dlm_jax.evaluation.conditional import ScoringRequest
@@ -118,7 +119,7 @@ class Continuer:
       if request not in done:
         rows_of_length[conditional.padded(request.length)].append(request)
     mesh = self.model.mesh
-    rows = likelihood.Scoring(batch_size=self.batch_size, mesh=mesh).rows
+    rows = rows_of_batch(self.batch_size, mesh)
     best = _best_tokens(self.model)
     for length, group in sorted(rows_of_length.items(), reverse=True):
       for start in range(0, len(group), rows):

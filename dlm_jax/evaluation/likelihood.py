@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Json, Params
-from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.evaluation.estimates import Bound, Draws
 from dlm_jax.evaluation.journal import Journal
@@ -53,24 +53,21 @@ TIMINGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoring:
-  """How a bound is estimated.
+class MonteCarlo:
+  """How means over times and noise are estimated, of many rows together.
 
   Attributes:
     batch_size: rows evaluated at once, rounded up to what the mesh divides. Changes no number.
     samples: times and noises drawn a row.
-    seed: of times and noise. Row r of N always sees those of (seed, r, N): two evaluations, of two
-      networks or at two steps of training, are paired.
-    times: how times are drawn. Only `epsilon` 0 gives a true bound, see also `Quadrature`.
+    seed: of times and noise.
     mesh: what rows are spread over; None for one device.
-    journal: where what is found of each batch is kept as it comes, so that a stopped evaluation
-      goes on from there.
+    journal: where what is found is kept as it comes, so that a stopped evaluation goes on from
+      there and nothing is computed twice.
   """
 
   batch_size: int
   samples: int = 1
   seed: int = 0
-  times: Times | Quadrature = TIMES
   mesh: Mesh | None = None
   journal: Journal = field(default_factory=Journal)
 
@@ -82,8 +79,21 @@ class Scoring:
   @property
   def rows(self) -> int:
     """Rows of a batch on the mesh."""
-    shards = 1 if self.mesh is None else batch_shards(self.mesh)
-    return -(-self.batch_size // shards) * shards
+    return rows_of_batch(self.batch_size, self.mesh)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring(MonteCarlo):
+  """How the bound of held-out rows is estimated.
+
+  Row r of N always sees the times and the noise of (seed, r, N): two evaluations, of two networks
+  or at two steps of training, are paired.
+
+  Attributes:
+    times: how times are drawn. Only `epsilon` 0 gives a true bound, see also `Quadrature`.
+  """
+
+  times: Times | Quadrature = TIMES
 
 
 # `denoiser(params)` or `denoiser(params, labels)` binds parameters and labels to a network.

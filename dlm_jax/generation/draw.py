@@ -19,7 +19,7 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.fields import Modules, require_field
 from dlm_jax.core.types import Params
-from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding, replicated
 from dlm_jax.generation.prompts import Prompt
 from dlm_jax.model.denoiser import bound
@@ -205,8 +205,7 @@ def _compiled(
 ) -> tuple[Callable[[_Batch], SampleResult], list[_Batch]]:
   """The compiled loop, which returns its result to the host, and the batches to run it on."""
   check_label(settings, model)
-  shards = batch_shards(model.mesh)
-  rows = -(-min(settings.batch_size, settings.num) // shards) * shards
+  rows = rows_of_batch(min(settings.batch_size, settings.num), model.mesh)
   tokens = np.broadcast_to(prompt.tokens, (settings.num, prompt.length))
   where = batch_sharding(model.mesh)
   batches = [

@@ -14,16 +14,18 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.patterns import Causal
 from dlm_jax.processes import base, draws
-from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.processes.base import Prediction
+from dlm_jax.processes.parts.outside_mask import OutsideMask
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Autoregressive(Process):
+class Autoregressive(OutsideMask):
   """The process. Build it with `make`.
 
-  The network sees clean tokens alone, so that its time is always 0.
+  The network sees clean tokens alone, so that its time is always 0. The mask stands for a token
+  that is not yet revealed, and before the first token.
 
   Attributes:
     vocab_size: V, the columns of the network's output.
@@ -31,15 +33,6 @@ class Autoregressive(Process):
   """
 
   schedule: Schedule
-
-  @property
-  def mask_id(self) -> int:
-    """Stands for a token that is not yet revealed, and before the first token."""
-    return self.vocab_size
-
-  @property
-  def num_embeddings(self) -> int:
-    return self.vocab_size + 1
 
   @property
   def pattern(self) -> Causal:

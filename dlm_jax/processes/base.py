@@ -245,14 +245,6 @@ class _Conditioned:
 class _ScoringConditioned(_Conditioned):
   """The same of one that scores positions."""
 
-  def score(
-    self,
-    z: Array,
-    t: Array,
-    score: Score,
-    operands: tuple[Array, ...],
-    where: Array,
-    **conditioning: PyTree,
-  ) -> Array:
-    bound = self.conditioning | conditioning
-    return self.denoise.score(z, t, score, operands, where, **bound)
+  def score(self, *arguments: PyTree, **conditioning: PyTree) -> Array:
+    assert isinstance(self.denoise, ScoresPositions)
+    return self.denoise.score(*arguments, **self.conditioning, **conditioning)

@@ -4,6 +4,7 @@ A sampler, a guidance or a measure that needs one of them names it here, and ref
 lacks it. A `wrapper.Wrapper` has the facets of the process that it wraps.
 """
 
+import inspect
 from typing import Protocol, runtime_checkable
 
 from jax import Array
@@ -60,7 +61,10 @@ class HasJumpRates(Protocol):
 
 @runtime_checkable
 class Continuous(Protocol):
-  """A process whose state is float `[B, L, W]`, one embedding a token, noised by a Gaussian."""
+  """A process whose state is continuous: an embedding of each token, with Gaussian noise.
+
+  The state is float `[B, L, W]`.
+  """
 
   @property
   def width(self) -> int:
@@ -109,6 +113,12 @@ def members(facet: type) -> tuple[str, ...]:
   bases = [cls for cls in facet.__mro__ if cls not in (Protocol, object)]
   names = {name for cls in bases for name in vars(cls) if not name.startswith("_")}
   return tuple(sorted(names))
+
+
+def meaning(facet: type) -> str:
+  """What a process that has `facet` is, for a sentence: `a process ...`."""
+  sentence = inspect.cleandoc(facet.__doc__).partition(".")[0]
+  return sentence[0].lower() + sentence[1:]
 
 
 def of(process: object) -> tuple[type, ...]:

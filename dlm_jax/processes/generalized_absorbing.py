@@ -19,14 +19,15 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Params
 from dlm_jax.processes import base, draws
-from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.processes.base import Prediction
+from dlm_jax.processes.parts.outside_mask import OutsideMask
 from dlm_jax.processes.parts.substitution import substituted
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import TINY
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneralizedAbsorbing(Process):
+class GeneralizedAbsorbing(OutsideMask):
   """The process. Build it with `make`; what it learns is put in place by `bind`.
 
   Attributes:
@@ -50,14 +51,6 @@ class GeneralizedAbsorbing(Process):
       )
     if not 0 <= self.start < 1:
       raise UserError(f"process.start must lie in [0, 1), got {self.start}.")
-
-  @property
-  def mask_id(self) -> int:
-    return self.vocab_size
-
-  @property
-  def num_embeddings(self) -> int:
-    return self.vocab_size + 1
 
   @property
   def exponents(self) -> Array:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes.parts.mixture import Mixture
+from dlm_jax.processes.parts.outside_mask import OutsideMask
 from dlm_jax.schedules import alpha_schedules
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hybrid(Mixture):
+class Hybrid(OutsideMask, Mixture):
   """The process; its maths is that of `Mixture`. Build it with `make`.
 
   Attributes:
@@ -27,14 +28,6 @@ class Hybrid(Mixture):
   def __post_init__(self) -> None:
     if not 0 <= self.p_u <= 1:
       raise UserError(f"process.p_u must lie in [0, 1], got {self.p_u}.")
-
-  @property
-  def mask_id(self) -> int:
-    return self.vocab_size
-
-  @property
-  def num_embeddings(self) -> int:
-    return self.vocab_size + 1
 
   @property
   def uniform_fraction(self) -> float:

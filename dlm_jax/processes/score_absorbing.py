@@ -18,13 +18,14 @@ from dlm_jax.core import resolve
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
 from dlm_jax.processes.parts.mixture import Mixture
+from dlm_jax.processes.parts.outside_mask import OutsideMask
 from dlm_jax.processes.parts.substitution import substituted
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import TINY
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreAbsorbing(Mixture):
+class ScoreAbsorbing(OutsideMask, Mixture):
   """The process. Build it with `make`.
 
   The score at a masked position is output_y alpha / (1 - alpha) / V in logarithms: SEDD's scaling
@@ -34,14 +35,6 @@ class ScoreAbsorbing(Mixture):
   The `estimate` of a prediction is the logarithm `[B, L]` of the sum over y of s_y (1 - alpha) /
   alpha, which is 0 where the scores normalise.
   """
-
-  @property
-  def mask_id(self) -> int:
-    return self.vocab_size
-
-  @property
-  def num_embeddings(self) -> int:
-    return self.vocab_size + 1
 
   @property
   def uniform_fraction(self) -> float:

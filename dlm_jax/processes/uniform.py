@@ -18,10 +18,6 @@ class Uniform(Mixture):
   """The process; its maths is that of `Mixture` without a mask. Build it with `make`."""
 
   @property
-  def num_embeddings(self) -> int:
-    return self.vocab_size
-
-  @property
   def uniform_fraction(self) -> float:
     return 1.0
 

@@ -124,9 +124,8 @@ class Sampler:
   do nothing.
   """
 
-  # The facet that a process must have, and what that means in words.
+  # The facet that a process must have.
   needs: ClassVar[type | None] = None
-  meaning: ClassVar[str] = ""
 
   @property
   def name(self) -> str:
@@ -140,7 +139,7 @@ class Sampler:
       blocks = "" if self.needs is Continuous else " (or block around one of these)"
       raise UserError(
         f"the sampler {self.name!r} is not defined for the process {type(process).__name__}: it "
-        f"needs {self.meaning}: {names}{blocks}."
+        f"needs {facets.meaning(self.needs)}: {names}{blocks}."
       )
 
   def times(self, process: Process, grid: str, steps: int, length: int) -> Array:

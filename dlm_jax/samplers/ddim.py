@@ -21,7 +21,6 @@ class Ddim(Sampler):
   """The sampler. Build it with `make`; it has no settings."""
 
   needs: ClassVar[type] = Continuous
-  meaning: ClassVar[str] = "one with a continuous state"
 
   def step(
     self, state: State, prediction: Prediction, t: Array, s: Array, process: Process

@@ -25,7 +25,6 @@ class Euler(Sampler):
   """The sampler. Build it with `make`; it has no settings."""
 
   needs: ClassVar[type] = HasJumpRates
-  meaning: ClassVar[str] = "one whose reversed process has stated rates"
 
   def step(
     self, state: State, prediction: Prediction, t: Array, s: Array, process: Process

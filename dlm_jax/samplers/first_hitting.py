@@ -29,7 +29,6 @@ class FirstHitting(Sampler):
   """
 
   needs: ClassVar[type] = RevealsOnce
-  meaning: ClassVar[str] = "one that reveals each token once"
 
   def times(self, process: Process, grid: str, steps: int, length: int) -> Array:
     """Of one step a position; what they are is drawn."""

@@ -31,7 +31,6 @@ class Psi(Sampler):
   """
 
   needs: ClassVar[type] = Renoises
-  meaning: ClassVar[str] = "one that noises each token by itself"
 
   kappa: float = 0.98
 

@@ -45,7 +45,6 @@ class Remdm(Sampler):
   """
 
   needs: ClassVar[type] = RevealsOnce
-  meaning: ClassVar[str] = "one that reveals each token once"
 
   strategy: str = "cap"
   eta: float = 0.02
