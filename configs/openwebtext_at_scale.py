@@ -26,7 +26,7 @@ def corpus() -> ConfigDict:
   config = openwebtext.corpus()
   config.data.length = 4096
   config.network.update(
-    preset="1b", norm="rms", feedforward="swiglu", conditioning="none", dropout=0.0
+    preset="1b", norm="rms", feedforward="swiglu", conditioning="none", dropout=0.0, unroll=1
   )
   config.optimizer.update(
     learning_rate=4e-4, decay="cosine", final_fraction=0.1, beta2=0.95, weight_decay=0.1

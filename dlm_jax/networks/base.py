@@ -155,10 +155,11 @@ class Network:
     """Outputs `[..., columns]` float32 for `hidden` `[..., D]`."""
     raise NotImplementedError
 
-  def flops_per_token(self, length: int, pattern: Pattern = FULL) -> float:
+  def flops_per_token(self, length: int, pattern: Pattern = FULL, scored: float = 1.0) -> float:
     """FLOPs of the forward pass for one token of a row of `length`: two for each multiplication.
 
-    Of attention the visible pairs count. `Compiled.cost_analysis()` counts the body of a scan
+    Of attention the visible pairs count, and of the head the share `scored` of the positions, to
+    which it is applied. `Compiled.cost_analysis()` counts the body of a scan
     once, so the number comes from shapes.
     """
     raise NotImplementedError

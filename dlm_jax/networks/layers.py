@@ -48,6 +48,17 @@ class Dense(nn.Module):
     return jnp.einsum("...c,cf->...f", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
 
 
+def project(x: Array, kernel: Array, multiple: int = 1) -> Array:
+  """x W `[..., V]` in float32, for `x` `[..., D]` and `kernel` `[D, V]`.
+
+  Args:
+    multiple: computed with zeros up to a multiple of so many columns, which are then left out.
+  """
+  columns = kernel.shape[1]
+  kernel = jnp.pad(kernel, ((0, 0), (0, -columns % multiple)))
+  return jnp.einsum("...d,dv->...v", x, kernel, preferred_element_type=jnp.float32)[..., :columns]
+
+
 class Feedforward(nn.Module):
   """tanh-GELU(x W_up + b) W_down + b (`gelu`), or (SiLU(x W_gate) * x W_up) W_down (`swiglu`).
 

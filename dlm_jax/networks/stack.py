@@ -13,10 +13,15 @@ from jax import Array
 
 from dlm_jax.core.patterns import FULL, Blocks, Pattern
 from dlm_jax.distributed.mesh import BATCH_AXES
+from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import constrain
 from dlm_jax.networks import attention, embedding, layers
 from dlm_jax.networks.base import Inputs, two_streams
 from dlm_jax.networks.stacked_network import StackedNetwork
+
+# The head is filled up to a multiple of so many columns: 50,257 columns of 16 bits lie at odd
+# addresses, for which the matrix units of a GPU have no fast kernel.
+COLUMNS = {"gpu": 128}
 
 
 @jax.tree_util.register_dataclass
@@ -169,8 +174,7 @@ class StackedModule(nn.Module):
   def head(self, hidden: Array) -> Array:
     c = self.config
     kernel = self.weights.table[: c.interface.columns].T if c.tied_head else self.head_kernel
-    kernel = kernel.astype(hidden.dtype)
-    return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
+    return layers.project(hidden, kernel.astype(hidden.dtype), COLUMNS.get(platform(), 1))
 
   def embed_labels(self, inputs: Inputs) -> Array | None:
     """The embedding of the label of each row `[B, 1, label_width]`; None without labels."""

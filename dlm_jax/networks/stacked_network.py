@@ -119,11 +119,11 @@ class StackedNetwork(LinenNetwork):
   ) -> tuple[Array, Array]:
     return self.apply("extend", params, inputs, cache, write_positions, mask)
 
-  def flops_per_token(self, length: int, pattern: Pattern = FULL) -> float:
+  def flops_per_token(self, length: int, pattern: Pattern = FULL, scored: float = 1.0) -> float:
     """See `Network`. In block diffusion a token runs twice, noisy and clean."""
     streams = 2 if isinstance(pattern, Blocks) else 1
     scores = 2 * visible_pairs(pattern, length) * self.heads * self.size_of_head
-    head = self.width * self.interface.columns
+    head = scored * self.width * self.interface.columns
     return 2 * (self.depth * (streams * self.layer_weights + scores) + head)
 
 

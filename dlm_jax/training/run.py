@@ -131,9 +131,10 @@ def _batches(experiment: Experiment) -> Batches:
 def _meter(experiment: Experiment) -> Meter:
   """Three times the forward FLOPs: the backward pass takes two more for each product."""
   length, pattern = experiment.length, experiment.process.pattern
+  scored = experiment.training.head_capacity or 1.0
   return Meter(
     tokens_per_step=experiment.training.batch_size * length,
-    flops_per_token=3 * experiment.network.flops_per_token(length, pattern),
+    flops_per_token=3 * experiment.network.flops_per_token(length, pattern, scored),
     devices=jax.device_count(),
     peak=peak_flops(),
   )

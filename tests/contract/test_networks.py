@@ -190,3 +190,5 @@ def test_flops_count_the_matrix_products(name):
   ours = net.flops_per_token(64) * 2 * 64
   assert 0.8 * compiled.cost_analysis()["flops"] < ours <= compiled.cost_analysis()["flops"]
   assert net.flops_per_token(64, Causal(begin=0)) < net.flops_per_token(64)
+  head = 2 * 128 * net.interface.columns
+  assert net.flops_per_token(64, scored=0.25) == net.flops_per_token(64) - 0.75 * head
