@@ -134,7 +134,7 @@ def main(_: list[str]) -> None:
       f"{rate * flops_per_token / PEAK_FLOPS[kind]:.2f}" if kind in PEAK_FLOPS else "unknown",
       peak_memory(),
     )
-  Console().print(table)
+  Console(width=120).print(table)
 
 
 if __name__ == "__main__":
