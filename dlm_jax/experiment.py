@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import ml_collections
@@ -167,7 +168,9 @@ def build(
   """
   for name in config:
     require_known("section of a config", name, SECTIONS)
-  sections = {name: resolve.build(cls, config.get(name) or {}) for name, cls in BUILT.items()}
+  sections: dict[str, Any] = {
+    name: resolve.build(cls, config.get(name) or {}) for name, cls in BUILT.items()
+  }
   mesh = make_mesh(config.mesh, devices)
   _check_batches(sections["training"], sections["evaluation"], mesh, config.data.length)
 

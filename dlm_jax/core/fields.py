@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import re
 import sys
+import textwrap
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def _meanings(docstring: str | None, section: str) -> dict[str, str]:
   match = re.search(rf"\n( *){section}:\n((?:\1 +.*\n|\n(?=\1 ))*)", f"{docstring or ''}\n")
   if not match:
     return {}
-  body = inspect.cleandoc(match[2])
+  body = textwrap.dedent(match[2]).strip()
   found = {}
   for entry in re.split(r"\n(?=\S)", body):
     names, _, text = entry.partition(":")

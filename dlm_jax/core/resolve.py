@@ -10,13 +10,14 @@ import ast
 import dataclasses
 import functools
 import importlib
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from dlm_jax.core.errors import UserError, nearest, require_known
+
+T = TypeVar("T")
 
 
 def names(package: str, entry: str = "make") -> list[str]:
@@ -26,13 +27,9 @@ def names(package: str, entry: str = "make") -> list[str]:
 
 @functools.cache
 def _names(package: str, entry: str) -> tuple[str, ...]:
-  paths = importlib.import_module(package).__path__
-  modules = [
-    (module.name, Path(module.module_finder.path) / f"{module.name}.py")
-    for module in pkgutil.iter_modules(paths)
-    if not module.ispkg
-  ]
-  return tuple(sorted(name for name, path in modules if _defines(path, entry)))
+  roots = importlib.import_module(package).__path__
+  files = [path for root in roots for path in Path(root).glob("*.py")]
+  return tuple(sorted(path.stem for path in files if _defines(path, entry)))
 
 
 def _defines(path: Path, entry: str) -> bool:
@@ -45,7 +42,7 @@ def _defines(path: Path, entry: str) -> bool:
   return any(isinstance(node, ast.FunctionDef) and node.name == entry for node in body)
 
 
-def module(package: str, name: str, entry: str = "make") -> ModuleType:
+def module(package: str, name: object, entry: str = "make") -> ModuleType:
   """The module `package.name`. Raises `UserError` with the known names when there is none."""
   require_known(kind_of(package), name, names(package, entry))
   return importlib.import_module(f"{package}.{name}")
@@ -57,7 +54,7 @@ def kind_of(package: str) -> str:
   return {"processes": "process", "corpora": "corpus"}.get(last, last.removesuffix("s"))
 
 
-def make(package: str, config: Mapping[str, Any], **fields: Any) -> Any:
+def make(package: str, config: Mapping[str, object], **fields: object) -> Any:
   """Builds what a config such as `{"name": "absorbing", ...}` describes.
 
   Args:
@@ -74,7 +71,7 @@ def make(package: str, config: Mapping[str, Any], **fields: Any) -> Any:
   return module(package, config.pop("name")).make(**config, **fields)
 
 
-def runtime(default: Any = None) -> Any:
+def runtime(default: T = None) -> T:
   """A dataclass field that is put in place at run time: `build` neither accepts nor lists it."""
   return dataclasses.field(default=default, metadata={"runtime": True})
 
@@ -90,7 +87,7 @@ def settable(cls: type) -> dict[str, dataclasses.Field]:
   return {f.name: f for f in fields if f.init and not f.metadata.get("runtime")}
 
 
-def build(cls: type, fields: Mapping[str, Any]) -> Any:
+def build(cls: type[T], fields: Mapping[str, object]) -> T:
   """Builds the dataclass `cls` from `fields`, naming any unknown field and its nearest spelling.
 
   Fields that are `None` take the default of the class, so that a config can leave a field open.

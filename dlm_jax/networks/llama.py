@@ -108,7 +108,13 @@ class Llama(StackedNetwork):
 def make(
   *, interface: NetworkInterface, num_labels: int = 0, preset: str = "small", **fields: object
 ) -> Llama:
-  """Builds the network from its config: a preset of `PRESETS`, overridden by other fields.
+  """Builds the network from its config.
+
+  Args:
+    interface: what the process needs it to take and to give.
+    num_labels: labels a row may have.
+    preset: a size by name, see `presets.PRESETS`; it is what fields that are left open are.
+    **fields: the attributes of the class.
 
   Raises:
     UserError: the preset or a field is unknown, or a value out of range.

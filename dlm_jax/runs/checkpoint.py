@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping
 
 import jax
-import orbax.checkpoint as ocp
+import orbax.checkpoint
 from etils import epath
 
 from dlm_jax.core.errors import UserError
@@ -79,7 +79,7 @@ def restore(
 
 def steps(directory: str | os.PathLike) -> list[int]:
   """The steps whose save was completed, in increasing order. Empty without a directory."""
-  found = ocp.path.step.standard_name_format().find_all(epath.Path(directory))
+  found = orbax.checkpoint.path.step.standard_name_format().find_all(epath.Path(directory))
   return sorted(metadata.step for metadata in found)
 
 
@@ -96,7 +96,7 @@ def absolute(directory: str | os.PathLike) -> epath.Path:
 
 def _read_record(path: epath.Path) -> Record:
   try:
-    return unseal(ocp.JsonCheckpointHandler().restore(path / "record"))
+    return unseal(orbax.checkpoint.JsonCheckpointHandler().restore(path / "record"))
   except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
     raise Damaged(f"its record is unreadable ({one_line(error)})") from error
 
@@ -156,11 +156,11 @@ def _read_arrays(
   stored = payload(wanted)
   # The handler alone: `CheckpointManager.restore` ends in a barrier, where the other processes
   # would wait for the one that could not read its part.
-  restored = ocp.PyTreeCheckpointHandler().restore(
+  restored = orbax.checkpoint.PyTreeCheckpointHandler().restore(
     path,
-    args=ocp.args.PyTreeRestore(
+    args=orbax.checkpoint.args.PyTreeRestore(
       item=stored,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(stored),
+      restore_args=orbax.checkpoint.checkpoint_utils.construct_restore_args(stored),
       partial_restore=True,
     ),
   )

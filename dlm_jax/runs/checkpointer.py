@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Self
 
 import jax
-import orbax.checkpoint as ocp
+import orbax.checkpoint
 from absl import logging
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
@@ -59,11 +59,11 @@ class Checkpointer:
     policies = [checkpoint_managers.LatestN(keep_latest), KeepBest(self._bounds)]
     if keep_every is not None:
       policies.append(checkpoint_managers.EveryNSteps(keep_every))
-    options = ocp.CheckpointManagerOptions(
+    options = orbax.checkpoint.CheckpointManagerOptions(
       preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
       cleanup_tmp_directories=True,
     )
-    self._manager = ocp.CheckpointManager(self._directory, options=options)
+    self._manager = orbax.checkpoint.CheckpointManager(self._directory, options=options)
 
   def latest_step(self) -> int | None:
     """The newest step, damaged or not, or being saved. None means that the run is a fresh one."""
@@ -112,8 +112,9 @@ class Checkpointer:
     record = seal({"metadata": metadata, "step": step, "bound": bound, "leaves": describe(leaves)})
     self._bounds[step] = bound
     self._saving = step
-    args = ocp.args.Composite(
-      state=ocp.args.PyTreeSave(payload(leaves)), record=ocp.args.JsonSave(record)
+    args = orbax.checkpoint.args.Composite(
+      state=orbax.checkpoint.args.PyTreeSave(payload(leaves)),
+      record=orbax.checkpoint.args.JsonSave(record),
     )
     try:
       # The cadence is decided above, without Orbax's own rules on latest steps and preemption.

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 FUNCTION_LINES, FILE_LINES, ARGUMENTS = 60, 300, 8
 
 # The aliases that everybody in the field writes.
-ALIASES = {"numpy": "np", "jax.numpy": "jnp", "flax.linen": "nn", "orbax.checkpoint": "ocp"}
+ALIASES = {"numpy": "np", "jax.numpy": "jnp", "flax.linen": "nn"}
 ALIASES |= {"jax.sharding.PartitionSpec": "P", "matplotlib.pyplot": "plt"}
 # A room's contract is in its `base`.
 SHARED_MODULES = {"base"}
@@ -26,8 +26,6 @@ FOREIGN_ATTRIBUTES = {"unk_token", "max_position_embeddings"}
 ANY_ALLOWED = {
   "distributed/cluster.py:compile_together": "a function under jax.jit, its arguments and result",
   "core/resolve.py:make": "the dataclass that the config names",
-  "core/resolve.py:build": "the dataclass that is passed",
-  "core/resolve.py:runtime": "the default of a field of any type",
   "core/resolve.py:part": "a field of any type",
 }
 # Places that still break a rule.

@@ -29,7 +29,8 @@ class Part(Base):
   """A derived part.
 
   Attributes:
-    low: another end.
+    low: another end, of one more
+      line.
   """
 
   flags: tuple[str, ...] = ()
@@ -85,6 +86,6 @@ def test_fields_have_defaults_and_meanings_from_the_docstrings_of_all_ancestors(
   meanings = {name: PART[name].meaning for name in ("size", "low", "high")}
   assert meanings == {
     "size": "how large it is, in steps.",
-    "low": "another end.",
+    "low": "another end, of one more line.",
     "high": "the ends.",
   }

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
+import orbax.checkpoint
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -276,7 +276,7 @@ def _write_instead(directory, step, change):
   arrays = payload(flatten(make_state(step)))
   arrays["params/kernel"] = change(arrays["params/kernel"])
   shutil.rmtree(directory / str(step) / "state")
-  ocp.PyTreeCheckpointer().save(directory / str(step) / "state", arrays)
+  orbax.checkpoint.PyTreeCheckpointer().save(directory / str(step) / "state", arrays)
 
 
 def store_another_dtype(directory):
