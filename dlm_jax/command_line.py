@@ -114,7 +114,7 @@ def help_text(docstring: str, parts: list[type], notes: Callable[[], str] | None
     for field in dataclasses.fields(part):
       lines.append(f"  --{_usage(part, field)}")
       lines += textwrap.wrap(
-        _sentence(known[field.name].meaning) + _default(field),
+        _sentence(known[field.name].sentence) + _default(field),
         _WIDTH,
         initial_indent=" " * 6,
         subsequent_indent=" " * 6,
@@ -181,7 +181,8 @@ def _read(settings: type[Settings]) -> Settings:
     elif field.metadata.get("nested"):
       values[field.name] = dict(_nested.get(_part(field), {}))
     elif flags.FLAGS[field.name].value is not None:
-      values[field.name] = _converted(field.name, kind, flags.FLAGS[field.name].value)
+      value = _converted(field.name, kind, flags.FLAGS[field.name].value)
+      values[field.name] = known[field.name].accept(value, f"--{field.name}")
     elif _is_required(field):
       raise UserError(f"--{field.name} is missing: {known[field.name].meaning}")
   return settings(**values)

@@ -53,8 +53,8 @@ def _line(where: str, field: Field, value: object, *, is_set: bool) -> str:
   shown = "(none: it must be set)" if value is Required else value if value != "" else '""'
   if field.family is not None and not is_set:
     shown = f"(its default; one of {', '.join(field.family.names())})"
-  meaning = f"  # {field.meaning}" if field.meaning else ""
-  return f"{'*' if is_set else ' '} {where} = {shown}{meaning}"
+  words = field.sentence
+  return f"{'*' if is_set else ' '} {where} = {shown}{f'  # {words}' if words else ''}"
 
 
 def _preset(family: Family, values: Mapping[str, object]) -> Mapping[str, object]:

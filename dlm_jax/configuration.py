@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
 from ml_collections import ConfigDict
 
 from dlm_jax import experiment
 from dlm_jax.core.errors import UserError, nearest, require_known
 from dlm_jax.core.fields import Family, Field, Modules, of_dataclass, require_field
+from dlm_jax.core.ranges import Range, Seed
 from dlm_jax.core.types import Fields
 from dlm_jax.data.preparation import DataConfig
 from dlm_jax.distributed.mesh import AXES
@@ -40,11 +42,14 @@ DATACLASSES: dict[str, type] = {
 }
 FAMILIES = {"process": Modules("dlm_jax.processes"), "network": Modules("dlm_jax.networks")}
 VALUES = {
-  "seed": Field("seed", int, 0, "The seed that every random draw derives from."),
+  "seed": Field("seed", Seed, 0, "The seed that every random draw derives from."),
   "wandb_project": Field("wandb_project", str, "", "Project of Weights & Biases; empty is none."),
 }
+AxisSize = Annotated[int, Range(at_least=-1)]
 MESH = {
-  axis: Field(axis, int, 1, f"How many devices lie along the axis {axis}; -1 is all that are left.")
+  axis: Field(
+    axis, AxisSize, 1, f"How many devices lie along the axis {axis}; -1 is all that are left."
+  )
   for axis in AXES
 }
 

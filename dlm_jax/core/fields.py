@@ -60,18 +60,24 @@ class Field:
   meaning: str = ""
   family: Family | None = None
 
+  @property
+  def sentence(self) -> str:
+    """What it means and which numbers it takes: `of the whole run. Must be at least 1.`"""
+    words = parsing.describe_range(self.type)
+    meaning = f"{self.meaning.removesuffix('.')}." if words and self.meaning else self.meaning
+    return " ".join(filter(None, (meaning, f"Must {words}." if words else "")))
+
   def read(self, value: object, where: str) -> object:
-    """`value` as this field's type; text is parsed.
+    """`value` as this field's type, in its range; text is parsed.
 
     Raises:
       UserError: it is no such value. `where` is the dotted name that the message gives.
     """
-    try:
-      return parsing.read(value, self.type)
-    except (ValueError, SyntaxError) as error:
-      raise UserError(
-        f"{where} must be {parsing.describe_type(self.type)}, got {value!r}."
-      ) from error
+    return parsing.checked(parsing.read, value, self.type, where)
+
+  def accept(self, value: object, where: str) -> object:
+    """As `read`, but text stays text: for what has been parsed, or comes from Python."""
+    return parsing.checked(parsing.accept, value, self.type, where)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Modules:
   def fields(self, name: str) -> dict[str, Field]:
     """Keyword arguments of `make`, and the fields of the dataclass that it returns."""
     make = resolve.module(self.package, name).make
-    hints = typing.get_type_hints(make)
+    hints = typing.get_type_hints(make, include_extras=True)
     built = hints.get("return")
     meanings = _meanings(make.__doc__, "Args")
     elsewhere = BUILT_WITH.get(self.package, ())
@@ -160,7 +166,7 @@ class Classes:
 
 def of_dataclass(cls: type) -> dict[str, Field]:
   """The fields of a dataclass that a user may set, by name."""
-  hints = typing.get_type_hints(cls)
+  hints = typing.get_type_hints(cls, include_extras=True)
   meanings: dict[str, str] = {}
   for ancestor in reversed(cls.__mro__):
     meanings |= _meanings(ancestor.__doc__, "Attributes")

@@ -1,9 +1,14 @@
 """Values of a config, and text of the command line, read as the type that a field declares."""
 
 import ast
-import re
+import numbers
 import types
 import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import FINITE, OutOfRange, Range
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 NOTHING = ("none", "null", "None")
@@ -16,8 +21,59 @@ def alternatives(annotation: object) -> tuple[object, ...]:
   return (annotation,)
 
 
+def checked(
+  reader: Callable[[object, object], object], value: object, annotation: object, where: str
+) -> object:
+  """What `reader`, `read` or `accept`, makes of a value of this type.
+
+  Raises:
+    UserError: the value is of another type or out of its range; `where` is what it was given for.
+  """
+  try:
+    return reader(value, annotation)
+  except OutOfRange as error:
+    raise UserError(f"{where} must {error}, got {value!r}.") from error
+  except (ValueError, SyntaxError) as error:
+    raise UserError(f"{where} must be {describe_type(annotation)}, got {value!r}.") from error
+
+
+def bare(annotation: object) -> object:
+  """The type without the range that it is annotated with."""
+  is_annotated = typing.get_origin(annotation) is Annotated
+  return typing.get_args(annotation)[0] if is_annotated else annotation
+
+
+def range_of(annotation: object) -> Range | None:
+  """The range that a type is annotated with."""
+  ranges = (a for a in typing.get_args(annotation) if isinstance(a, Range))
+  return next(ranges, None) if typing.get_origin(annotation) is Annotated else None
+
+
+def accept(value: object, annotation: object) -> object:
+  """`value` of Python as the type `annotation`: as `read`, but text stays text.
+
+  What is neither a number nor text nor a sequence of these, such as an array, is left as it is.
+  """
+  kinds = [bare(choice) for choice in alternatives(annotation)]
+  if isinstance(value, str):
+    if str not in kinds and {bool, int, float} & set(kinds):
+      raise ValueError(value)
+    return value
+  is_sequence = isinstance(value, list | tuple) and any(
+    typing.get_origin(k) is tuple for k in kinds
+  )
+  if is_sequence or (isinstance(value, numbers.Real) and {bool, int, float, str} & set(kinds)):
+    return read(value, annotation)
+  return value
+
+
 def read(value: object, annotation: object) -> object:
-  """`value` as the type `annotation`; raises `ValueError` or `SyntaxError` where it is none."""
+  """`value` as the type `annotation`.
+
+  Raises:
+    OutOfRange: it is a number of that type, outside of its range.
+    ValueError, SyntaxError: it is of another type.
+  """
   choices = alternatives(annotation)
   if value is None or (value in NOTHING and type(None) in choices):
     return None
@@ -30,22 +86,25 @@ def read(value: object, annotation: object) -> object:
   return _read_one(value, choices[-1])
 
 
-def _read_one(value: object, kind: object) -> object:
+def _read_one(value: object, annotation: object) -> object:
+  kind, within = bare(annotation), range_of(annotation) or FINITE
   if kind is bool:
     return _truth(value)
-  if kind is int:
-    return _integer(value)
-  if kind is float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-      raise ValueError(value)
-    return float(value) if isinstance(value, str) else value
+  if kind in (int, float):
+    number = _integer(value) if kind is int else _number(value)
+    within.check(number)
+    return number
   if kind is str:
-    if not isinstance(value, str):
+    # Python's None, spelled in the place of a text that must be there.
+    if not isinstance(value, str) or value == "None":
       raise ValueError(value)
     return value
   if typing.get_origin(kind) is tuple:
     return _entries(value, typing.get_args(kind))
-  return _literal(value)
+  literal = _literal(value)
+  if typing.get_origin(kind) is Mapping and not isinstance(literal, Mapping):
+    raise ValueError(value)
+  return literal
 
 
 def _truth(value: object) -> bool:
@@ -58,14 +117,16 @@ def _truth(value: object) -> bool:
 
 def _integer(value: object) -> int:
   """Whole numbers may be spelled as `1e3`."""
-  if isinstance(value, bool) or not isinstance(value, int | float | str):
-    raise ValueError(value)
-  if isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+", value):
-    return int(value)
-  number = float(value)
-  if not number.is_integer():
+  number = _number(value)
+  if not float(number).is_integer():
     raise ValueError(value)
   return int(number)
+
+
+def _number(value: object) -> float:
+  if isinstance(value, bool) or not isinstance(value, numbers.Real | str):
+    raise ValueError(value)
+  return float(value) if isinstance(value, str) else value
 
 
 def _entries(value: object, kinds: tuple[object, ...]) -> tuple[object, ...]:
@@ -81,7 +142,10 @@ def _entries(value: object, kinds: tuple[object, ...]) -> tuple[object, ...]:
     kinds = (kinds[0],) * len(value)
   if len(kinds) != len(value):
     raise ValueError(value)
-  return tuple(read(entry, kind) for entry, kind in zip(value, kinds, strict=True))
+  try:
+    return tuple(read(entry, kind) for entry, kind in zip(value, kinds, strict=True))
+  except OutOfRange as error:
+    raise OutOfRange(f"hold values that {error}") from error
 
 
 def _literal(value: object) -> object:
@@ -99,10 +163,24 @@ def describe_type(annotation: object) -> str:
   names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
   words = []
   for choice in alternatives(annotation):
+    choice = bare(choice)
     if typing.get_origin(choice) is tuple:
-      inner = [c for c in typing.get_args(choice) if c is not Ellipsis]
+      inner = [bare(c) for c in typing.get_args(choice) if c is not Ellipsis]
       many = "values" if Ellipsis in typing.get_args(choice) else f"{len(inner)} values"
       words.append(f"{many} such as 0.3,0.8" if float in inner else many)
     else:
-      words.append(names.get(choice, "none" if choice is type(None) else str(choice)))
+      is_mapping = typing.get_origin(choice) is Mapping
+      other = "none" if choice is type(None) else "a mapping" if is_mapping else str(choice)
+      words.append(names.get(choice, other))
+  return " or ".join(words)
+
+
+def describe_range(annotation: object) -> str:
+  """What a number of this type must do, `be at least 1`; empty where it states no range."""
+  choices = alternatives(annotation)
+  words = [within.words for choice in choices if (within := range_of(choice))]
+  for choice in choices:
+    if typing.get_origin(choice) is tuple:
+      inner = dict.fromkeys(filter(None, map(describe_range, typing.get_args(choice))))
+      words += [f"hold values that {words}" for words in inner]
   return " or ".join(words)

@@ -10,11 +10,13 @@ import ast
 import dataclasses
 import functools
 import importlib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from dlm_jax.core import parsing
 from dlm_jax.core.errors import UserError, nearest, require_known
 
 T = TypeVar("T")
@@ -91,9 +93,11 @@ def build(cls: type[T], fields: Mapping[str, object]) -> T:
   """Builds the dataclass `cls` from `fields`, naming any unknown field and its nearest spelling.
 
   Fields that are `None` take the default of the class, so that a config can leave a field open.
+  A number is held against the range that its field states, see `ranges`.
 
   Raises:
-    UserError: a field is unknown, or one without a default is missing.
+    UserError: a field is unknown, one without a default is missing, or a value is of another type
+      or out of its range.
   """
   known = settable(cls)
   given = {name: value for name, value in fields.items() if value is not None}
@@ -106,7 +110,30 @@ def build(cls: type[T], fields: Mapping[str, object]) -> T:
   required = [n for n, f in known.items() if _is_required(f) and n not in given]
   if required:
     raise UserError(f"{cls.__name__} needs the field {required[0]!r}.")
-  return cls(**given)
+  hints = _hints(cls)
+  return cls(
+    **{
+      name: parsing.checked(parsing.accept, value, hints[name], f"{cls.__name__}.{name}")
+      for name, value in given.items()
+    }
+  )
+
+
+def require_ranges(settings: object, prefix: str = "") -> None:
+  """Raises `UserError` where a field of a dataclass that is not made by `build` is out of range.
+
+  Args:
+    settings: the dataclass, from its `__post_init__`.
+    prefix: what the message writes before the name of a field.
+  """
+  for name, hint in _hints(type(settings)).items():
+    if name in vars(settings):
+      parsing.checked(parsing.accept, vars(settings)[name], hint, f"{prefix}{name}")
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, object]:
+  return typing.get_type_hints(cls, include_extras=True)
 
 
 def _is_required(field: dataclasses.Field) -> bool:

@@ -14,7 +14,8 @@ from functools import cached_property
 import grain
 import numpy as np
 
-from dlm_jax.core.errors import UserError
+from dlm_jax.core import resolve
+from dlm_jax.core.ranges import PositiveInt, Seed
 from dlm_jax.data.store import Rows
 
 Batch = dict[str, np.ndarray]
@@ -40,15 +41,12 @@ class Batches:
   """
 
   source: Rows
-  batch_size: int
-  seed: int
+  batch_size: PositiveInt
+  seed: Seed
   part: np.ndarray | None = None
 
   def __post_init__(self) -> None:
-    if self.batch_size < 1:
-      raise UserError(f"the batch size must be at least 1, got {self.batch_size}.")
-    if not 0 <= self.seed < 2**32:
-      raise UserError(f"the seed must lie in 0..{2**32 - 1}, got {self.seed}.")
+    resolve.require_ranges(self)
 
   def __call__(self, step: int) -> Batch:
     part = range(self.batch_size) if self.part is None else self.part

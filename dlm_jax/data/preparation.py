@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dlm_jax.core import resolve, storage
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.data import packing, writing
 from dlm_jax.data.corpora.base import Corpus, Labelled
@@ -43,13 +44,9 @@ class DataConfig:
   corpus: Fields = resolve.part("dlm_jax.data.corpora")
   tokenizer: Fields = resolve.part("dlm_jax.data.tokenizers")
   packing: str  # type: ignore[misc]  # a part has no default
-  length: int  # type: ignore[misc]
+  length: PositiveInt  # type: ignore[misc]
   directory: str = "data"
-  workers: int | None = None
-
-  def __post_init__(self) -> None:
-    if self.workers is not None and self.workers < 1:
-      raise UserError(f"data.workers must be at least 1 (or None), got {self.workers}.")
+  workers: PositiveInt | None = None
 
 
 def prepare(config: Fields, before: Callable[[], object] | None = None) -> Store:

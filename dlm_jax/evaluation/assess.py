@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.storage import write_json
 from dlm_jax.core.types import Record
@@ -46,7 +47,7 @@ class JudgeSettings:
   samples: str
   judge: str | None = None
   weights: Literal["ema", "raw"] = "ema"
-  copied: tuple[int, ...] = (8, 16, 32)
+  copied: tuple[PositiveInt, ...] = (8, 16, 32)
   reference: str = "test"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import NonNegativeInt, Range, Seed
 from dlm_jax.core.types import Params, Record
 from dlm_jax.distributed import progress
 from dlm_jax.distributed.mesh import rows_of_batch
@@ -85,15 +86,14 @@ class BlockTimesSettings:
   """
 
   workdir: str
-  batches: int = 100
+  batches: Annotated[int, Range(at_least=2)] = 100
   split: str = "validation"
   weights: Literal["ema", "raw"] = "ema"
-  step: int | None = None
-  seed: int = 0
+  step: NonNegativeInt | None = None
+  seed: Seed = 0
 
   def __post_init__(self) -> None:
-    if self.batches < 2:
-      raise UserError(f"--batches must be at least 2 for a variance, got {self.batches}.")
+    resolve.require_ranges(self, "--")
 
 
 def search(settings: BlockTimesSettings) -> Record:

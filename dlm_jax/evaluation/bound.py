@@ -7,14 +7,15 @@ import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax.core import storage
-from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core import resolve, storage
+from dlm_jax.core.errors import require_known
+from dlm_jax.core.ranges import NonNegativeInt, PositiveInt, Range, Seed
 from dlm_jax.core.records import BOUND, EXACT, is_exact
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.types import Record
@@ -47,7 +48,8 @@ class EvaluateSettings:
     bound: the bound of the process itself, or that of a continuous process through its probability
       flow.
     flow_steps: Heun steps of the probability flow, at two network evaluations each.
-    rows: evaluate at most so many sequences, evenly spread over the split. The default is all.
+    rows: evaluate at most so many sequences, evenly spread over the split. A standard error
+      needs two. The default is all.
     labels: whether the model sees the labels of labelled text: the bound is then on
       -log p(text | label). Without labels it is on -log p(text), which needs label dropout in
       training.
@@ -59,24 +61,21 @@ class EvaluateSettings:
 
   workdir: str
   split: str = "test"
-  samples: int = 16
+  samples: PositiveInt = 16
   weights: Literal["ema", "raw"] = "ema"
-  step: int | None = None
-  batch_size: int | None = None
-  seed: int = 0
+  step: NonNegativeInt | None = None
+  batch_size: PositiveInt | None = None
+  seed: Seed = 0
   bound: Literal["variational", "flow"] = "variational"
-  flow_steps: int = 64
-  rows: int | None = None
+  flow_steps: PositiveInt = 64
+  rows: Annotated[int, Range(at_least=2)] | None = None
   labels: bool = True
   times: Literal["stratified", "independent", "quadrature"] = "stratified"
   corpus: str | None = None
 
   def __post_init__(self) -> None:
     require_known("--times", self.times, likelihood.TIMINGS)
-    for name in ("samples", "rows", "batch_size"):
-      value = getattr(self, name)
-      if value is not None and value < 1:
-        raise UserError(f"--{name} must be at least 1, got {value}.")
+    resolve.require_ranges(self, "--")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from jax import Array
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Causal
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import likelihood
@@ -91,8 +92,8 @@ class ConditionalScoring(MonteCarlo):
   """
 
   max_length: int
-  samples: int = 128
-  batch_size: int = 128
+  samples: PositiveInt = 128
+  batch_size: PositiveInt = 128
 
 
 def scorer(

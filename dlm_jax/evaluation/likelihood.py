@@ -14,7 +14,9 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import PositiveInt, Seed
 from dlm_jax.core.types import Json, Params
 from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding, replicated
@@ -65,16 +67,14 @@ class MonteCarlo:
       there and nothing is computed twice.
   """
 
-  batch_size: int
-  samples: int = 1
-  seed: int = 0
+  batch_size: PositiveInt
+  samples: PositiveInt = 1
+  seed: Seed = 0
   mesh: Mesh | None = None
   journal: Journal = field(default_factory=Journal)
 
   def __post_init__(self) -> None:
-    for name in ("samples", "batch_size"):
-      if getattr(self, name) < 1:
-        raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+    resolve.require_ranges(self)
 
   @property
   def rows(self) -> int:

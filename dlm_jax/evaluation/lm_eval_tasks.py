@@ -10,7 +10,9 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.ranges import NonNegativeInt, PositiveInt, Seed
 from dlm_jax.core.storage import write_json
 from dlm_jax.core.types import Record
 from dlm_jax.evaluation.journal import Journal, identity
@@ -41,19 +43,16 @@ class HarnessSettings:
   workdir: str
   tasks: tuple[str, ...]
   task_path: str | None = None
-  samples: int = 128
-  batch_size: int = 128
-  limit: int | None = None
-  shots: int | None = None
+  samples: PositiveInt = 128
+  batch_size: PositiveInt = 128
+  limit: PositiveInt | None = None
+  shots: NonNegativeInt | None = None
   weights: Literal["ema", "raw"] = "ema"
-  step: int | None = None
-  seed: int = 0
+  step: NonNegativeInt | None = None
+  seed: Seed = 0
 
   def __post_init__(self) -> None:
-    for name in ("samples", "batch_size", "limit"):
-      value = getattr(self, name)
-      if value is not None and value < 1:
-        raise UserError(f"--{name} must be at least 1, got {value}.")
+    resolve.require_ranges(self, "--")
 
 
 def run_tasks(settings: HarnessSettings) -> Record:

@@ -20,7 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Params
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Denoise, Process
@@ -37,11 +39,10 @@ class ProbabilityFlow:
   """
 
   process: Process
-  steps: int
+  steps: PositiveInt
 
   def __post_init__(self) -> None:
-    if self.steps < 1:
-      raise UserError(f"the probability flow needs at least 1 step, got {self.steps}.")
+    resolve.require_ranges(self)
     if not isinstance(self.process, Continuous):
       raise UserError(
         f"the process {type(self.process).__name__} has no probability flow: it needs a continuous "

@@ -18,6 +18,7 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.fields import Modules, require_field
+from dlm_jax.core.ranges import NonNegative, NonNegativeInt, PositiveInt, Seed
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding, replicated
@@ -27,7 +28,7 @@ from dlm_jax.model.model import Model
 from dlm_jax.processes.base import Denoise, Process
 from dlm_jax.samplers import grids, guidance, loops
 from dlm_jax.samplers.base import PACKAGE, Request, Sampler, SampleResult
-from dlm_jax.samplers.filters import Filters
+from dlm_jax.samplers.filters import Filters, TopP
 
 SAMPLERS = Modules(PACKAGE)
 
@@ -45,8 +46,8 @@ class DrawSettings:
     label: label of the sequences, for a model of labelled text. By default none is given.
     guidance: strength of classifier-free guidance to --label. 1 is none; above 1 a text is more
       like its label than the model thinks, at two network evaluations a step.
-    top_p: nucleus sampling: the smallest set of tokens whose probabilities reach it, in (0, 1]. 1
-      keeps every token.
+    top_p: nucleus sampling: the smallest set of tokens whose probabilities reach it. 1 keeps
+      every token.
     top_k: draw from so many most likely tokens. 0 keeps every token.
     temperature: sampling temperature; 0 takes the most likely token.
     grid: spacing of the times of the sampler, uniform or cosine.
@@ -55,29 +56,26 @@ class DrawSettings:
     trajectory: whether to show how the first sequence is refined, state by state.
   """
 
-  num: int = 8
-  steps: int = 64
+  num: PositiveInt = 8
+  steps: PositiveInt = 64
   sampler: str = "ancestral"
   sampler_settings: Mapping[str, object] = field(default_factory=dict, metadata={"nested": True})
   label: int | None = None
   guidance: float = 1.0
-  top_p: float = 1.0
-  top_k: int = 0
-  temperature: float = 1.0
+  top_p: TopP = 1.0
+  top_k: NonNegativeInt = 0
+  temperature: NonNegative = 1.0
   grid: str = "uniform"
-  batch_size: int = 64
-  seed: int = 0
+  batch_size: PositiveInt = 64
+  seed: Seed = 0
   trajectory: bool = False
 
   def __post_init__(self) -> None:
-    for name in ("num", "steps", "batch_size"):
-      if getattr(self, name) < 1:
-        raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}.")
+    resolve.require_ranges(self, "--")
     if self.label is None and self.guidance != 1.0:
       raise UserError("--guidance needs a --label to guide to.")
     sampler_of(self.sampler, self.sampler_settings)
     grids.check(self.grid)
-    self.filters  # noqa: B018  refuses values out of range
 
   @property
   def filters(self) -> Filters:
@@ -191,7 +189,7 @@ def samplers_text() -> str:
     docstring = resolve.module(PACKAGE, name).__doc__ or ""
     lines.append(f"  {name}: {docstring.splitlines()[0]}")
     for setting in SAMPLERS.fields(name).values():
-      text = f"{setting.name}={setting.default}: {setting.meaning}"
+      text = f"{setting.name}={setting.default}: {setting.sentence}"
       lines += textwrap.wrap(text, 96, initial_indent=" " * 6, subsequent_indent=" " * 10)
   return "\n".join(lines)
 

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import NonNegativeInt, PositiveInt
 from dlm_jax.distributed.progress import Progress
 from dlm_jax.generation import animation, prompts, rendering
 from dlm_jax.generation.draw import DrawSettings, Samples, draw_batches, join
@@ -40,9 +41,9 @@ class SampleSettings(DrawSettings):
   workdir: str
   prompt: str | None = None
   infill: str | None = None
-  length: int | None = None
+  length: PositiveInt | None = None
   weights: Literal["ema", "raw"] = "ema"
-  step: int | None = None
+  step: NonNegativeInt | None = None
   output: str | None = None
 
   def __post_init__(self) -> None:

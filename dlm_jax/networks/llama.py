@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.interface import NetworkInterface
+from dlm_jax.core.ranges import Fraction, NonNegativeInt
 from dlm_jax.distributed.sharding import Rules
 from dlm_jax.networks import decoder, layers, presets
 from dlm_jax.networks.base import MatrixAxes
@@ -36,12 +37,12 @@ class Llama(StackedNetwork):
     attention: kernel, see `attention.choose`; `auto` on a CPU is `flat`.
   """
 
-  kv_heads: int = 0
-  head_width: int = 0
-  feedforward_width: int = 0
-  rotary_width: int = 0
+  kv_heads: NonNegativeInt = 0
+  head_width: NonNegativeInt = 0
+  feedforward_width: NonNegativeInt = 0
+  rotary_width: NonNegativeInt = 0
   qkv_bias: bool = False
-  dropout: float = 0.0
+  dropout: Fraction = 0.0
 
   cpu_attention: ClassVar[str] = "flat"
   sharding_rules: ClassVar[Rules] = (

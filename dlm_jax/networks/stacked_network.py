@@ -11,6 +11,14 @@ from jax import Array
 
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
+from dlm_jax.core.ranges import (
+  AtLeastOne,
+  Fraction,
+  NonNegativeInt,
+  Positive,
+  PositiveInt,
+  Probability,
+)
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
@@ -45,20 +53,20 @@ class StackedNetwork(LinenNetwork):
       with weights, `full` keeps the input of each layer alone.
   """
 
-  width: int = 768
-  heads: int = 12
-  depth: int = 12
-  epsilon: float = 1e-5
-  rotary_base: float = 1e4
+  width: PositiveInt = 768
+  heads: PositiveInt = 12
+  depth: PositiveInt = 12
+  epsilon: Positive = 1e-5
+  rotary_base: AtLeastOne = 1e4
   qk_norm: bool = False
   time_conditioned: bool = False
-  condition_width: int = 128
-  label_dropout: float = 0.1
+  condition_width: PositiveInt = 128
+  label_dropout: Probability = 0.1
   tied_head: bool = False
-  dropout: float = 0.1
+  dropout: Fraction = 0.1
   dtype: str = "auto"
   attention: str = "auto"
-  unroll: int = 1
+  unroll: NonNegativeInt = 1
   remat: str = "none"
 
   patterns: ClassVar[tuple[type, ...]] = (Full, Causal, BlockCausal, Blocks)
@@ -69,10 +77,6 @@ class StackedNetwork(LinenNetwork):
     require_known("network.dtype", self.dtype, DTYPES)
     require_known("network.remat", self.remat, REMAT)
     attention.check(self.attention)
-    if not 0 <= self.label_dropout <= 1:
-      raise UserError(f"network.label_dropout must lie in [0, 1], got {self.label_dropout}.")
-    if not 0 <= self.dropout < 1:
-      raise UserError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
     if self.tied_head and self.interface is not None and self.interface.state_width is not None:
       raise UserError(
         "network.tied_head needs a network that embeds tokens: a continuous process shares its own "

@@ -12,6 +12,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.ranges import Positive, PositiveInt
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.processes.parts.substitution import substituted
@@ -44,9 +45,9 @@ class Absorbing(Process):
   mask_id: int
   schedule: Schedule
   masking: str = "independent"
-  timesteps: int | None = None
+  timesteps: PositiveInt | None = None
   weighting: str = "nelbo"
-  weight_cap: float = 5.0
+  weight_cap: Positive = 5.0
 
   def __post_init__(self) -> None:
     if not 0 <= self.mask_id <= self.vocab_size:
@@ -54,8 +55,6 @@ class Absorbing(Process):
         f"process.mask_id is {self.mask_id}, but must lie in 0..{self.vocab_size}: "
         f"{self.vocab_size} (the size of the vocabulary) places the mask outside the data."
       )
-    if self.timesteps is not None and self.timesteps < 1:
-      raise UserError(f"process.timesteps must be at least 1 (or None), got {self.timesteps}.")
     for field, known in {"masking": MASKINGS, "weighting": WEIGHTINGS}.items():
       value = getattr(self, field)
       require_known(f"process.{field}", value, known)

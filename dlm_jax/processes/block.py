@@ -20,6 +20,7 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import FULL, Blocks
+from dlm_jax.core.ranges import PositiveInt, Probability
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.processes.facets import Continuous
@@ -39,15 +40,12 @@ class Block(Wrapper):
       of (0, 1]. (1, 1) trains on fully masked blocks, right for blocks of one token.
   """
 
-  block_size: int = 4
-  clip: tuple[float, float] = (0.0, 1.0)
+  block_size: PositiveInt = 4
+  clip: tuple[Probability, Probability] = (0.0, 1.0)
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    if self.block_size < 1:
-      raise UserError(f"process.block_size must be at least 1, got {self.block_size}.")
-    object.__setattr__(self, "clip", tuple(self.clip))  # JSON brings a list
-    if len(self.clip) != 2 or not 0 <= self.clip[0] <= self.clip[1] <= 1 or self.clip[1] == 0:
+    if not self.clip[0] <= self.clip[1] or self.clip[1] == 0:
       raise UserError(
         f"process.clip must be two times (from, to) in [0, 1], in order, got {self.clip}."
       )

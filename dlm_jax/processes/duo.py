@@ -25,6 +25,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import LogNoise, NonNegativeInt, Positive, PositiveInt
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.parts.mixture import Level
@@ -50,19 +51,14 @@ class Duo(Uniform):
     step: of training, put in place by `at_step`; None outside of training.
   """
 
-  curriculum_steps: int = 0
-  temperature: float = 1e-3
-  candidates: int = 4
-  gammas: tuple[float, float] = (-3.5, -1.75)
+  curriculum_steps: NonNegativeInt = 0
+  temperature: Positive = 1e-3
+  candidates: PositiveInt = 4
+  gammas: tuple[LogNoise, LogNoise] = (-3.5, -1.75)
   step: Array | None = resolve.runtime()
 
   def __post_init__(self) -> None:
-    for name, least in (("curriculum_steps", 0), ("candidates", 1)):
-      if getattr(self, name) < least:
-        raise UserError(f"process.{name} must be at least {least}, got {getattr(self, name)}.")
-    if self.temperature <= 0:
-      raise UserError(f"process.temperature must be above 0, got {self.temperature}.")
-    if len(self.gammas) != 2 or not self.gammas[0] < self.gammas[1]:
+    if not self.gammas[0] < self.gammas[1]:
       raise UserError(f"process.gammas must be two numbers in rising order, got {self.gammas}.")
 
   def at_step(self, step: Array) -> Self:
@@ -172,7 +168,9 @@ def default_gammas(vocab_size: int) -> tuple[float, float]:
   return first, last
 
 
-def make(*, vocab_size: int, gammas: tuple[float, float] | None = None, **fields: object) -> Duo:
+def make(
+  *, vocab_size: int, gammas: tuple[LogNoise, LogNoise] | None = None, **fields: object
+) -> Duo:
   """Builds the process from its config.
 
   Args:
@@ -185,5 +183,5 @@ def make(*, vocab_size: int, gammas: tuple[float, float] | None = None, **fields
     UserError: a field is unknown or a value out of range.
   """
   fields["schedule"] = alpha_schedules.make(fields.get("schedule") or {"name": "linear"})
-  fields["gammas"] = default_gammas(vocab_size) if gammas is None else tuple(gammas)
+  fields["gammas"] = default_gammas(vocab_size) if gammas is None else gammas
   return resolve.build(Duo, {"vocab_size": vocab_size, **fields})

@@ -20,6 +20,7 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.interface import NetworkInterface
+from dlm_jax.core.ranges import Probability
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
 from dlm_jax.processes.parts import parameterizations
@@ -54,19 +55,13 @@ class Gaussian(NoisyEmbeddings):
   objective: str = "vlb"
   output_prior: bool = True
   shared_head: bool = False
-  self_conditioning: float = 0.0
-  reconstruction_share: float = 0.0625
+  self_conditioning: Probability = 0.0
+  reconstruction_share: Probability = 0.0625
 
   def __post_init__(self) -> None:
     super().__post_init__()
     parameterizations.check(self.parameterization)
     require_known("process.objective", self.objective, OBJECTIVES)
-    for field, value in {
-      "self_conditioning": self.self_conditioning,
-      "reconstruction_share": self.reconstruction_share,
-    }.items():
-      if not 0 <= value <= 1:
-        raise UserError(f"process.{field} must lie in [0, 1], got {value}.")
     if self._predicts_tokens and self.reconstruction_share in (0.0, 1.0):
       raise UserError("process.reconstruction_share must lie between 0 and 1.")
     needs_tokens = {

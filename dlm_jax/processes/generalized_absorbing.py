@@ -17,6 +17,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import Fraction
 from dlm_jax.core.types import Params
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
@@ -40,7 +41,7 @@ class GeneralizedAbsorbing(OutsideMask):
   """
 
   schedule: alpha_schedules.Polynomial
-  start: float = 1e-4
+  start: Fraction = 1e-4
   learned: Array | None = resolve.runtime()
 
   def __post_init__(self) -> None:
@@ -49,8 +50,6 @@ class GeneralizedAbsorbing(OutsideMask):
         "process.schedule is where the learned exponents begin: set its name to 'polynomial', "
         f"got {type(self.schedule).__name__}."
       )
-    if not 0 <= self.start < 1:
-      raise UserError(f"process.start must lie in [0, 1), got {self.start}.")
 
   @property
   def exponents(self) -> Array:

@@ -9,7 +9,7 @@ p_u does not change: the prior is the same mixture.
 from dataclasses import dataclass
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import Probability
 from dlm_jax.processes.parts.mixture import Mixture
 from dlm_jax.processes.parts.outside_mask import OutsideMask
 from dlm_jax.schedules import alpha_schedules
@@ -23,11 +23,7 @@ class Hybrid(OutsideMask, Mixture):
     p_u: the share of uniform tokens in the noise, in [0, 1].
   """
 
-  p_u: float = 0.1
-
-  def __post_init__(self) -> None:
-    if not 0 <= self.p_u <= 1:
-      raise UserError(f"process.p_u must lie in [0, 1], got {self.p_u}.")
+  p_u: Probability = 0.1
 
   @property
   def uniform_fraction(self) -> float:

@@ -18,6 +18,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import PyTree
 from dlm_jax.processes import facets
 from dlm_jax.processes.base import Prediction, Process
@@ -51,7 +52,7 @@ class Request:
 
   keys: Array
   length: int
-  steps: int
+  steps: PositiveInt
   tokens: Array | None = None
   given: Array | None = None
   grid: str = "uniform"
@@ -61,8 +62,7 @@ class Request:
   reuse: bool = False
 
   def __post_init__(self) -> None:
-    if self.steps < 1:
-      raise UserError(f"steps must be at least 1, got {self.steps}.")
+    resolve.require_ranges(self)
     if (self.tokens is None) != (self.given is None):
       raise UserError("a prompt or infilling needs both tokens and given, got only one of them.")
     grids.check(self.grid)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import NonNegative
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.draws import row_normal
 from dlm_jax.processes.facets import Continuous
@@ -28,11 +28,7 @@ class Churn(Ddim):
     back_off: how far each step first goes back, in lengths of the step.
   """
 
-  back_off: float = 1.0
-
-  def __post_init__(self) -> None:
-    if self.back_off < 0:
-      raise UserError(f"back_off must be at least 0, got {self.back_off}.")
+  back_off: NonNegative = 1.0
 
   def prepare(self, state: State, t: Array, s: Array, process: Process) -> tuple[State, Array]:
     assert isinstance(process, Continuous)

@@ -1,13 +1,19 @@
 """Temperature, top-k, top-p and forbidden tokens: maps from predictions to predictions."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import NonNegative, NonNegativeInt, Range
 from dlm_jax.processes.base import Prediction
+
+# A sum of probabilities that some tokens reach.
+TopP = Annotated[float, Range(above=0, at_most=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +31,12 @@ class Filters:
   """
 
   forbidden: tuple[int, ...] = ()
-  temperature: float = 1.0
-  top_k: int = 0
-  top_p: float = 1.0
+  temperature: NonNegative = 1.0
+  top_k: NonNegativeInt = 0
+  top_p: TopP = 1.0
 
   def __post_init__(self) -> None:
-    if self.temperature < 0:
-      raise UserError(
-        f"temperature must be at least 0 (0 is the most likely token), got {self.temperature}."
-      )
-    if self.top_k < 0:
-      raise UserError(f"top_k must be at least 0 (0 keeps every token), got {self.top_k}.")
-    if not 0 < self.top_p <= 1:
-      raise UserError(f"top_p must lie in (0, 1] (1 keeps every token), got {self.top_p}.")
+    resolve.require_ranges(self)
 
   def check(self, vocab_size: int) -> None:
     """Raises `UserError` if a forbidden token is outside the vocabulary, or all tokens are."""

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import Probability
 from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.processes.draws import row_uniform, split_rows
 from dlm_jax.processes.facets import Renoises
@@ -26,17 +26,13 @@ class Psi(Sampler):
   """The sampler. Build it with `make`.
 
   Attributes:
-    kappa: the share of reverse steps, in [0, 1]; the rest are corrections. Each step corrects all
+    kappa: the share of reverse steps; the rest are corrections. Each step corrects all
       of its positions at once, so that the law of the samples is kept if few are.
   """
 
   needs: ClassVar[type] = Renoises
 
-  kappa: float = 0.98
-
-  def __post_init__(self) -> None:
-    if not 0 <= self.kappa <= 1:
-      raise UserError(f"kappa must lie in [0, 1], got {self.kappa}.")
+  kappa: Probability = 0.98
 
   def step(
     self, state: State, prediction: Prediction, t: Array, s: Array, process: Process

@@ -15,6 +15,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.ranges import Probability, ProperFraction
 from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.processes.draws import row_categorical, row_uniform, split_rows
 from dlm_jax.processes.facets import RevealsOnce
@@ -39,7 +40,7 @@ class Remdm(Sampler):
       0 but where alpha stands still, and there that of `cap`. `confidence` trades the law of the
       samples for their quality; the others keep it, if sigma is small enough that few positions
       are drawn together.
-    eta: of `cap`, `rescale` and `loop`, in [0, 1].
+    eta: of `cap`, `rescale` and `loop`.
     t_on, t_off, alpha_on: of `loop`. From time 1 to t_on alpha rises to alpha_on, stays there until
       t_off, and then rises to 1.
   """
@@ -47,19 +48,15 @@ class Remdm(Sampler):
   needs: ClassVar[type] = RevealsOnce
 
   strategy: str = "cap"
-  eta: float = 0.02
-  t_on: float = 0.55
-  t_off: float = 0.05
-  alpha_on: float = 0.9
+  eta: Probability = 0.02
+  t_on: ProperFraction = 0.55
+  t_off: ProperFraction = 0.05
+  alpha_on: ProperFraction = 0.9
 
   def __post_init__(self) -> None:
     require_known("ReMDM strategy", self.strategy, STRATEGIES)
-    if not 0 <= self.eta <= 1:
-      raise UserError(f"eta must lie in [0, 1], got {self.eta}.")
-    if not 0 < self.t_off < self.t_on < 1:
-      raise UserError(f"t_off and t_on need 0 < t_off < t_on < 1, got {self.t_off}, {self.t_on}.")
-    if not 0 < self.alpha_on < 1:
-      raise UserError(f"alpha_on must lie in (0, 1), got {self.alpha_on}.")
+    if not self.t_off < self.t_on:
+      raise UserError(f"t_off must be below t_on, got {self.t_off} and {self.t_on}.")
 
   def times(self, process: Process, grid: str, steps: int, length: int) -> Array:
     times = super().times(process, grid, steps, length)

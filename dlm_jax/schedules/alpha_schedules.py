@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import Fraction, Positive
 from dlm_jax.core.types import Fields
 from dlm_jax.schedules import names
 
@@ -98,11 +99,7 @@ class Polynomial(Schedule):
   """alpha = 1 - t^exponent (MD4, table 4). Below exponent 1 the slope at t = 0 is infinite: it is
   evaluated at t = 1e-30 there."""
 
-  exponent: float = 2.0
-
-  def __post_init__(self) -> None:
-    if self.exponent <= 0:
-      raise UserError(f"a polynomial schedule needs an exponent above 0, got {self.exponent}.")
+  exponent: Positive = 2.0
 
   def alpha(self, t: Array) -> Array:
     return -jnp.expm1(self.exponent * jnp.log(jnp.maximum(t, TINY)))
@@ -121,7 +118,7 @@ class Polynomial(Schedule):
 class SquareRoot(Polynomial):
   """alpha = 1 - sqrt(t) (MDLM, appendix)."""
 
-  exponent: float = 0.5
+  exponent: Positive = 0.5
 
 
 @dataclass(frozen=True)
@@ -148,13 +145,13 @@ class Geometric(Schedule):
   Its ends are alpha(0) = exp(-sigma_min) and alpha(1) = exp(-sigma_max), close to 1 and 0.
   """
 
-  sigma_min: float = 1e-4
-  sigma_max: float = 20.0
+  sigma_min: Positive = 1e-4
+  sigma_max: Positive = 20.0
 
   def __post_init__(self) -> None:
-    if not 0 < self.sigma_min < self.sigma_max:
+    if not self.sigma_min < self.sigma_max:
       raise UserError(
-        "a geometric schedule needs 0 < sigma_min < sigma_max, "
+        "a geometric schedule needs sigma_min < sigma_max, "
         f"got {self.sigma_min} and {self.sigma_max}."
       )
 
@@ -184,11 +181,7 @@ class Geometric(Schedule):
 class LogLinear(Schedule):
   """alpha = exp(-sigma), sigma = -log(1 - (1 - epsilon) t): linear down to epsilon (SEDD, MDLM)."""
 
-  epsilon: float = 1e-3
-
-  def __post_init__(self) -> None:
-    if not 0 <= self.epsilon < 1:
-      raise UserError(f"a log-linear schedule needs 0 <= epsilon < 1, got {self.epsilon}.")
+  epsilon: Fraction = 1e-3
 
   def alpha(self, t: Array) -> Array:
     return (1.0 - t) + self.epsilon * t

@@ -21,6 +21,15 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import (
+  AtLeastOne,
+  LogNoise,
+  Positive,
+  PositiveInt,
+  Probability,
+  ProperFraction,
+  Tail,
+)
 from dlm_jax.core.types import Fields, Params
 from dlm_jax.schedules import names
 
@@ -67,8 +76,8 @@ class LearnedSchedule(GammaSchedule):
 class _Ends(GammaSchedule):
   """A schedule between two given ends."""
 
-  gamma_min: float = -10.0
-  gamma_max: float = 10.0
+  gamma_min: LogNoise = -10.0
+  gamma_max: LogNoise = 10.0
 
   def __post_init__(self) -> None:
     _require_increasing("gamma_min", self.gamma_min, "gamma_max", self.gamma_max)
@@ -95,8 +104,8 @@ class CosineGamma(_Ends):
 class SqrtGamma(GammaSchedule):
   """alpha^2 = 1 - sqrt(u + offset) (Diffusion-LM, Li et al. 2022, section 4.3), up to gamma_max."""
 
-  offset: float = 1e-4
-  gamma_max: float = 8.0
+  offset: ProperFraction = 1e-4
+  gamma_max: LogNoise = 8.0
 
   def __post_init__(self) -> None:
     variance = math.sqrt(self.offset)
@@ -117,10 +126,10 @@ class EdmGamma(GammaSchedule):
   sqrt(256); ours, of unit size, need `scale` 16.
   """
 
-  noise_min: float = 2.0
-  noise_max: float = 300.0
-  rho: float = 1.0
-  scale: float = 16.0
+  noise_min: Positive = 2.0
+  noise_max: Positive = 300.0
+  rho: AtLeastOne = 1.0
+  scale: Positive = 16.0
 
   def __post_init__(self) -> None:
     _require_increasing("noise_min", self.noise_min, "noise_max", self.noise_max)
@@ -137,9 +146,9 @@ class LogitNormalGamma(GammaSchedule):
   gamma is twice that logit. The tails beyond `cutoff` are cut off.
   """
 
-  mean: float = 0.0
-  std: float = 1.0
-  cutoff: float = 1e-5
+  mean: LogNoise = 0.0
+  std: Positive = 1.0
+  cutoff: Tail = 1e-5
 
   def gamma(self, t: Array) -> Array:
     quantile = self.cutoff + (1.0 - 2.0 * self.cutoff) * t
@@ -147,7 +156,7 @@ class LogitNormalGamma(GammaSchedule):
 
 
 @dataclass(frozen=True)
-class MonotoneGamma(LearnedSchedule):
+class MonotoneGamma(LearnedSchedule, _Ends):
   """gamma_min + (gamma_max - gamma_min) u(t), u learned and monotone (Plaid; VDM, appendix H).
 
   u(t) = (f(t) - f(0)) / (f(1) - f(0)) with f(t) = t + sum of `bumps` learned sigmoids. The ends are
@@ -159,9 +168,9 @@ class MonotoneGamma(LearnedSchedule):
   E[(L^2 / gamma') (d gamma' - (gamma'' / gamma') d gamma)], d being the change with the parameters.
   """
 
-  gamma_min: float = -3.0
-  gamma_max: float = 6.0
-  bumps: int = 32
+  gamma_min: LogNoise = -3.0
+  gamma_max: LogNoise = 6.0
+  bumps: PositiveInt = 32
 
   def init(self) -> Params:
     return {
@@ -210,10 +219,10 @@ class GumbelGamma(LearnedSchedule):
   for rows of size sqrt(768) and 50k tokens. The tails beyond `cutoff` are cut off.
   """
 
-  location: float = 4.723
-  scale: float = 0.852
-  entropy: float = 10.8
-  cutoff: float = 1e-5
+  location: LogNoise = 4.723
+  scale: Positive = 0.852
+  entropy: Positive = 10.8
+  cutoff: Tail = 1e-5
 
   def init(self) -> Params:
     return {
@@ -237,7 +246,7 @@ class GumbelGamma(LearnedSchedule):
 
 
 @dataclass(frozen=True)
-class WarpedGamma(LearnedSchedule):
+class WarpedGamma(LearnedSchedule, _Ends):
   """Time warping (CDCD, Dieleman et al. 2022, section 3.3): cross-entropy rises linearly in t.
 
   The cross-entropy at gamma is modelled as a piecewise linear curve over `bins` equal pieces of
@@ -245,14 +254,11 @@ class WarpedGamma(LearnedSchedule):
   the part of the times that stays spread evenly over gamma. `entropy` is the curve's first height.
   """
 
-  gamma_min: float = -4.16
-  gamma_max: float = 5.86
-  bins: int = 100
-  floor: float = 0.05
-  entropy: float = 10.8
-
-  def __post_init__(self) -> None:
-    _require_increasing("gamma_min", self.gamma_min, "gamma_max", self.gamma_max)
+  gamma_min: LogNoise = -4.16
+  gamma_max: LogNoise = 5.86
+  bins: PositiveInt = 100
+  floor: Probability = 0.05
+  entropy: Positive = 10.8
 
   @property
   def _edges(self) -> Array:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import Fraction, PositiveInt, Probability, Range
 
 
 @dataclass(frozen=True)
@@ -22,37 +24,32 @@ class TrainingConfig:
     weights: workdir of a run whose averaged weights this run starts from; empty is a random start.
   """
 
-  steps: int
-  batch_size: int
-  accumulate: int = 1
-  ema_decay: float = 0.9999
-  log_every: int = 50
-  evaluate_every: int = 1000
-  max_skipped: int = 10
-  head_chunks: int = 1
-  head_capacity: float = 0.0
+  steps: PositiveInt
+  batch_size: PositiveInt
+  accumulate: PositiveInt = 1
+  ema_decay: Fraction = 0.9999
+  log_every: PositiveInt = 50
+  evaluate_every: PositiveInt = 1000
+  max_skipped: PositiveInt = 10
+  head_chunks: PositiveInt = 1
+  head_capacity: Probability = 0.0
   weights: str = ""
 
   def __post_init__(self) -> None:
-    for name in ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "max_skipped"):
-      if getattr(self, name) < 1:
-        raise UserError(f"training.{name} must be at least 1, got {getattr(self, name)}.")
     if self.batch_size % self.accumulate:
       raise UserError(
         f"training.batch_size {self.batch_size} is not a multiple of "
         f"training.accumulate {self.accumulate}."
       )
-    if not 0 <= self.head_capacity <= 1:
-      raise UserError(f"training.head_capacity must lie in [0, 1], got {self.head_capacity}.")
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
   """Fields of `config.checkpoint`: see `runs.checkpointer.Checkpointer`."""
 
-  save_every: int = 1000
-  keep_latest: int = 2
-  keep_every: int | None = None
+  save_every: PositiveInt = 1000
+  keep_latest: PositiveInt = 2
+  keep_every: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
@@ -60,14 +57,14 @@ class EvaluationConfig:
   """Fields of `config.evaluation`: the validation bound during training.
 
   Attributes:
-    rows: at most so many rows of the validation split.
+    rows: at most so many rows of the validation split; a standard error needs two.
     samples: times a row.
     batch_size: rows at once.
     process: fields of the process that are set otherwise where a bound is estimated, in
       `evaluate` too: such as counted masking, where training follows a paper.
   """
 
-  rows: int = 1024
-  samples: int = 1
-  batch_size: int = 64
+  rows: Annotated[int, Range(at_least=2)] = 1024
+  samples: PositiveInt = 1
+  batch_size: PositiveInt = 64
   process: Mapping[str, object] = field(default_factory=dict)

@@ -10,6 +10,7 @@ draws with one key at different times lie on such a path.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jax import Array
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import FULL
+from dlm_jax.core.ranges import PositiveInt, Range
 from dlm_jax.core.types import Params
 from dlm_jax.processes.base import Denoise, Process, free
 from dlm_jax.training.objective import Objective, Rows
@@ -34,16 +36,8 @@ class DistillationConfig:
   """
 
   teacher: str = ""
-  gap: float = 1 / 512
-  steps_per_round: int = 10_000
-
-  def __post_init__(self) -> None:
-    if not 0 < self.gap <= 1:
-      raise UserError(f"distillation.gap must lie in (0, 1], got {self.gap}.")
-    if self.steps_per_round < 1:
-      raise UserError(
-        f"distillation.steps_per_round must be at least 1, got {self.steps_per_round}."
-      )
+  gap: Annotated[float, Range(above=0, at_most=1)] = 1 / 512
+  steps_per_round: PositiveInt = 10_000
 
 
 def check(config: DistillationConfig, process: Process) -> None:

@@ -12,6 +12,7 @@ from jax.tree_util import KeyPath
 from optax.contrib import MuonDimensionNumbers, muon
 
 from dlm_jax.core.errors import require_known
+from dlm_jax.core.ranges import Fraction, NonNegative, NonNegativeInt, Positive, Probability
 from dlm_jax.core.types import Params, PyTree
 from dlm_jax.distributed.sharding import Rules, path_name
 
@@ -47,18 +48,18 @@ class OptimizerConfig:
   """
 
   name: str = "adamw"
-  learning_rate: float = 3e-4
-  matrix_learning_rate: float = 3e-3
-  warmup_steps: int = 2500
+  learning_rate: NonNegative = 3e-4
+  matrix_learning_rate: NonNegative = 3e-3
+  warmup_steps: NonNegativeInt = 2500
   decay: str = "constant"
-  final_fraction: float = 0.0
-  beta1: float = 0.9
-  beta2: float = 0.999
-  epsilon: float = 1e-8
-  momentum: float = 0.95
-  weight_decay: float = 0.0
-  clip: float = 1.0
-  schedule_learning_rate: float = 1e-2
+  final_fraction: Probability = 0.0
+  beta1: Fraction = 0.9
+  beta2: Fraction = 0.999
+  epsilon: Positive = 1e-8
+  momentum: Fraction = 0.95
+  weight_decay: NonNegative = 0.0
+  clip: NonNegative = 1.0
+  schedule_learning_rate: NonNegative = 1e-2
 
   def __post_init__(self) -> None:
     for field, choices in CHOICES.items():

@@ -94,7 +94,7 @@ def test_what_a_batch_holds():
 
 
 def test_errors():
-  with pytest.raises(UserError, match="batch size must be at least 1, got 0"):
+  with pytest.raises(UserError, match="batch_size must be at least 1, got 0"):
     Batches(_rows(9), 0, 0)
   for seed in (-1, 2**32):
     with pytest.raises(UserError, match=f"seed must lie in .*got {seed}"):

@@ -331,9 +331,9 @@ class TestErrors:
       ({"corpus": {"name": "text_files", "path": "x"}}, "did you mean 'paths'"),
       ({"tokenizer": {"name": "leters"}}, "did you mean 'letters'"),
       ({"tokenizer": {}}, "has no 'name'"),
-      ({"length": 0}, r"data\.length must be above 0"),
+      ({"length": 0}, r"DataConfig\.length must be at least 1"),
       ({"length": 2, "packing": "wrapped"}, r"data\.length must be above 2"),
-      ({"workers": 0}, r"data\.workers must be at least 1"),
+      ({"workers": 0}, r"DataConfig\.workers must be at least 1"),
     ],
   )
   def test_of_the_config(self, tmp_path, change, match):

@@ -129,7 +129,7 @@ def test_zero_shot_names_its_protocol_and_does_not_overwrite_the_split(runs, tmp
   ("fields", "sentence"),
   [
     ({"samples": 0}, "--samples must be at least 1, got 0"),
-    ({"rows": 0}, "--rows must be at least 1, got 0"),
+    ({"rows": 1}, "--rows must be at least 2, got 1"),
     ({"times": "quadratur"}, "did you mean 'quadrature'"),
   ],
 )

@@ -81,5 +81,5 @@ def test_evaluations_are_counted():
 def test_mistakes_are_named():
   with pytest.raises(UserError, match="Absorbing has no probability flow"):
     ProbabilityFlow(absorbing.make(vocab_size=3), 8)
-  with pytest.raises(UserError, match="at least 1 step, got 0"):
+  with pytest.raises(UserError, match="steps must be at least 1, got 0"):
     ProbabilityFlow(PROCESS, 0)

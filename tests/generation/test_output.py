@@ -93,7 +93,7 @@ def test_texts_that_the_model_cannot_hold(prompt, infill, message):
       {"sampler": "ancestral", "sampler_settings": {"eta": "1"}},
       "'ancestral' has no field 'eta'.*no fields",
     ),
-    ({"top_p": 0.0}, r"top_p must lie in \(0, 1\]"),
+    ({"top_p": 0.0}, r"--top_p must lie in \(0, 1\]"),
     ({"temperature": -0.1}, "temperature must be at least 0"),
     ({"output": "/no/such/directory/x.jsonl"}, "does not exist"),
   ],

@@ -328,7 +328,7 @@ def test_a_parameter_without_a_rule_is_an_error():
     ({"conditioning": "none", "time_conditioned": True}, "needs network.conditioning"),
     ({"attention": "cudn"}, "did you mean 'cudnn'"),
     ({"depht": 3}, "did you mean 'depth'"),
-    ({"dropout": 1.0}, "network.dropout"),
+    ({"dropout": 1.0}, "Transformer.dropout"),
   ],
 )
 def test_mistakes_are_named(fields, sentence):

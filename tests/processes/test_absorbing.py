@@ -188,7 +188,7 @@ def test_reveal_fraction_follows_the_schedule():
   ("fields", "sentence"),
   [
     ({"mask_id": 7}, "process.mask_id is 7"),
-    ({"timesteps": 0}, "process.timesteps"),
+    ({"timesteps": 0}, "Absorbing.timesteps"),
     ({"weighting": "nelbow"}, "did you mean 'nelbo'"),
     ({"masking": "count"}, "did you mean 'counted'"),
     ({"masking": "counted", "timesteps": 10}, "in continuous time only"),

@@ -194,7 +194,7 @@ def test_a_filtered_prediction_of_scores_reveals_as_many_tokens():
 @pytest.mark.parametrize(
   ("fields", "sentence"),
   [
-    ({"block_size": 0}, "process.block_size must be at least 1, got 0"),
+    ({"block_size": 0}, "Block.block_size must be at least 1, got 0"),
     ({"clip": (0.5, 0.2)}, r"process.clip must be two times .* in order, got \(0.5, 0.2\)"),
     ({"clip": (0.0, 0.0)}, "process.clip"),
     ({"block_siz": 3}, "did you mean 'block_size'"),

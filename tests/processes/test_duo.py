@@ -185,8 +185,8 @@ def test_the_network_takes_the_mean_of_embeddings():
 @pytest.mark.parametrize(
   ("fields", "sentence"),
   [
-    ({"temperature": 0.0}, r"process\.temperature must be above 0, got 0\.0"),
-    ({"candidates": 0}, r"process\.candidates must be at least 1, got 0"),
+    ({"temperature": 0.0}, r"Duo\.temperature must be above 0, got 0\.0"),
+    ({"candidates": 0}, r"Duo\.candidates must be at least 1, got 0"),
     ({"gammas": (1.0, -1.0)}, r"process\.gammas .* rising order, got \(1\.0, -1\.0\)"),
     ({"curriculum_step": 3}, "did you mean 'curriculum_steps'"),
   ],

@@ -318,7 +318,7 @@ def test_gradients_are_finite_at_both_ends_of_every_schedule(name):
     ({"objective": "cross_entropie"}, "did you mean 'cross_entropy'"),
     ({"norm": "unti"}, "did you mean 'unit'"),
     ({"parameterization": "eps"}, "did you mean 'epsilon'"),
-    ({"width": 0}, "process.width must be at least 1, got 0"),
+    ({"width": 0}, "Gaussian.width must be at least 1, got 0"),
     ({"self_conditioning": 1.5}, r"self_conditioning must lie in \[0, 1\], got 1.5"),
     ({"reconstruction_share": 0.0}, "reconstruction_share must lie between"),
     ({"parameterization": "x", "objective": "cross_entropy"}, "needs logits"),

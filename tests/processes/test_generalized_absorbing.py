@@ -169,7 +169,7 @@ def test_reverse_draws_from_the_posterior():
   ("fields", "sentence"),
   [
     ({"schedule": {"name": "cosine"}}, "'polynomial', got Cosine"),
-    ({"start": 1.0}, r"process\.start must lie in \[0, 1\), got 1\.0"),
+    ({"start": 1.0}, r"GeneralizedAbsorbing\.start must lie in \[0, 1\), got 1\.0"),
     ({"strat": 0.1}, "did you mean 'start'"),
   ],
 )

@@ -79,9 +79,9 @@ def test_decreasing_and_safe_at_both_ends(name):
     ({"name": "cosin"}, "did you mean 'cosine'"),
     ({}, "there is no schedule None"),
     ({"name": "polynomial", "exponnent": 3.0}, "did you mean 'exponent'"),
-    ({"name": "polynomial", "exponent": 0.0}, "exponent above 0"),
+    ({"name": "polynomial", "exponent": 0.0}, "Polynomial.exponent must be above 0"),
     ({"name": "geometric", "sigma_min": 2.0, "sigma_max": 1.0}, "sigma_min < sigma_max"),
-    ({"name": "log_linear", "epsilon": 1.0}, "epsilon < 1"),
+    ({"name": "log_linear", "epsilon": 1.0}, "LogLinear.epsilon must lie in"),
   ],
 )
 def test_mistakes_are_named(config, sentence):

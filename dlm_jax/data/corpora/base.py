@@ -60,9 +60,6 @@ def check_split(corpus: Corpus, split: str) -> None:
 
 def check_fractions(validation: float, test: float) -> None:
   """Raises `UserError` unless the held-out fractions leave something to train on."""
-  for name, value in {"validation": validation, "test": test}.items():
-    if not 0 <= value < 1:
-      raise UserError(f"corpus.{name} must lie in [0, 1), got {value}.")
   if validation + test >= 1:
     raise UserError(
       f"corpus.validation {validation} and corpus.test {test} leave nothing to "

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.ranges import NonNegativeInt
 from dlm_jax.core.types import Fields
 from dlm_jax.data.corpora import base
 
@@ -45,7 +46,7 @@ class HfDataset:
   train: str = "train"
   validation: str | None = None
   test: str | None = None
-  held_out: int = 0
+  held_out: NonNegativeInt = 0
   streaming: bool = False
 
   def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class HfDataset:
         "hf_dataset needs one of corpus.dataset (a name on the hub) and corpus.files (local "
         f"files by split): got {self.dataset!r} and {dict(self.files)}."
       )
-    if self.held_out < 0 or (self.held_out and self.validation):
+    if self.held_out and self.validation:
       raise UserError(
         "corpus.held_out makes a validation split of so many documents where there is none: got "
         f"{self.held_out}, with corpus.validation {self.validation!r}."

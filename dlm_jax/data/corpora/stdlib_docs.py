@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import Fraction
 from dlm_jax.data.corpora import base
 
 _SKIPPED = frozenset(
@@ -48,8 +49,8 @@ class StdlibDocs:
     validation, test: fractions of the modules and topics, held out.
   """
 
-  validation: float = 0.05
-  test: float = 0.05
+  validation: Fraction = 0.05
+  test: Fraction = 0.05
 
   def __post_init__(self) -> None:
     base.check_fractions(self.validation, self.test)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import NonNegativeInt, Positive, PositiveInt
 from dlm_jax.data.corpora import base
-from dlm_jax.data.corpora.synthetic_markov import SyntheticMarkov
+from dlm_jax.data.corpora.synthetic_markov import AlphabetSize, SyntheticMarkov
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,16 @@ class SyntheticLabelled:
     train_documents, validation_documents, test_documents: of the splits.
   """
 
-  num_labels: int = 2
-  letters: int = 4
-  concentration: float = 0.5
-  seed: int = 0
-  characters: int = 16
-  train_documents: int = 10_000
-  validation_documents: int = 1000
-  test_documents: int = 1000
+  num_labels: PositiveInt = 2
+  letters: AlphabetSize = 4
+  concentration: Positive = 0.5
+  seed: NonNegativeInt = 0
+  characters: PositiveInt = 16
+  train_documents: PositiveInt = 10_000
+  validation_documents: PositiveInt = 1000
+  test_documents: PositiveInt = 1000
 
   version = None
-
-  def __post_init__(self) -> None:
-    if self.num_labels < 1:
-      raise UserError(f"corpus.num_labels must be at least 1, got {self.num_labels}.")
 
   @property
   def splits(self) -> tuple[str, ...]:

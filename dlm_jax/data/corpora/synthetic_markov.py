@@ -7,13 +7,16 @@ import string
 from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import NonNegativeInt, Positive, PositiveInt, Range
 from dlm_jax.data.corpora import base
 
+# How many letters of the alphabet.
+AlphabetSize = Annotated[int, Range(at_least=2, at_most=26)]
 # Random numbers drawn at once.
 _BLOCK = 1 << 16
 
@@ -30,20 +33,14 @@ class SyntheticMarkov:
     train_characters, validation_characters, test_characters: letters of the splits.
   """
 
-  letters: int = 4
-  concentration: float = 0.5
-  seed: int = 0
-  train_characters: int = 100_000
-  validation_characters: int = 10_000
-  test_characters: int = 10_000
+  letters: AlphabetSize = 4
+  concentration: Positive = 0.5
+  seed: NonNegativeInt = 0
+  train_characters: PositiveInt = 100_000
+  validation_characters: PositiveInt = 10_000
+  test_characters: PositiveInt = 10_000
 
   version = None
-
-  def __post_init__(self) -> None:
-    if not 2 <= self.letters <= 26:
-      raise UserError(f"corpus.letters must lie in 2..26, got {self.letters}.")
-    if self.concentration <= 0:
-      raise UserError(f"corpus.concentration must be positive, got {self.concentration}.")
 
   @property
   def splits(self) -> tuple[str, ...]:

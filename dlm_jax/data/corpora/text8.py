@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.data.corpora import base
 
 URL = "http://mattmahoney.net/dc/text8.zip"
@@ -33,14 +34,9 @@ class Text8:
 
   path: str | None = None
   cache: str = "data/downloads"
-  train_characters: int = 90_000_000
-  validation_characters: int = 5_000_000
-  test_characters: int = 5_000_000
-
-  def __post_init__(self) -> None:
-    for split, characters in self._sizes().items():
-      if characters < 1:
-        raise UserError(f"corpus.{split}_characters must be at least 1, got {characters}.")
+  train_characters: PositiveInt = 90_000_000
+  validation_characters: PositiveInt = 5_000_000
+  test_characters: PositiveInt = 5_000_000
 
   @property
   def splits(self) -> tuple[str, ...]:

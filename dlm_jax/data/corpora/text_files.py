@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.ranges import Fraction
 from dlm_jax.data.corpora import base
 
 _DOCUMENTS = ("blank_lines", "file")
@@ -23,8 +24,8 @@ class TextFiles:
 
   paths: tuple[str, ...]
   document: str = "blank_lines"
-  validation: float = 0.05
-  test: float = 0.05
+  validation: Fraction = 0.05
+  test: Fraction = 0.05
 
   def __post_init__(self) -> None:
     base.check_fractions(self.validation, self.test)

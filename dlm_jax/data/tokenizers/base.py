@@ -97,7 +97,6 @@ class AppendedSpecials:
   version: ClassVar[None] = None
 
   def __post_init__(self) -> None:
-    object.__setattr__(self, "special", tuple(self.special))  # JSON brings a list
     for name in self.special:
       if name not in SPECIAL or self.special.count(name) > 1:
         raise UserError(

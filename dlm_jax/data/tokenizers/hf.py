@@ -4,13 +4,14 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import tokenizers
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import Range
 from dlm_jax.data.corpora.base import Corpus
 
 # What known tokenizers call their special symbols.
@@ -36,7 +37,7 @@ class Hf:
 
   pretrained: str | None = None
   file: str | None = None
-  train_vocab_size: int | None = None
+  train_vocab_size: Annotated[int, Range(at_least=256 + len(_TRAINED_SPECIAL))] | None = None
   bos: str | None = None
   eos: str | None = None
   pad: str | None = None
@@ -50,12 +51,6 @@ class Hf:
         "the tokenizer hf needs exactly one of tokenizer.pretrained (a name on the hub), "
         "tokenizer.file (a tokenizer.json) and tokenizer.train_vocab_size (a BPE trained on the "
         f"corpus): got {sources}."
-      )
-    least = 256 + len(_TRAINED_SPECIAL)
-    if self.train_vocab_size is not None and self.train_vocab_size < least:
-      raise UserError(
-        f"tokenizer.train_vocab_size must be at least {least} (the bytes and {_TRAINED_SPECIAL}), "
-        f"got {self.train_vocab_size}."
       )
 
   @property

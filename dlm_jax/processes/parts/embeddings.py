@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.errors import require_known
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Params
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Process
@@ -36,14 +37,12 @@ class NoisyEmbeddings(Process):
   """
 
   schedule: GammaSchedule
-  width: int = 16
+  width: PositiveInt = 16
   norm: str = "unit"
   embeddings: Array | None = resolve.runtime()
 
   def __post_init__(self) -> None:
     require_known("process.norm", self.norm, NORMS)
-    if self.width < 1:
-      raise UserError(f"process.width must be at least 1, got {self.width}.")
 
   @property
   def size(self) -> float:

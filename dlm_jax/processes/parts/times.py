@@ -8,6 +8,7 @@ from jax import Array
 
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.patterns import FULL
+from dlm_jax.core.ranges import Fraction
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.draws import row_uniform
 from dlm_jax.processes.facets import RevealsOnce
@@ -31,15 +32,13 @@ class Times:
   """
 
   sampling: str = "shared_offset"
-  epsilon: float = 1e-3
+  epsilon: Fraction = 1e-3
   importance: bool = False
 
   def __post_init__(self) -> None:
     require_known("time sampling", self.sampling, SAMPLING)
-    if not 0 <= self.epsilon < 1 or (self.importance and self.epsilon == 0):
-      raise UserError(
-        f"times.epsilon must lie in [0, 1), and above 0 with importance, got {self.epsilon}."
-      )
+    if self.importance and self.epsilon == 0:
+      raise UserError("times.importance needs a times.epsilon above 0, got 0.")
 
   def draw(self, key: Array, rows: int, process: Process) -> tuple[Array, Array]:
     """Times and their weights 1 / density, both float32 `[rows]`.

@@ -17,7 +17,7 @@ def test_a_larger_fraction_takes_nothing_back_from_validation():
       assert base.split_of(str(i), 0.2, 0.1) == "validation"
 
 
-@pytest.mark.parametrize(("validation", "test"), [(-0.1, 0), (0, 1), (0.5, 0.5)])
+@pytest.mark.parametrize(("validation", "test"), [(0, 1), (0.5, 0.5)])
 def test_fractions_must_leave_some_text(validation, test):
   with pytest.raises(UserError, match=r"corpus\.(validation|test)"):
     base.check_fractions(validation, test)

@@ -43,6 +43,6 @@ def test_splits_are_independent_runs():
 
 
 def test_fields():
-  for fields, match in (({"letters": 27}, "letters must lie"), ({"concentration": 0}, "positive")):
+  for fields, match in (({"letters": 27}, "letters must lie"), ({"concentration": 0}, "above 0")):
     with pytest.raises(UserError, match=match):
       synthetic_markov.make(**fields)

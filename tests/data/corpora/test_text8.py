@@ -38,7 +38,7 @@ def test_refuses_a_file_of_another_length(tmp_path):
     list(text8.make(path=str(path)).documents("train"))
   with pytest.raises(UserError, match="there is no file"):
     list(text8.make(path=str(path) + "x").documents("train"))
-  with pytest.raises(UserError, match=r"corpus\.test_characters must be at least 1"):
+  with pytest.raises(UserError, match=r"Text8\.test_characters must be at least 1"):
     text8.make(test_characters=0)
 
 

@@ -206,5 +206,5 @@ def test_a_large_vocabulary_keeps_its_digits():
 
 @pytest.mark.parametrize("p_u", [-0.1, 1.1])
 def test_mistakes_are_named(p_u):
-  with pytest.raises(UserError, match=r"process\.p_u must lie in \[0, 1\]"):
+  with pytest.raises(UserError, match=r"Hybrid\.p_u must lie in \[0, 1\]"):
     hybrid.make(vocab_size=3, p_u=p_u)

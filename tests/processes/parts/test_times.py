@@ -67,8 +67,7 @@ def test_importance_needs_a_masked_fraction():
   ("fields", "sentence"),
   [
     ({"sampling": "antithetik"}, "did you mean 'antithetic'"),
-    ({"epsilon": 1.0}, "times.epsilon"),
-    ({"epsilon": 0.0, "importance": True}, "above 0 with importance"),
+    ({"epsilon": 0.0, "importance": True}, "needs a times.epsilon above 0"),
   ],
 )
 def test_mistakes_are_named(fields, sentence):
