@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -11,10 +11,13 @@ import optax
 from jax.stages import Wrapped
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.errors import require_known
 from dlm_jax.core.types import Params
 from dlm_jax.data import preparation
+from dlm_jax.data.corpora.base import Corpus, Labelled
+from dlm_jax.data.preparation import DataConfig
 from dlm_jax.data.store import Store
+from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import batch_shards, make_mesh
 from dlm_jax.model import from_config, parameters
 from dlm_jax.model.denoiser import Denoiser, with_cache
@@ -22,9 +25,8 @@ from dlm_jax.model.from_config import ProcessAndNetwork
 from dlm_jax.model.head import Head
 from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
-from dlm_jax.processes.facets import Continuous
 from dlm_jax.processes.parts.times import Times
-from dlm_jax.training import distillation, optimizer, state
+from dlm_jax.training import checks, distillation, optimizer, state
 from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
 from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.objective import Objective
@@ -172,21 +174,33 @@ def build(
     name: resolve.build(cls, config.get(name) or {}) for name, cls in BUILT.items()
   }
   mesh = make_mesh(config.mesh, devices)
-  _check_batches(sections["training"], sections["evaluation"], mesh, config.data.length)
+  data = resolve.build(DataConfig, config.data)
+  checks.check_batches(sections["training"], sections["evaluation"], mesh, data.length)
 
-  def parts(vocab_size: int, num_labels: int = 0) -> ProcessAndNetwork:
+  def parts(
+    vocab_size: int, num_labels: int = 0, tokenizer: Tokenizer | None = None
+  ) -> ProcessAndNetwork:
     built = from_config.build(config, vocab_size, num_labels)
+    sections["times"].check(built.process)
     distillation.check(sections["distillation"], built.process)
-    _check_head(sections["training"], built.process)
+    checks.check_process(built.process, sections["training"], data.length)
+    if tokenizer is not None:
+      checks.check_mask(built.process, tokenizer)
     return built
 
-  store, num_labels = None, 0
+  def check(corpus: Corpus, tokenizer: Tokenizer | None) -> None:
+    """Names mistakes before data is prepared, which may take hours."""
+    vocab_size = from_config.ANY_VOCABULARY if tokenizer is None else tokenizer.vocab_size
+    parts(vocab_size, corpus.num_labels if isinstance(corpus, Labelled) else 0, tokenizer)
+    checks.check_splits(corpus.splits)
+
+  store = None
   if vocab_size is None:
-    # Mistakes are named before data is prepared, which may take hours.
-    check = partial(parts, from_config.ANY_VOCABULARY)
-    store = preparation.prepare_together(config.data, before=check)
-    vocab_size, num_labels = store.tokenizer.vocab_size, store.num_labels
-  built = parts(vocab_size, num_labels)
+    store = preparation.prepare_together(config.data, check)
+    checks.check_rows(store)
+    built = parts(store.tokenizer.vocab_size, store.num_labels, store.tokenizer)
+  else:
+    built = parts(vocab_size)
   rates, steps = sections.pop("optimizer"), sections["training"].steps
   learned = jax.eval_shape(lambda: built.process.init(jax.random.key(0)))
   return Experiment(
@@ -202,36 +216,3 @@ def build(
     mesh=mesh,
     **sections,
   )
-
-
-def _check_batches(
-  training: TrainingConfig, evaluation: EvaluationConfig, mesh: jax.sharding.Mesh, length: int
-) -> None:
-  """Raises `UserError` unless batches fit the mesh, and the chunks of the head the length."""
-  shards = batch_shards(mesh)
-  sizes = {
-    "training.batch_size / training.accumulate": training.batch_size // training.accumulate,
-    "evaluation.batch_size": evaluation.batch_size,
-  }
-  for name, rows in sizes.items():
-    if rows % shards:
-      raise UserError(
-        f"{name} is {rows}, which the {shards} batch shards of the mesh do not divide."
-      )
-  if length % training.head_chunks:
-    raise UserError(
-      f"training.head_chunks {training.head_chunks} does not divide data.length {length}."
-    )
-
-
-def _check_head(training: TrainingConfig, process: Process) -> None:
-  """Raises `UserError` where the head shall save memory in ways that the process cannot use."""
-  if not isinstance(process, Continuous):
-    return
-  for name, none in {"head_chunks": 1, "head_capacity": 0}.items():
-    value = getattr(training, name)
-    if value != none:
-      raise UserError(
-        f"training.{name} is {value}, but a continuous process needs all logits at once: set it to "
-        f"{none}."
-      )

@@ -49,27 +49,31 @@ class DataConfig:
   workers: PositiveInt | None = None
 
 
-def prepare(config: Fields, before: Callable[[], object] | None = None) -> Store:
+# Called with the corpus and, once it is fitted, the tokenizer, which is None before.
+Check = Callable[[Corpus, Tokenizer | None], object]
+
+
+def prepare(config: Fields, check: Check | None = None) -> Store:
   """The store of `config.data`: the one that is there, or made now.
 
   Args:
     config: fields of `DataConfig`.
-    before: called if there is work to do, before it begins.
+    check: called if there is work to do, before it begins and before the first token is written.
 
   Raises:
     UserError: the config is wrong, the corpus cannot be read, a split gives no row, or the store
       that is there is damaged.
   """
   spec = resolve.build(DataConfig, config)
-  corpus, tokenizer = _parts(spec)
+  corpus, tokenizer = parts(spec)
   identity = _identity(spec, corpus, tokenizer)
   mirror = storage.Mirror(f"{spec.directory}/{_name(spec, identity)}")
   target = mirror.local
   if target.exists():
     cluster.say(f"reusing the prepared data in {target}")
     return open_store(target)
-  if before is not None:
-    before()
+  check = check or (lambda corpus, tokenizer: None)
+  check(corpus, None)
   shared = storage.is_remote(mirror.path) and storage.exists(f"{mirror.path}/{MANIFEST}")
   unfinished = _unfinished(target)
   try:
@@ -77,6 +81,9 @@ def prepare(config: Fields, before: Callable[[], object] | None = None) -> Store
       print(f"copying the prepared data of {mirror.path} to {target}")
       _fetch(mirror, unfinished)
     else:
+      tokenizer = tokenizer.fit(corpus)
+      packing.find(spec.packing).check(tokenizer)
+      check(corpus, tokenizer)
       _write(unfinished, spec, corpus, tokenizer, identity)
     _move(unfinished, target)
   except KeyboardInterrupt:
@@ -88,15 +95,14 @@ def prepare(config: Fields, before: Callable[[], object] | None = None) -> Store
   return open_store(target)
 
 
-def prepare_together(config: Fields, before: Callable[[], object] | None = None) -> Store:
+def prepare_together(config: Fields, check: Check | None = None) -> Store:
   """`prepare` by all processes: one works where the others see the same disk, else each of them.
 
   Args:
     config: fields of `DataConfig`.
-    before: called if there is work to do, before it begins, which may take hours: it raises what is
-      wrong elsewhere.
+    check: as of `prepare`, whose work may take hours: it raises what is wrong elsewhere.
   """
-  action = partial(prepare, config, before)
+  action = partial(prepare, config, check)
   return cluster.on_first(action, "preparing the data", cluster.LONG) or action()
 
 
@@ -112,12 +118,12 @@ def fitted_tokenizer(config: Fields) -> Tokenizer:
   Raises:
     UserError: as `prepare`.
   """
-  corpus, tokenizer = _parts(resolve.build(DataConfig, config))
+  corpus, tokenizer = parts(resolve.build(DataConfig, config))
   return tokenizer.fit(corpus)
 
 
-def _parts(spec: DataConfig) -> tuple[Corpus, Tokenizer]:
-  """The corpus, and the tokenizer before it is fitted."""
+def parts(spec: DataConfig) -> tuple[Corpus, Tokenizer]:
+  """The corpus, and the tokenizer before it is fitted. Raises `UserError`; reads no text."""
   corpus = resolve.make("dlm_jax.data.corpora", spec.corpus)
   tokenizer = resolve.make("dlm_jax.data.tokenizers", spec.tokenizer)
   packer = packing.find(spec.packing)
@@ -164,7 +170,12 @@ def _unfinished(target: Path) -> Path:
     if not _is_running(int(old.name.removeprefix(prefix))):
       shutil.rmtree(old, ignore_errors=True)
   unfinished = target.parent / f"{prefix}{os.getpid()}"
-  unfinished.mkdir(parents=True)
+  try:
+    unfinished.mkdir(parents=True)
+  except OSError as error:
+    raise UserError(
+      f"data.directory {target.parent} cannot be written ({error.strerror}): set another one."
+    ) from error
   return unfinished
 
 
@@ -201,10 +212,8 @@ def _write(
   tokenizer: Tokenizer,
   identity: Mapping[str, Json],
 ) -> None:
-  """Writes all files of a store, the manifest last."""
+  """Writes all files of a store, the manifest last; the tokenizer has been fitted."""
   packer = packing.find(spec.packing)
-  tokenizer = tokenizer.fit(corpus)
-  packer.check(tokenizer)
   base.save(tokenizer, directory)
   files: dict[str, writing.FileEntry] = {}
   splits: dict[str, dict[str, int]] = {}

@@ -14,6 +14,7 @@ drawn as such, by order statistics, so that no [B, L, V] is ever held.
 """
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from typing import Self
@@ -160,6 +161,7 @@ def other_tokens(key: Array, x: Array, count: int, vocab_size: int) -> Array:
   return taken[..., 1:]
 
 
+@functools.cache
 def default_gammas(vocab_size: int) -> tuple[float, float]:
   """Where T is each of `ALPHAS`, to two digits."""
   grid = np.round(np.arange(-12.0, 12.0, 0.01), 2)

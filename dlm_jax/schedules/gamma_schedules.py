@@ -19,17 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.core import resolve
+from dlm_jax.core import ranges, resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.ranges import (
-  AtLeastOne,
-  LogNoise,
-  Positive,
-  PositiveInt,
-  Probability,
-  ProperFraction,
-  Tail,
-)
 from dlm_jax.core.types import Fields, Params
 from dlm_jax.schedules import names
 
@@ -76,8 +67,8 @@ class LearnedSchedule(GammaSchedule):
 class _Ends(GammaSchedule):
   """A schedule between two given ends."""
 
-  gamma_min: LogNoise = -10.0
-  gamma_max: LogNoise = 10.0
+  gamma_min: ranges.LogNoise = -10.0
+  gamma_max: ranges.LogNoise = 10.0
 
   def __post_init__(self) -> None:
     _require_increasing("gamma_min", self.gamma_min, "gamma_max", self.gamma_max)
@@ -104,8 +95,8 @@ class CosineGamma(_Ends):
 class SqrtGamma(GammaSchedule):
   """alpha^2 = 1 - sqrt(u + offset) (Diffusion-LM, Li et al. 2022, section 4.3), up to gamma_max."""
 
-  offset: ProperFraction = 1e-4
-  gamma_max: LogNoise = 8.0
+  offset: ranges.ProperFraction = 1e-4
+  gamma_max: ranges.LogNoise = 8.0
 
   def __post_init__(self) -> None:
     variance = math.sqrt(self.offset)
@@ -126,10 +117,10 @@ class EdmGamma(GammaSchedule):
   sqrt(256); ours, of unit size, need `scale` 16.
   """
 
-  noise_min: Positive = 2.0
-  noise_max: Positive = 300.0
-  rho: AtLeastOne = 1.0
-  scale: Positive = 16.0
+  noise_min: ranges.Positive = 2.0
+  noise_max: ranges.Positive = 300.0
+  rho: ranges.AtLeastOne = 1.0
+  scale: ranges.Positive = 16.0
 
   def __post_init__(self) -> None:
     _require_increasing("noise_min", self.noise_min, "noise_max", self.noise_max)
@@ -146,9 +137,9 @@ class LogitNormalGamma(GammaSchedule):
   gamma is twice that logit. The tails beyond `cutoff` are cut off.
   """
 
-  mean: LogNoise = 0.0
-  std: Positive = 1.0
-  cutoff: Tail = 1e-5
+  mean: ranges.LogNoise = 0.0
+  std: ranges.Positive = 1.0
+  cutoff: ranges.Tail = 1e-5
 
   def gamma(self, t: Array) -> Array:
     quantile = self.cutoff + (1.0 - 2.0 * self.cutoff) * t
@@ -168,9 +159,9 @@ class MonotoneGamma(LearnedSchedule, _Ends):
   E[(L^2 / gamma') (d gamma' - (gamma'' / gamma') d gamma)], d being the change with the parameters.
   """
 
-  gamma_min: LogNoise = -3.0
-  gamma_max: LogNoise = 6.0
-  bumps: PositiveInt = 32
+  gamma_min: ranges.LogNoise = -3.0
+  gamma_max: ranges.LogNoise = 6.0
+  bumps: ranges.PositiveInt = 32
 
   def init(self) -> Params:
     return {
@@ -219,10 +210,10 @@ class GumbelGamma(LearnedSchedule):
   for rows of size sqrt(768) and 50k tokens. The tails beyond `cutoff` are cut off.
   """
 
-  location: LogNoise = 4.723
-  scale: Positive = 0.852
-  entropy: Positive = 10.8
-  cutoff: Tail = 1e-5
+  location: ranges.LogNoise = 4.723
+  scale: ranges.Positive = 0.852
+  entropy: ranges.Positive = 10.8
+  cutoff: ranges.Tail = 1e-5
 
   def init(self) -> Params:
     return {
@@ -254,11 +245,11 @@ class WarpedGamma(LearnedSchedule, _Ends):
   the part of the times that stays spread evenly over gamma. `entropy` is the curve's first height.
   """
 
-  gamma_min: LogNoise = -4.16
-  gamma_max: LogNoise = 5.86
-  bins: PositiveInt = 100
-  floor: Probability = 0.05
-  entropy: Positive = 10.8
+  gamma_min: ranges.LogNoise = -4.16
+  gamma_max: ranges.LogNoise = 5.86
+  bins: ranges.PositiveInt = 100
+  floor: ranges.Probability = 0.05
+  entropy: ranges.Positive = 10.8
 
   @property
   def _edges(self) -> Array:

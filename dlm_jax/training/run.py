@@ -14,7 +14,7 @@ from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
 from dlm_jax.runs.provenance import git_revision
 from dlm_jax.runs.workdir import Workdir, open_workdir, plain
-from dlm_jax.training import loop, profiling
+from dlm_jax.training import checks, loop, profiling
 from dlm_jax.training.loop import Loop
 from dlm_jax.training.monitor import Monitor
 from dlm_jax.training.preemption import RESUMABLE
@@ -24,7 +24,7 @@ from dlm_jax.training.saving import Saver
 from dlm_jax.training.start import first_state
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter, peak_flops
-from dlm_jax.training.validation import validation
+from dlm_jax.training.validation import require_validation, validation
 
 
 def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") -> int:
@@ -40,7 +40,9 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
   """
   profiler = profiling.parse(profile, storage.local(directory) / "profile")
   _require_same_launch(config)
+  checks.check_machine(directory, config.get("wandb_project") or "")
   experiment = build(config)
+  require_validation(experiment)
   store, checkpoint = experiment.store, experiment.checkpoint
   cluster.require_same({"the dataset hash": store.hash}, "comparing the data")
   with (

@@ -9,6 +9,7 @@ from dlm_jax import configuration, experiment
 from dlm_jax.core import fields, parsing, resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.fields import Field
+from dlm_jax.data import preparation
 from dlm_jax.generation.draw import SAMPLERS, sampler_of
 
 CONFIG = configuration.load(
@@ -54,6 +55,10 @@ def beyond(field: Field) -> Iterator[str]:
       yield ",".join([str(bound + outside)] * many)
 
 
+def test_the_config_that_is_changed_is_right():
+  build({})
+
+
 def of_sections() -> Iterator[tuple[str, Field]]:
   for section in configuration.sections():
     if section in configuration.VALUES:
@@ -64,8 +69,7 @@ def of_sections() -> Iterator[tuple[str, Field]]:
 
 def build(given: dict[str, str]) -> None:
   config = configuration.override(CONFIG, given)
-  resolve.make("dlm_jax.data.corpora", config.data.corpus)
-  resolve.make("dlm_jax.data.tokenizers", config.data.tokenizer)
+  preparation.parts(resolve.build(preparation.DataConfig, config.data))
   experiment.build(config.lock(), vocab_size=27)
 
 
@@ -87,7 +91,7 @@ def plain(known: dict[str, Field]) -> list[Field]:
   return [field for field in known.values() if field.family is None]
 
 
-@pytest.mark.parametrize(("where", "field"), of_sections(), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("where", "field"), list(of_sections()), ids=lambda v: str(v)[:30])
 def test_a_section(where, field):
   if field.family is None:
     require_one_sentence(field, where, lambda text: build({where: text}))

@@ -40,6 +40,16 @@ class Times:
     if self.importance and self.epsilon == 0:
       raise UserError("times.importance needs a times.epsilon above 0, got 0.")
 
+  def check(self, process: Process) -> None:
+    """Raises `UserError` where the times of `process` cannot be drawn like this."""
+    # With blocks each row has many times, and one density of a row says nothing of theirs.
+    has_fraction = isinstance(process, RevealsOnce) and process.pattern == FULL
+    if self.importance and not has_fraction:
+      raise UserError(
+        "times.importance draws the time of a row by its masked fraction, which "
+        f"{type(process).__name__} does not have: set it to False."
+      )
+
   def draw(self, key: Array, rows: int, process: Process) -> tuple[Array, Array]:
     """Times and their weights 1 / density, both float32 `[rows]`.
 
@@ -54,18 +64,14 @@ class Times:
     else:
       u = row_uniform(key, (rows,))
     if self.importance:
+      self.check(process)
       return _importance(process, u, self.epsilon)
     return 1.0 - (1.0 - self.epsilon) * u, jnp.ones(rows)
 
 
 def _importance(process: Process, u: Array, epsilon: float) -> tuple[Array, Array]:
   """Maps u in [0, 1) to times at which log(masked fraction) is uniform, with 1 / density."""
-  # With blocks each row has many times, and one density of a row says nothing of theirs.
-  if not isinstance(process, RevealsOnce) or process.pattern != FULL:
-    raise UserError(
-      "times.importance draws the time of a row by its masked fraction, which "
-      f"{type(process).__name__} does not have: set it to False."
-    )
+  assert isinstance(process, RevealsOnce)
   log_smallest = jnp.log(process.masked(jnp.float32(epsilon)))
   t = process.time_of_masked(jnp.exp(u * log_smallest))
   return t, -log_smallest / jnp.maximum(process.weight(t), SMALLEST_WEIGHT)
