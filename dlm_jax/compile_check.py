@@ -15,6 +15,7 @@ import ml_collections
 from rich.console import Console
 
 from dlm_jax import command_line
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.data import preparation
 from dlm_jax.distributed import ahead
 from dlm_jax.training.compilation import compile_ahead, show
@@ -33,7 +34,7 @@ class CompileSettings:
 
   config: ml_collections.ConfigDict
   topology: str = "here"
-  vocab_size: int | None = None
+  vocab_size: PositiveInt | None = None
 
 
 def main(settings: CompileSettings) -> None:

@@ -12,7 +12,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
-from dlm_jax.core.ranges import Positive, PositiveInt
+from dlm_jax.core.ranges import NonNegativeInt, Positive, PositiveInt
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction, Process
 from dlm_jax.processes.parts.substitution import substituted
@@ -42,7 +42,7 @@ class Absorbing(Process):
     weight_cap: largest weight under `min_capped`.
   """
 
-  mask_id: int
+  mask_id: NonNegativeInt
   schedule: Schedule
   masking: str = "independent"
   timesteps: PositiveInt | None = None
@@ -50,7 +50,7 @@ class Absorbing(Process):
   weight_cap: Positive = 5.0
 
   def __post_init__(self) -> None:
-    if not 0 <= self.mask_id <= self.vocab_size:
+    if self.mask_id > self.vocab_size:
       raise UserError(
         f"process.mask_id is {self.mask_id}, but must lie in 0..{self.vocab_size}: "
         f"{self.vocab_size} (the size of the vocabulary) places the mask outside the data."
@@ -208,7 +208,7 @@ class Absorbing(Process):
     return base.score_positions(denoise, z, t, base.nll(self._forbidden), (x,), scored)
 
 
-def make(*, vocab_size: int, mask_id: int | None = None, **fields: object) -> Absorbing:
+def make(*, vocab_size: int, mask_id: NonNegativeInt | None = None, **fields: object) -> Absorbing:
   """Builds the process from its config.
 
   Args:

@@ -10,7 +10,10 @@ from dlm_jax.core import fields, parsing, resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.fields import Field
 from dlm_jax.data import preparation
-from dlm_jax.generation.draw import SAMPLERS, sampler_of
+from dlm_jax.evaluation.block_times import BlockTimesSettings
+from dlm_jax.evaluation.bound import EvaluateSettings
+from dlm_jax.evaluation.lm_eval_tasks import HarnessSettings
+from dlm_jax.generation.draw import SAMPLERS, DrawSettings, sampler_of
 
 CONFIG = configuration.load(
   "configs/stdlib_docs.py",
@@ -74,7 +77,8 @@ def build(given: dict[str, str]) -> None:
 
 
 def require_one_sentence(field: Field, where: str, attempt) -> None:
-  """`attempt(text)` gives one sentence for what is out of range, and anything but a traceback."""
+  """`attempt(text)` gives one sentence for what is out of range, and no traceback for the rest."""
+  assert all(parsing.range_of(kind) for kind in numbers(field)), f"{where} states no range"
   for text in beyond(field):
     with pytest.raises(
       UserError, match=rf"{where}\S* must .*, got {text!r}\.$".replace("+", "\\+")
@@ -130,6 +134,22 @@ def test_a_part_of_the_data(part):
       require_one_sentence(
         field, where, lambda text, n=name, where=where: build({f"data.{part}": n, where: text})
       )
+
+
+@pytest.mark.parametrize(
+  ("settings", "others"),
+  [
+    (DrawSettings, {}),
+    (EvaluateSettings, {"workdir": "run"}),
+    (HarnessSettings, {"workdir": "run", "tasks": ("a",)}),
+    (BlockTimesSettings, {"workdir": "run"}),
+  ],
+)
+def test_the_settings_of_a_command(settings, others):
+  for field in fields.of_dataclass(settings).values():
+    for text in beyond(field):
+      with pytest.raises(UserError, match=f"--{field.name} must "):
+        settings(**others, **{field.name: float(text)})
 
 
 @pytest.mark.parametrize("name", SAMPLERS.names())
