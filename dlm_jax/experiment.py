@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import TypeVar
 
 import jax
 import ml_collections
@@ -33,6 +33,8 @@ from dlm_jax.training.objective import Objective
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import compile_step, make_step
 
+T = TypeVar("T")
+
 # Parameters are drawn as if at a step that no run reaches.
 INIT_STEP = 2**32 - 1
 
@@ -52,15 +54,34 @@ SECTIONS = (
   "wandb_project",
   "replaced",
 )
-# The sections that are the fields of one dataclass.
-BUILT = {
-  "training": TrainingConfig,
-  "optimizer": OptimizerConfig,
-  "times": Times,
-  "distillation": DistillationConfig,
-  "evaluation": EvaluationConfig,
-  "checkpoint": CheckpointConfig,
-}
+
+
+@dataclass(frozen=True)
+class _Sections:
+  """The sections that are the fields of one dataclass."""
+
+  training: TrainingConfig
+  optimizer: OptimizerConfig
+  times: Times
+  distillation: DistillationConfig
+  evaluation: EvaluationConfig
+  checkpoint: CheckpointConfig
+
+  @classmethod
+  def of(cls, config: ml_collections.ConfigDict) -> "_Sections":
+    """Raises `UserError` for what is wrong in one of them."""
+
+    def section(name: str, kind: type[T]) -> T:
+      return resolve.build(kind, config.get(name) or {})
+
+    return cls(
+      training=section("training", TrainingConfig),
+      optimizer=section("optimizer", OptimizerConfig),
+      times=section("times", Times),
+      distillation=section("distillation", DistillationConfig),
+      evaluation=section("evaluation", EvaluationConfig),
+      checkpoint=section("checkpoint", CheckpointConfig),
+    )
 
 
 @dataclass(frozen=True)
@@ -170,38 +191,23 @@ def build(
   """
   for name in config:
     require_known("section of a config", name, SECTIONS)
-  sections: dict[str, Any] = {
-    name: resolve.build(cls, config.get(name) or {}) for name, cls in BUILT.items()
-  }
+  sections = _Sections.of(config)
   mesh = make_mesh(config.mesh, devices)
-  data = resolve.build(DataConfig, config.data)
-  checks.check_batches(sections["training"], sections["evaluation"], mesh, data.length)
-
-  def parts(
-    vocab_size: int, num_labels: int = 0, tokenizer: Tokenizer | None = None
-  ) -> ProcessAndNetwork:
-    built = from_config.build(config, vocab_size, num_labels)
-    sections["times"].check(built.process)
-    distillation.check(sections["distillation"], built.process)
-    checks.check_process(built.process, sections["training"], data.length)
-    if tokenizer is not None:
-      checks.check_mask(built.process, tokenizer)
-    return built
-
-  def check(corpus: Corpus, tokenizer: Tokenizer | None) -> None:
-    """Names mistakes before data is prepared, which may take hours."""
-    vocab_size = from_config.ANY_VOCABULARY if tokenizer is None else tokenizer.vocab_size
-    parts(vocab_size, corpus.num_labels if isinstance(corpus, Labelled) else 0, tokenizer)
-    checks.check_splits(corpus.splits)
-
+  checks.check_batches(
+    sections.training,
+    sections.evaluation,
+    mesh,
+    resolve.build(DataConfig, config.data).length,
+  )
   store = None
   if vocab_size is None:
-    store = preparation.prepare_together(config.data, check)
+    store = preparation.prepare_together(config.data, partial(_check_data, config, sections))
     checks.check_rows(store)
-    built = parts(store.tokenizer.vocab_size, store.num_labels, store.tokenizer)
+    built = _parts(config, sections, store.tokenizer.vocab_size, store.num_labels)
+    checks.check_mask(built.process, store.tokenizer)
   else:
-    built = parts(vocab_size)
-  rates, steps = sections.pop("optimizer"), sections["training"].steps
+    built = _parts(config, sections, vocab_size)
+  rates, steps = sections.optimizer, sections.training.steps
   learned = jax.eval_shape(lambda: built.process.init(jax.random.key(0)))
   return Experiment(
     config=config,
@@ -214,5 +220,38 @@ def build(
     ),
     learning_rate=optimizer.learning_rate(rates, rates.learning_rate, steps),
     mesh=mesh,
-    **sections,
+    times=sections.times,
+    training=sections.training,
+    distillation=sections.distillation,
+    evaluation=sections.evaluation,
+    checkpoint=sections.checkpoint,
   )
+
+
+def _parts(
+  config: ml_collections.ConfigDict,
+  sections: _Sections,
+  vocab_size: int,
+  num_labels: int = 0,
+) -> ProcessAndNetwork:
+  """The process and the network, held against the other sections."""
+  built = from_config.build(config, vocab_size, num_labels)
+  sections.times.check(built.process)
+  distillation.check(sections.distillation, built.process)
+  checks.check_process(built.process, sections.training, config.data.length)
+  return built
+
+
+def _check_data(
+  config: ml_collections.ConfigDict,
+  sections: _Sections,
+  corpus: Corpus,
+  tokenizer: Tokenizer | None,
+) -> None:
+  """Names mistakes before data is prepared, which may take hours; see `preparation.Check`."""
+  vocab_size = from_config.ANY_VOCABULARY if tokenizer is None else tokenizer.vocab_size
+  num_labels = corpus.num_labels if isinstance(corpus, Labelled) else 0
+  built = _parts(config, sections, vocab_size, num_labels)
+  checks.check_splits(corpus.splits)
+  if tokenizer is not None:
+    checks.check_mask(built.process, tokenizer)

@@ -131,7 +131,6 @@ def require_ranges(settings: object, prefix: str = "") -> None:
       parsing.checked(parsing.accept, vars(settings)[name], hint, f"{prefix}{name}")
 
 
-@functools.cache
 def _hints(cls: type) -> dict[str, object]:
   return typing.get_type_hints(cls, include_extras=True)
 
