@@ -20,6 +20,19 @@ from dlm_jax.processes.base import Process
 from dlm_jax.processes.parts import parameterizations
 
 
+def compiled(function: Callable, *args: object) -> object:
+  """`function(*args)` as one program: called as it is, each of its operations compiles alone."""
+
+  def with_arrays(*arrays: Array) -> object:
+    left = iter(arrays)
+    return function(*(next(left) if is_array(value) else value for value in args))
+
+  def is_array(value: object) -> bool:
+    return isinstance(value, (Array, np.ndarray))
+
+  return jax.jit(with_arrays)(*filter(is_array, args))
+
+
 @dataclass(frozen=True)
 class Joint:
   """A joint distribution of `length` tokens over `vocab_size` symbols.

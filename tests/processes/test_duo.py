@@ -12,6 +12,7 @@ from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.networks import embedding, transformer
 from dlm_jax.networks.base import Inputs
 from dlm_jax.processes import duo, uniform
+from tests.toy import compiled
 
 SIZES = (2, 27, 50_257)
 GAMMAS = (-4.0, -2.5, -1.0, 1.0)
@@ -57,7 +58,7 @@ def test_the_default_interval_is_that_of_the_paper():
 def test_the_argmax_has_the_marginals_of_uniform_noise(vocab_size, candidates):
   process, rows, gamma = duo.make(vocab_size=vocab_size, candidates=candidates), 100_000, -1.5
   x = jnp.full((rows, 1), 2)
-  soft = process.latent(jax.random.key(0), x, jnp.full(rows, gamma))
+  soft = compiled(process.latent, jax.random.key(0), x, jnp.full(rows, gamma))
   largest = jnp.argmax(soft.weights, axis=-1, keepdims=True)
   z = np.asarray(jnp.take_along_axis(soft.tokens, largest, axis=-1)).ravel()
   alpha = float(duo.transformation(jnp.float32(gamma), vocab_size))
@@ -105,9 +106,9 @@ def test_at_temperature_0_the_curriculum_is_the_bound_of_the_argmax():
   x = jax.random.randint(jax.random.key(0), (rows, 3), 0, 6)
   t = jax.random.uniform(jax.random.key(1), (rows,))
   first, last = process.gammas
-  soft = process.latent(jax.random.key(2), x, first + (last - first) * t)
+  soft = compiled(process.latent, jax.random.key(2), x, first + (last - first) * t)
   z = jnp.take_along_axis(soft.tokens, soft.weights.argmax(-1)[..., None], axis=-1)[..., 0]
-  loss = process.curriculum_loss(jax.random.key(2), network, x, t)
+  loss = compiled(process.curriculum_loss, jax.random.key(2), network, x, t)
   # The bound's integrand in UDLM's clock at that state, and the two clocks' speeds.
   alpha = duo.transformation(first + (last - first) * t, 6)
   clock = 1.0 - alpha  # of the linear schedule
@@ -117,7 +118,7 @@ def test_at_temperature_0_the_curriculum_is_the_bound_of_the_argmax():
   speed = (behind - ahead) / (2 * step)
   plain = uniform.make(vocab_size=6)
   object.__setattr__(plain, "corrupt", lambda *_: z)
-  expected = plain.nelbo(jax.random.key(3), network, x, clock) * speed[:, None]
+  expected = compiled(plain.nelbo, jax.random.key(3), network, x, clock) * speed[:, None]
   np.testing.assert_allclose(loss, expected, rtol=2e-3, atol=1e-4)
 
 
@@ -125,9 +126,12 @@ def test_a_warmer_softmax_says_more_of_the_token():
   x = jnp.zeros((4096, 1), jnp.int32)
   gamma = jnp.full(4096, duo.default_gammas(6)[1])
   at_x = [
-    duo.make(vocab_size=6, temperature=temperature, candidates=5)
-    .latent(jax.random.key(0), x, gamma)
-    .weights[..., 0]
+    compiled(
+      duo.make(vocab_size=6, temperature=temperature, candidates=5).latent,
+      jax.random.key(0),
+      x,
+      gamma,
+    ).weights[..., 0]
     for temperature in (1e-7, 1.0)
   ]
   assert set(np.unique(at_x[0])) == {0.0, 1.0}
@@ -138,21 +142,21 @@ def test_the_curriculum_ends_at_its_step():
   process = duo.make(vocab_size=6, curriculum_steps=5)
   x, t = jnp.ones((8, 3), jnp.int32), jnp.linspace(0.1, 0.9, 8)
   args = (jax.random.key(0), network, x, t)
-  during, after = (process.at_step(jnp.int32(step)).loss(*args) for step in (4, 5))
-  np.testing.assert_allclose(during, process.curriculum_loss(*args), rtol=1e-5)
-  np.testing.assert_allclose(after, process.nelbo(*args), rtol=1e-5)
+  during, after = (compiled(process.at_step(jnp.int32(step)).loss, *args) for step in (4, 5))
+  np.testing.assert_allclose(during, compiled(process.curriculum_loss, *args), rtol=1e-5)
+  np.testing.assert_allclose(after, compiled(process.nelbo, *args), rtol=1e-5)
   assert not np.allclose(during, after)
-  np.testing.assert_array_equal(process.loss(*args), process.nelbo(*args))
+  np.testing.assert_array_equal(*(compiled(f, *args) for f in (process.loss, process.nelbo)))
 
 
 def test_given_positions_are_certain_and_not_scored():
   process = duo.make(vocab_size=6, curriculum_steps=1)
   x, t = jnp.full((64, 3), 4), jnp.full(64, 0.9)
   given = jnp.broadcast_to(jnp.array([True, False, True]), x.shape)
-  soft = process.latent(jax.random.key(0), x, jnp.full(64, 3.0), given)
+  soft = compiled(process.latent, jax.random.key(0), x, jnp.full(64, 3.0), given)
   np.testing.assert_array_equal(soft.weights[:, 0, 0], 1.0)
   assert (soft.weights[:, 1, 0] < 0.5).any()
-  loss = np.asarray(process.curriculum_loss(jax.random.key(0), network, x, t, given))
+  loss = np.asarray(compiled(process.curriculum_loss, jax.random.key(0), network, x, t, given))
   assert not loss[:, [0, 2]].any() and loss[:, 1].all()
 
 
@@ -166,7 +170,7 @@ def test_the_network_takes_the_mean_of_embeddings():
     dropout=0.0,
   )
   tokens = jnp.array([[1, 2, 3]])
-  params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
+  params = jax.jit(network.init)(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
   params["head_kernel"] = jax.random.normal(jax.random.key(1), params["head_kernel"].shape)
 
   def hidden(z):

@@ -230,7 +230,9 @@ def test_objectives_are_what_they_say():
   z = process.corrupt(noise_key, x, t)
   log_p = process.predict(exact(z, t), z, t).log_probs
   picked = jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0]
-  np.testing.assert_allclose(process.loss(key, exact, x, t), -picked, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    toy.compiled(process.loss, key, exact, x, t), -picked, rtol=1e-4, atol=1e-5
+  )
 
   process = toy.gaussian_process(objective="mse", parameterization="x")
   exact = toy.gaussian_denoiser(JOINT, process)
@@ -252,7 +254,7 @@ def test_a_learned_schedule_has_a_gradient_and_does_not_change_the_loss(name):
     bound = process.bind(params)
     return bound.loss(jax.random.key(0), toy.gaussian_denoiser(JOINT, bound), x, t).sum()
 
-  value, slope = jax.value_and_grad(loss)(params)
+  value, slope = jax.jit(jax.value_and_grad(loss))(params)
   bound = process.bind(params)
   plain = bound._terms(
     jax.random.key(0), toy.gaussian_denoiser(JOINT, bound), x, t, None, 0.0
@@ -301,14 +303,16 @@ def test_the_schedule_for_the_variance_makes_it_smaller():
 def test_gradients_are_finite_at_both_ends_of_every_schedule(name):
   process = gaussian.make(vocab_size=3, schedule={"name": name})
   params = process.init(jax.random.key(0))
+
+  @jax.jit
+  @jax.value_and_grad
+  def total(params, t):
+    bound = process.bind(params)
+    denoise = bound.precondition(lambda z, t, self_condition: jnp.zeros((*z.shape[:2], 3)))
+    return bound.loss(jax.random.key(0), denoise, JOINT.draw(0, 8), jnp.full(8, t)).sum()
+
   for t in (0.0, 1e-7, 1.0):
-
-    def total(params, t=t):
-      bound = process.bind(params)
-      denoise = bound.precondition(lambda z, t, self_condition: jnp.zeros((*z.shape[:2], 3)))
-      return bound.loss(jax.random.key(0), denoise, JOINT.draw(0, 8), jnp.full(8, t)).sum()
-
-    value, slope = jax.value_and_grad(total)(params)
+    value, slope = total(params, t)
     assert np.isfinite(value) and all(np.isfinite(s).all() for s in jax.tree.leaves(slope))
 
 

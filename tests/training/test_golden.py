@@ -67,7 +67,7 @@ def steps(process):
   )
   tokens = np.random.default_rng(0).integers(0, V, (B, L), np.int32)
   state_of_one = process.prior(draws.row_keys(jax.random.key(0), 1), (1, L))
-  params = network.init(jax.random.key(0), inputs_of(network, state_of_one, jnp.zeros(1)))
+  params = jax.jit(network.init)(jax.random.key(0), inputs_of(network, state_of_one, jnp.zeros(1)))
   for i, leaf in enumerate((params, params["blocks"]["modulation"], params["final_modulation"])):
     name = "kernel" if "kernel" in leaf else "head_kernel"
     leaf[name] = 0.1 * jax.random.normal(jax.random.key(i), leaf[name].shape)

@@ -20,7 +20,10 @@ NET = transformer.make(
   interface=NetworkInterface(columns=11, num_embeddings=12),
   condition_width=8,
 )
-PARAMS = NET.init(jax.random.key(0), Inputs(tokens=jnp.zeros((1, 4), jnp.int32), time=jnp.zeros(1)))
+INPUTS = Inputs(tokens=np.zeros((1, 4), np.int32), time=np.zeros(1, np.float32))
+PARAMS = jax.tree.map(
+  lambda leaf: np.ones(leaf.shape, leaf.dtype), jax.eval_shape(NET.init, jax.random.key(0), INPUTS)
+)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +63,8 @@ def test_weight_decay_shrinks_only_those():
   for name in ("adamw", "muon"):
     config = OptimizerConfig(name=name, warmup_steps=0, weight_decay=0.5, learning_rate=0.1)
     update = optimizer.make(config, 10, NET.matrix_axes)
-    params = jax.tree.map(jnp.ones_like, PARAMS)
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
-    updates, _ = update.update(zeros, update.init(params), params)
+    updates, _ = jax.jit(update.update)(zeros, update.init(PARAMS), PARAMS)
     np.testing.assert_allclose(updates["embedding"], -0.05, rtol=1e-5)
     np.testing.assert_array_equal(updates["final_norm"]["scale"], 0.0)
     assert (updates["blocks"]["attention"]["qkv"] < 0).all()
@@ -76,7 +78,7 @@ def test_muon_orthogonalises_each_matrix_of_each_layer():
   gradients = jax.tree.unflatten(
     treedef, [jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
   )
-  updates, _ = update.update(gradients, update.init(PARAMS), PARAMS)
+  updates, _ = jax.jit(update.update)(gradients, update.init(PARAMS), PARAMS)
   attention, feedforward = updates["blocks"]["attention"], updates["blocks"]["feedforward"]
   matrices = [attention["qkv"][n, :, i].reshape(32, 32) for n in range(3) for i in range(3)]
   matrices += [attention["out"][n].reshape(32, 32) for n in range(3)]
@@ -91,7 +93,7 @@ def test_muon_leaves_the_rest_to_adam():
   config = OptimizerConfig(name="muon", warmup_steps=0, clip=0.0, learning_rate=0.1, beta1=0.5)
   update = optimizer.make(config, 10, NET.matrix_axes)
   gradients = jax.tree.map(lambda p: jnp.full_like(p, 3.0), PARAMS)
-  updates, _ = update.update(gradients, update.init(PARAMS), PARAMS)
+  updates, _ = jax.jit(update.update)(gradients, update.init(PARAMS), PARAMS)
   np.testing.assert_allclose(updates["embedding"], -0.1, rtol=1e-3)  # Adam's first step: the rate
   np.testing.assert_allclose(updates["head_kernel"], -0.1, rtol=1e-3)
 
@@ -100,7 +102,7 @@ def test_gradients_are_clipped_to_the_global_norm():
   config = OptimizerConfig(clip=1.0, warmup_steps=0)
   huge = jax.tree.map(lambda p: jnp.full_like(p, 1e3), PARAMS)
   update = optimizer.make(config, 10, NET.matrix_axes)
-  _, state = update.update(huge, update.init(PARAMS), PARAMS)
+  _, state = jax.jit(update.update)(huge, update.init(PARAMS), PARAMS)
   moments = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim > 0]
   firsts = moments[: len(moments) // 2]
   assert float(optax.tree.norm(firsts)) == pytest.approx(0.1, rel=1e-3)  # (1 - beta1) * clip

@@ -41,7 +41,7 @@ def parts(name):
   )
   config = OptimizerConfig(name=name, warmup_steps=2, learning_rate=1e-2)
   update = optimizer.make(config, 10, net.matrix_axes)
-  params = net.init(jax.random.key(0), Inputs(tokens=TOKENS[:1], time=jnp.zeros(1)))
+  params = jax.jit(net.init)(jax.random.key(0), Inputs(tokens=TOKENS[:1], time=jnp.zeros(1)))
   head = params["head_kernel"]
   params["head_kernel"] = 0.1 * jax.random.normal(jax.random.key(1), head.shape)
   kernel = params["blocks"]["modulation"]["kernel"]
