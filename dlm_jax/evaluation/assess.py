@@ -1,12 +1,14 @@
 """What drawn text is like, beside held-out text: the record of the command `judge`."""
 
 import dataclasses
+import hashlib
+import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import jax
 import numpy as np
@@ -22,8 +24,12 @@ from dlm_jax.core.types import Record
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
 from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.distributed import progress
 from dlm_jax.evaluation import judges, text_statistics
+from dlm_jax.evaluation.journal import Journal
+from dlm_jax.evaluation.text_statistics import Interval
 from dlm_jax.model.model import load
+from dlm_jax.runs import provenance
 
 # Rows of the training set that are read at once.
 _ROWS = 4096
@@ -59,6 +65,10 @@ class Sequences:
   texts: list[str]
 
 
+# Computes statistics of texts, by name.
+Measure: TypeAlias = Callable[[Sequences], dict[str, Interval]]
+
+
 def assess(settings: JudgeSettings) -> Record:
   """Judges the samples and returns the record written beside them.
 
@@ -74,10 +84,10 @@ def assess(settings: JudgeSettings) -> Record:
   reference = sequences(_unpadded(held_out[chosen]), store.tokenizer)
   judge, described = _judge(settings)
   words = vocabulary(store)
-  columns = {
-    name: statistics(group, store, judge, words, settings.copied)
-    for name, group in {"samples": samples, "reference": reference}.items()
-  }
+  groups = {"samples": samples, "reference": reference}
+  journal = _journal(settings, store, described)
+  with journal.stoppable("statistics"):
+    columns = statistics(groups, measures(store, judge, words, settings.copied), journal)
   record = {
     "kind": "samples",
     "results": columns["samples"],
@@ -96,7 +106,21 @@ def assess(settings: JudgeSettings) -> Record:
   }
   if jax.process_index() == 0:
     write_json(record_path(settings), record)
+  journal.remove()
   return record
+
+
+def _journal(settings: JudgeSettings, store: Store, judge: Record | None) -> Journal:
+  """Where statistics are kept until there is a record."""
+  samples = Path(settings.samples)
+  depends_on = {
+    "samples": hashlib.sha256(samples.read_bytes()).hexdigest(),
+    "dataset_hash": store.hash,
+    "reference": settings.reference,
+    "judge": judge,
+    "git_revision": provenance.git_revision(),
+  }
+  return Journal(samples.with_suffix(".judged.jsonl"), depends_on)
 
 
 def record_path(settings: JudgeSettings) -> Path:
@@ -104,30 +128,57 @@ def record_path(settings: JudgeSettings) -> Path:
 
 
 def statistics(
-  group: Sequences,
-  store: Store,
-  judge: judges.Judge | None,
-  words: set[str] | None,
-  copied: Sequence[int],
-) -> dict[str, dict[str, float] | None]:
-  """Every statistic that is defined for the texts, by name, as JSON."""
-  found: dict[str, text_statistics.Interval] = {}
+  groups: dict[str, Sequences], measures: dict[str, Measure], journal: Journal
+) -> dict[str, dict[str, Record | None]]:
+  """Every statistic of every group of texts, by the names of both, as JSON.
+
+  Args:
+    groups: the texts.
+    measures: what is computed of them.
+    journal: where statistics are kept as they come, and are taken from where they are there.
+  """
+  done = {tuple(key): value for key, value in journal.read("judge", {})}
+  missing = [pair for pair in itertools.product(measures, groups) if pair not in done]
+  for name, group in progress.track(missing, "judging", "statistics"):
+    found = measures[name](groups[group])
+    done[name, group] = {each: _as_json(value) for each, value in found.items()}
+    journal.write("judge", {}, [name, group], done[name, group])
+  return {
+    group: {each: value for name in measures for each, value in done[name, group].items()}
+    for group in groups
+  }
+
+
+def measures(
+  store: Store, judge: judges.Judge | None, words: set[str] | None, copied: Sequence[int]
+) -> dict[str, Measure]:
+  """What is computed of the texts, by name."""
+  found: dict[str, Measure] = {}
+
+  def of_tokens(name: str, statistic: Callable[..., Interval], *arguments: object) -> None:
+    found[name] = lambda group: {name: statistic(group.tokens, *arguments)}
+
+  def copied_from_training(tokens: list[np.ndarray], n: int) -> Interval:
+    return text_statistics.copied(tokens, _training(store), n)
+
   if judge is not None:
-    perplexities = text_statistics.generative_perplexity(*judge(group.texts))
-    found |= {f"judge_perplexity_{name}": value for name, value in perplexities.items()}
-  found["entropy"] = text_statistics.entropy(group.tokens)
+    found["judge_perplexity"] = lambda group: {
+      f"judge_perplexity_{name}": value
+      for name, value in text_statistics.generative_perplexity(*judge(group.texts)).items()
+    }
+  of_tokens("entropy", text_statistics.entropy)
   for n in (1, 2, 3, 4):
-    found[f"distinct_{n}"] = text_statistics.distinct(group.tokens, n)
-  found["repetition_4"] = text_statistics.repetition(group.tokens, 4)
-  found["self_bleu_4"] = text_statistics.self_bleu(group.tokens)
+    of_tokens(f"distinct_{n}", text_statistics.distinct, n)
+  of_tokens("repetition_4", text_statistics.repetition, 4)
+  of_tokens("self_bleu_4", text_statistics.self_bleu)
   for n in copied:
-    found[f"copied_{n}"] = text_statistics.copied(group.tokens, _training(store), n)
+    of_tokens(f"copied_{n}", copied_from_training, n)
   if words is not None:
-    found["spelled"] = text_statistics.spelled(group.texts, words)
-  return {name: _as_json(value) for name, value in found.items()}
+    found["spelled"] = lambda group: {"spelled": text_statistics.spelled(group.texts, words)}
+  return found
 
 
-def _as_json(value: text_statistics.Interval) -> dict[str, float] | None:
+def _as_json(value: Interval) -> dict[str, float] | None:
   return None if math.isnan(value.value) else dataclasses.asdict(value)
 
 

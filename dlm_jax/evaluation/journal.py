@@ -63,7 +63,8 @@ class Journal:
       if self.path is None:
         raise
       raise KeyboardInterrupt(
-        f"{self._count()} {unit} are kept in {self.path}, and the same command goes on from there"
+        f"what came until then ({unit}: {self._count()}) is kept in {self.path}, and the same "
+        "command goes on from there"
       ) from None
 
   def remove(self) -> None:

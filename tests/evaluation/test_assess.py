@@ -15,6 +15,8 @@ from dlm_jax.data.tokenizers import letters
 from dlm_jax.evaluation import assess, judges
 from dlm_jax.evaluation.assess import JudgeSettings
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.evaluation.journal import Journal
+from dlm_jax.evaluation.text_statistics import Interval
 from dlm_jax.generation.output import SampleSettings, sample
 from dlm_jax.reporting.report_files import ReportSettings, write_report
 from tests import tiny
@@ -95,6 +97,32 @@ def test_without_a_judge_the_rest_is_there(samples):
   record = assess.assess(JudgeSettings(samples=str(samples), copied=()))
   assert record["protocol"]["judge"] is None
   assert not any("perplexity" in name for name in record["results"])
+
+
+def test_statistics_that_were_kept_are_not_computed_again(tmp_path):
+  groups = {name: assess.Sequences([], [name]) for name in ("samples", "reference")}
+  computed = []
+
+  def of(name):
+    def measure(group):
+      computed.append((name, *group.texts))
+      if len(computed) == 4:
+        raise KeyboardInterrupt
+      return {name: Interval(len(computed), 0.0, 9.0)}
+
+    return measure
+
+  measures = {name: of(name) for name in ("first", "second")}
+  journal = Journal(tmp_path / "judged.jsonl", {"samples": "of the file"})
+  with (
+    pytest.raises(KeyboardInterrupt, match="statistics: 3"),
+    journal.stoppable("statistics"),
+  ):
+    assess.statistics(groups, measures, journal)
+  found = assess.statistics(groups, measures, journal)
+  assert computed[3:] == [("second", "reference")] * 2
+  assert [found[name]["second"]["value"] for name in groups] == [3, 5]
+  assert list(found["samples"]) == ["first", "second"]
 
 
 def test_texts_end_where_their_end_symbol_is():

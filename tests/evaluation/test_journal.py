@@ -11,7 +11,7 @@ def test_ctrl_c_says_how_much_is_kept_and_where(tmp_path):
   for key in range(3):
     journal.write("score", {"seed": key}, key, 0.5)
   other.write("score", {"seed": 0}, 0, 0.5)
-  sentence = f"^3 scores are kept in {path}, and the same command goes on from there$"
+  sentence = rf"\(scores: 3\) is kept in {path}, and the same command goes on from there$"
   with pytest.raises(KeyboardInterrupt, match=sentence), journal.stoppable("scores"):
     raise KeyboardInterrupt
   journal.remove()
