@@ -6,7 +6,7 @@ loop of `generation.draw`. A continuation follows from the seed and the request 
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from dlm_jax.core.types import Params
+from dlm_jax.distributed import progress
 from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import conditional, likelihood
@@ -74,12 +75,15 @@ class Continuer:
     for continuation in dict.fromkeys(wanted):
       if continuation not in done:
         groups[continuation.form].append(continuation)
-    for form in sorted(groups, reverse=True):
-      done |= self._draw(groups[form])
+    with progress.Progress("continuing", sum(map(len, groups.values())), "prompts") as shown:
+      for form in sorted(groups, reverse=True):
+        for continuation, tokens in self._draw(groups[form]):
+          done[continuation] = tokens
+          shown.advance()
     return [done[continuation] for continuation in wanted]
 
-  def _draw(self, group: Sequence[Continuation]) -> dict[Continuation, Tokens]:
-    """The continuations of one form."""
+  def _draw(self, group: Sequence[Continuation]) -> Iterator[tuple[Continuation, Tokens]]:
+    """The continuations of one form, as they come."""
     prompted, num_tokens, temperature = group[0].form
     settings = DrawSettings(
       num=len(group),
@@ -91,15 +95,13 @@ class Continuer:
     tokens = np.array([c.prompt + (0,) * num_tokens for c in group], np.int32)
     prompt = Prompt(tokens, np.arange(tokens.shape[1]) < prompted)
     indices = np.array([ScoringRequest(c.prompt, ()).digest for c in group])
-    found: dict[Continuation, Tokens] = {}
     waiting = iter(group)
     for batch in draw_batches(settings, self.model, prompt, indices):
       for row in batch.tokens[:, prompted:].tolist():
         continuation = next(waiting)
-        found[continuation] = tuple(row)
         key = dataclasses.asdict(continuation)
         self.journal.write("continue", {"seed": self.seed}, key, row)
-    return found
+        yield continuation, tuple(row)
 
   def greedy(self, requests: Sequence[ScoringRequest]) -> list[bool]:
     """Whether greedy decoding of the prompt gives the answer.
@@ -121,17 +123,20 @@ class Continuer:
     mesh = self.model.mesh
     rows = rows_of_batch(self.batch_size, mesh)
     best = _best_tokens(self.model)
-    for length, group in sorted(rows_of_length.items(), reverse=True):
-      for start in range(0, len(group), rows):
-        part = group[start : start + rows]
-        tokens = np.zeros((len(part), length), np.int32)
-        for row, request in zip(tokens, part, strict=True):
-          row[: request.length] = request.prompt + request.answer
-        found = np.asarray(best(self.model.params, likelihood.place(tokens, rows, mesh)))
-        for request, row in zip(part, found, strict=False):
-          answer = row[len(request.prompt) : request.length]
-          done[request] = tuple(answer.tolist()) == request.answer
-          self.journal.write("greedy", {}, request.to_json(), done[request])
+    parts = [
+      (length, group[start : start + rows])
+      for length, group in sorted(rows_of_length.items(), reverse=True)
+      for start in range(0, len(group), rows)
+    ]
+    for length, part in progress.track(parts, "checking answers"):
+      tokens = np.zeros((len(part), length), np.int32)
+      for row, request in zip(tokens, part, strict=True):
+        row[: request.length] = request.prompt + request.answer
+      found = np.asarray(best(self.model.params, likelihood.place(tokens, rows, mesh)))
+      for request, row in zip(part, found, strict=False):
+        answer = row[len(request.prompt) : request.length]
+        done[request] = tuple(answer.tolist()) == request.answer
+        self.journal.write("greedy", {}, request.to_json(), done[request])
     return [done[request] for request in requests]
 
 

@@ -1,25 +1,38 @@
 """A trained model as lm-evaluation-harness sees it. Needs the package `lm_eval`."""
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 import jax
-import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-from dlm_jax.core.types import Record
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import Fields
+from dlm_jax.distributed import progress
 from dlm_jax.evaluation import conditional
+from dlm_jax.evaluation.answers import AnswerOptions, Question, answers
 from dlm_jax.evaluation.conditional import ConditionalScoring, ScoringRequest
-from dlm_jax.evaluation.continuations import Continuation, Continuer
+from dlm_jax.evaluation.continuations import Continuer, Tokens
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.model.model import Model
+
+T = TypeVar("T")
+
+# A text in pieces that are scored one after the other.
+Windows: TypeAlias = tuple[ScoringRequest, ...]
 
 
 class HarnessModel(LM):
   """Scores and continues the texts of the harness's tasks.
 
   Texts are simplified as the documents of training were (text8: lower case, 27 symbols). A prompt
-  that is too long loses its beginning.
+  that is too long loses its beginning; a continuation that is too long is scored in windows.
+
+  A request that cannot be read, such as one of characters that the model has none of, does not end
+  the others: its likelihood is 0 and its answer empty, and `refused` says why.
 
   The harness takes with each likelihood a flag: whether greedy decoding gives the continuation. No
   multiple-choice metric reads it, and it costs an evaluation a request (autoregressive) or a whole
@@ -45,7 +58,9 @@ class HarnessModel(LM):
     """
     super().__init__()
     journal = journal or Journal()
+    self.refused: dict[str, list[str]] = {}
     self._model = model
+    self._begin = (model.tokenizer.bos_id,) if model.packing == "wrapped" else ()
     self._greedy_tasks = greedy_tasks
     self._continue = Continuer(model, batch_size, seed, journal)
     self._score = conditional.scorer(
@@ -59,6 +74,7 @@ class HarnessModel(LM):
         mesh=model.mesh,
         journal=journal,
       ),
+      watch=partial(progress.track, title="scoring"),
     )
 
   @property
@@ -67,59 +83,88 @@ class HarnessModel(LM):
 
   def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
     """log p(continuation | context) in nats, and whether greedy decoding gives the continuation."""
-    texts = [self._request(*instance.args) for instance in requests]
+    read = self._each(requests, self._windows_of_pair)
+    wanted = [
+      window
+      for windows, instance in zip(read, requests, strict=True)
+      for window in windows or ()
+      if self._reads_greedy(instance)
+    ]
+    nats = self._nats(read)
     with jax.set_mesh(self._model.mesh):
-      scores = self._score(self._model.params, texts)
-      wanted = [r for r, i in zip(texts, requests, strict=True) if self._reads_greedy(i)]
       greedy = dict(zip(wanted, self._continue.greedy(wanted), strict=True))
     return [
-      (score.nats, self._reads_greedy(instance) and greedy[text])
-      for score, text, instance in zip(scores, texts, requests, strict=True)
+      (score, windows is not None and all(greedy.get(window, False) for window in windows))
+      for score, windows in zip(nats, read, strict=True)
     ]
 
   def loglikelihood_rolling(self, requests: Sequence[Instance]) -> list[float]:
     """log p(text) in nats, of disjoint windows of the model's length."""
-    windows = [self._windows(instance.args[0]) for instance in requests]
-    with jax.set_mesh(self._model.mesh):
-      scores = iter(self._score(self._model.params, [w for text in windows for w in text]))
-    return [sum(next(scores).nats for _ in text) for text in windows]
+    return self._nats(self._each(requests, self._windows_of_text))
 
   def generate_until(self, requests: Sequence[Instance]) -> list[str]:
     """Continuations, cut off before the first of the strings that end them."""
-    options = [instance.args[1] for instance in requests]
-    wanted = [self._continuation(*instance.args) for instance in requests]
-    texts = [
-      self._model.tokenizer.decode(np.array(tokens, np.int32)) for tokens in self._continue(wanted)
+    read = self._each(requests, self._question)
+    questions = [question for question in read if question is not None]
+    texts = iter(answers(questions, self._continue))
+    return ["" if question is None else next(texts) for question in read]
+
+  def _each(self, requests: Sequence[Instance], read: Callable[..., T]) -> list[T | None]:
+    """What `read` makes of the arguments of each request; None where it refuses, which is noted."""
+    found: list[T | None] = []
+    for instance in requests:
+      try:
+        found.append(read(*instance.args))
+      except UserError as error:
+        found.append(None)
+        self.refused.setdefault(instance.task_name, []).append(str(error))
+    return found
+
+  def _nats(self, read: Sequence[Windows | None]) -> list[float]:
+    """log p of each request, the sum over its windows; minus infinity where there are none."""
+    windows = [window for windows in read for window in windows or ()]
+    with jax.set_mesh(self._model.mesh):
+      scores = dict(zip(windows, self._score(self._model.params, windows), strict=True))
+    return [
+      -math.inf if windows is None else sum((scores[window].nats for window in windows), 0.0)
+      for windows in read
     ]
-    return [_until(text, o.get("until", ())) for text, o in zip(texts, options, strict=True)]
 
   def _reads_greedy(self, instance: Instance) -> bool:
     return self._greedy_tasks is None or instance.task_name in self._greedy_tasks
 
-  def _encode(self, text: str) -> list[int]:
-    return self._model.tokenizer.encode(text, strict=False).tolist()
+  def _encode(self, text: str) -> Tokens:
+    return tuple(self._model.tokenizer.encode(text, strict=False).tolist())
 
-  def _request(self, context: str, continuation: str) -> ScoringRequest:
+  def _windows_of_pair(self, context: str, continuation: object, *media: object) -> Windows:
+    _refuse(media)
     # A space between the two belongs to the continuation, which keeps the prompt's tokens whole.
-    context, spaces = context.rstrip(), context[len(context.rstrip()) :]
-    prompt = self._encode(context)
-    whole = self._encode(context + spaces + continuation)
-    answer = whole[len(prompt) :][-self._model.length :]
-    room = self._model.length - len(answer)
-    return ScoringRequest(tuple(prompt[-room:] if room else ()), tuple(answer))
+    prompt = self._encode(context.rstrip())
+    answer = self._encode(f"{context}{continuation}")[len(prompt) :]
+    if continuation != "" and not answer:
+      raise UserError(f"the tokenizer leaves nothing of the continuation {continuation!r}.")
+    return self._windows(self._begin + prompt, answer)
 
-  def _windows(self, text: str) -> list[ScoringRequest]:
-    ids, length = self._encode(text), self._model.length
-    return [ScoringRequest((), tuple(ids[i : i + length])) for i in range(0, len(ids), length)]
+  def _windows_of_text(self, text: str) -> Windows:
+    return self._windows(self._begin, self._encode(text))
 
-  def _continuation(self, context: str, options: Record) -> Continuation:
+  def _windows(self, prompt: Tokens, answer: Tokens) -> Windows:
+    """The answer in pieces that fit a row; the first comes after as much of the prompt as fits."""
     length = self._model.length
-    new = min(int(options.get("max_gen_toks", length // 2)), length - 1)
-    prompt = self._encode(context)[-(length - new) :]
-    return Continuation(tuple(prompt), new, float(options.get("temperature", 0.0)))
+    first = answer[: length - len(self._begin)]
+    rest = answer[len(first) :]
+    pieces = [rest[start : start + length] for start in range(0, len(rest), length)]
+    start = max(len(prompt) + len(first) - length, 0)
+    windows = [ScoringRequest(prompt[start:], first)] if first else []
+    return (*windows, *(ScoringRequest((), piece) for piece in pieces))
+
+  def _question(self, context: str, options: Fields, *media: object) -> Question:
+    _refuse(media)
+    prompt = self._begin + self._encode(context)
+    return Question(prompt, AnswerOptions.read(options, self._model.length // 2))
 
 
-def _until(text: str, ends: Sequence[str]) -> str:
-  """The text before the first of `ends`."""
-  found = [text.find(end) for end in ends if end in text]
-  return text[: min(found, default=len(text))]
+def _refuse(media: Sequence[object]) -> None:
+  """Raises `UserError` where a request comes with more than text."""
+  if media:
+    raise UserError("the model reads text alone, without images or sound.")

@@ -81,25 +81,32 @@ def run_tasks(settings: HarnessSettings) -> Record:
   directory = Path(settings.workdir) / "harness"
   directory.mkdir(exist_ok=True)
   tasks = get_task_dict(list(settings.tasks), manager)
-  found = simple_evaluate(
-    model=HarnessModel(
-      model,
-      samples=settings.samples,
-      batch_size=settings.batch_size,
-      seed=settings.seed,
-      journal=Journal(directory / f"scores-step{step}-{settings.weights}.jsonl", identity(model)),
-      greedy_tasks={name for name, task in _leaves(tasks) if _reads_greedy(task)},
-    ),
-    tasks=list(settings.tasks),
-    num_fewshot=settings.shots,
-    limit=settings.limit,
-    task_manager=manager,
-    bootstrap_iters=1000,
-    log_samples=False,
+  journal = Journal(directory / f"scores-step{step}-{settings.weights}.jsonl", identity(model))
+  answering = HarnessModel(
+    model,
+    samples=settings.samples,
+    batch_size=settings.batch_size,
+    seed=settings.seed,
+    journal=journal,
+    greedy_tasks={name for name, task in _leaves(tasks) if _reads_greedy(task)},
   )
+  with journal.stoppable("scores and continuations"):
+    found = simple_evaluate(
+      model=answering,
+      tasks=list(settings.tasks),
+      num_fewshot=settings.shots,
+      limit=settings.limit,
+      task_manager=manager,
+      bootstrap_iters=1000,
+      log_samples=False,
+    )
   record = {
     "kind": "harness",
     "results": found["results"],
+    "refused": {
+      task: {"requests": len(reasons), "first": reasons[0]}
+      for task, reasons in answering.refused.items()
+    },
     "protocol": protocol(settings, model, found),
   }
   if jax.process_index() == 0:
@@ -158,5 +165,12 @@ def show(console: Console, settings: HarnessSettings, record: Record) -> None:
       if isinstance(value, float):
         table.add_row(task, name.replace(",none", ""), f"{value:.4f}")
   console.print(table)
+  for task, refused in record["refused"].items():
+    console.print(
+      f"{task}: requests that were refused: {refused['requests']}, the first because "
+      f"{refused['first']}",
+      soft_wrap=True,
+      highlight=False,
+    )
   path = record_path(settings, record["protocol"]["step"])
   console.print(f"written to {path}", soft_wrap=True, highlight=False)

@@ -1,9 +1,11 @@
-"""The harness's own runner on a task made here. Needs lm_eval, as the command does."""
+"""The adapter, and the harness's own runner on a task made here, which needs lm_eval."""
 
 import dataclasses
+import importlib
 import json
 import math
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -39,25 +41,39 @@ def task_path(tmp_path):
   return tmp_path
 
 
-@pytest.mark.parametrize("process", ["absorbing", "autoregressive"])
-def test_model(process):
-  pytest.importorskip("lm_eval", reason="the optional dependency lm_eval is not installed")
-  from dlm_jax.evaluation.lm_eval_model import HarnessModel  # noqa: PLC0415
+@pytest.fixture
+def harness_model(monkeypatch):
+  """The class of the adapter; where the harness is not installed, over a stand-in for its base."""
+  if importlib.util.find_spec("lm_eval") is None:
+    for name in ("lm_eval", "lm_eval.api", "lm_eval.api.instance", "lm_eval.api.model"):
+      monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["lm_eval.api.instance"].Instance = SimpleNamespace
+    sys.modules["lm_eval.api.model"].LM = type("LM", (), {})
+    monkeypatch.delitem(sys.modules, "dlm_jax.evaluation.lm_eval_model", raising=False)
+  return importlib.import_module("dlm_jax.evaluation.lm_eval_model").HarnessModel
 
-  model = HarnessModel(tiny.model(process), samples=4)
-  texts = [("ab", " c"), ("ab ", "c"), ("x" * 40, "c")]
-  first, second, cut = model.loglikelihood([instance(*args) for args in texts])
+
+@pytest.mark.parametrize("process", ["absorbing", "autoregressive"])
+def test_model(process, harness_model):
+  tiny_model = tiny.model(process)
+  model = harness_model(tiny_model, samples=4)
+  texts = [("ab", " c"), ("ab ", "c"), ("x" * 40, "c"), ("ab", ""), ("x", "c" * 40), ("ab", "?!")]
+  first, second, cut, empty, long, refused = model.loglikelihood([instance(*t) for t in texts])
   assert first == second and first[0] < 0 and cut[0] < 0 and isinstance(first[1], bool)
-  (whole,) = model.loglikelihood_rolling([instance("abc" * 10)])
+  assert empty == (0.0, True) and refused == (-math.inf, False)
+  assert model.refused == {"letters": ["the tokenizer leaves nothing of the continuation '?!'."]}
+  whole, same = model.loglikelihood_rolling([instance("abc" * 10), instance("c" * 40)])
   assert abs(whole + 30 * math.log(27)) < 0.5 * 30
-  options = {"until": ["b"], "max_gen_toks": 6}
-  (text,) = model.generate_until([instance("ab", options)])
-  assert len(text) <= 6 and "b" not in text
+  assert long[0] == same  # of windows without room for a prompt
+  options = {"until": "b", "max_gen_toks": "6"}
+  text, none = model.generate_until([instance("ab", options), instance("ab", {"max_tokens": "x"})])
+  assert len(text) <= 6 and "b" not in text and none == ""
+  assert "max_tokens must be a whole number" in model.refused["letters"][1]
   # Greedy decoding finds what it would itself write, and only that, where a metric reads it.
   written = model.generate_until([instance("ab", {"max_gen_toks": 3})])[0]
   answers = [instance("ab", written), instance("ab", "zq" + written[2:])]
   assert [greedy for _, greedy in model.loglikelihood(answers)] == [True, False]
-  silent = HarnessModel(tiny.model(process), samples=4, greedy_tasks={"other"})
+  silent = harness_model(tiny_model, samples=4, greedy_tasks={"other"})
   assert [greedy for _, greedy in silent.loglikelihood(answers)] == [False, False]
 
 
@@ -75,6 +91,7 @@ def test_a_task_runs_and_its_record_says_what_it_depends_on(runs, task_path):
   assert run_tasks(settings)["results"] == record["results"]
   assert (workdir / "harness" / "scores-step4-ema.jsonl").read_text() == scores
   assert '"greedy"' not in scores  # which no metric of multiple choice reads
+  assert record["refused"] == {}
   with pytest.raises(UserError, match="no task 'lettres': did you mean 'letters'"):
     run_tasks(dataclasses.replace(settings, tasks=("lettres",)))
 
