@@ -83,6 +83,8 @@ def read(path: str) -> ConfigDict:
 
 def _module(file: str) -> ModuleType:
   path = Path(file)
+  if not path.exists():
+    path = ROOT / file  # where the current directory is another one
   if path.is_dir():
     files = ", ".join(sorted(p.name for p in path.glob("*.py"))) or "no Python file"
     raise UserError(f"{file!r} is a directory, and --config names a file: it holds {files}.")

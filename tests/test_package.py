@@ -1,8 +1,10 @@
 """The short path: import the package, load a model, sample it and score texts with it."""
 
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,23 @@ def test_a_bound_has_a_standard_error():
   model = tiny.model("absorbing", length=8)
   (found,) = dlm_jax.score(model, ["text"], samples=8)
   assert not found.exact and found.draws == 8 and math.isfinite(found.standard_error)
+
+
+@pytest.mark.processes
+def test_what_is_installed_finds_its_configs_from_another_folder(tmp_path):
+  root = Path(__file__).parent.parent
+  build = ["egg_info", f"--egg-base={tmp_path}", "build", f"--build-base={tmp_path / 'base'}"]
+  build.append(f"--build-lib={tmp_path / 'installed'}")
+  command = [sys.executable, "-c", "import setuptools; setuptools.setup()", *build]
+  subprocess.run(command, cwd=root, check=True, capture_output=True)
+  (tmp_path / "elsewhere").mkdir()
+  done = subprocess.run(
+    [sys.executable, "-m", "dlm_jax.train", "--config=configs/text8.py:duo", "--show_config"],
+    cwd=tmp_path / "elsewhere",
+    env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert "process.name = duo" in done.stdout
+  assert (tmp_path / "installed" / "dlm_jax" / "reporting" / "page.html").exists()
