@@ -26,6 +26,7 @@ from dlm_jax import config_line
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.fields import of_dataclass
 from dlm_jax.distributed import cluster
+from dlm_jax.training.preemption import RESUMABLE
 
 MISTAKE = 2
 # What a shell says of a command that Ctrl-C ended.
@@ -94,7 +95,8 @@ def run(
     except UserError as error:
       return _report(error)
     except KeyboardInterrupt as stop:
-      return _report(f"stopped by Ctrl-C{f': {stop}' if str(stop) else ''}.", INTERRUPTED)
+      code = RESUMABLE if stoppable else INTERRUPTED
+      return _report(f"stopped by Ctrl-C{f': {stop}' if str(stop) else ''}.", code)
 
   def parse(argv: list[str]) -> list[str]:
     if settings is not None and {"--help", "-h", "-help", "--helpfull"} & set(argv):

@@ -1,10 +1,12 @@
 """Training from end to end: exact resume, kills, signals, meshes, and mistakes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -16,6 +18,7 @@ from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.metrics import read_rows
+from dlm_jax.training import run
 from dlm_jax.training.preemption import RESUMABLE
 from tests import tiny
 
@@ -91,7 +94,9 @@ def test_a_run_leaves_what_the_readme_promises(whole):
 
 def test_stopping_and_resuming_is_bitwise_the_same(whole, data, tmp_path):
   workdir = tmp_path / "run"
-  assert train.train(tiny.config(data, **{"training.steps": 6}), str(workdir)) == 0
+  with ThreadPoolExecutor(1) as pool:  # as a notebook's server may run it
+    half = pool.submit(train.train, tiny.config(data, **{"training.steps": 6}), str(workdir))
+    assert half.result() == 0
   assert train.train(tiny.config(data), str(workdir)) == 0
   assert_same(state_at(workdir, data), state_at(whole, data))
   assert shown(workdir) == shown(whole)
@@ -102,6 +107,13 @@ def test_a_finished_run_has_nothing_to_do(whole, data, capsys):
   assert train.train(tiny.config(data), str(whole)) == 0
   assert "nothing to do" in capsys.readouterr().out
   assert (whole / "metrics.jsonl").read_text() == before
+
+
+def test_a_signal_before_the_first_step_is_resumable(data, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(run, "build", lambda config: os.kill(os.getpid(), signal.SIGTERM))
+  assert train.train(tiny.config(data), str(tmp_path / "run")) == RESUMABLE
+  assert "start the same command again to resume (exit code 75)" in capsys.readouterr().out
+  assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

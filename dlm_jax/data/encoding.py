@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -121,6 +122,7 @@ def _start_worker(encoder: Encoder) -> None:
   global _encoder
   _encoder = encoder
   os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to it too: its parent ends it
   # A worker does not notice that its parent was killed, and would wait for work for ever.
   threading.Thread(target=_die_with_parent, daemon=True).start()
 

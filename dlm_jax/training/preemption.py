@@ -2,7 +2,9 @@
 
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Self, TypeAlias
 
@@ -22,7 +24,8 @@ class StopRequest:
   Of several processes JAX's runtime takes SIGTERM, tells all of them, and has them agree on a step
   that none has passed; SIGINT is handed on as SIGTERM. One process has nobody to tell: this class
   notes both, at once and without the warnings of the runtime. A second SIGINT interrupts at once,
-  as everywhere.
+  as everywhere. Only the main thread gets signals: a run in another one, as of a notebook's server,
+  goes on to its end.
   """
 
   def __init__(self) -> None:
@@ -30,6 +33,8 @@ class StopRequest:
     self._previous: dict[signal.Signals, Handler] = {}
 
   def __enter__(self) -> Self:
+    if not _in_main_thread():
+      return self
     numbers = (signal.SIGINT,) if cluster.count() > 1 else (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
       self._previous[number] = signal.signal(number, self._note)
@@ -51,3 +56,27 @@ class StopRequest:
       os.kill(os.getpid(), signal.SIGTERM)
     else:
       self._noted = True
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+  """SIGTERM interrupts like Ctrl-C while no `StopRequest` is entered and nothing is to be saved.
+
+  Several processes never stop one by one: they stop together, after their first step.
+  """
+  if cluster.count() > 1:
+    with StopRequest():
+      yield
+  elif _in_main_thread():
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+      yield
+    finally:
+      signal.signal(signal.SIGTERM, previous)
+  else:
+    yield
+
+
+def _in_main_thread() -> bool:
+  """Where handlers of signals can be set and are run."""
+  return threading.current_thread() is threading.main_thread()

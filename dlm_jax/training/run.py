@@ -17,7 +17,7 @@ from dlm_jax.runs.workdir import Workdir, open_workdir, plain
 from dlm_jax.training import checks, loop, profiling
 from dlm_jax.training.loop import Loop
 from dlm_jax.training.monitor import Monitor
-from dlm_jax.training.preemption import RESUMABLE
+from dlm_jax.training.preemption import RESUMABLE, interruptible
 from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress_line import ProgressLine
 from dlm_jax.training.saving import Saver
@@ -30,6 +30,8 @@ from dlm_jax.training.validation import require_validation, validation
 def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") -> int:
   """Runs the experiment `config` in `directory` and returns the exit code.
 
+  It is `RESUMABLE` where SIGTERM or Ctrl-C ended the run, at whatever moment.
+
   Args:
     config: as its file in configs/ returns it.
     directory: of the run.
@@ -39,6 +41,19 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
     UserError: the config is wrong, or the directory belongs to another run.
   """
   profiler = profiling.parse(profile, storage.local(directory) / "profile")
+  try:
+    with interruptible():
+      complete = _train(config, directory, profiler)
+    stopped = "stopped and saved"
+  except KeyboardInterrupt as stop:
+    complete, stopped = False, f"stopped{f': {stop}' if str(stop) else ''}"
+  if not complete:
+    cluster.say(f"{stopped}; start the same command again to resume (exit code {RESUMABLE})")
+  return 0 if complete else RESUMABLE
+
+
+def _train(config: ml_collections.ConfigDict, directory: str, profiler: Profiler) -> bool:
+  """Prepares what a run needs and trains; returns whether the run is complete."""
   _require_same_launch(config)
   checks.check_machine(directory, config.get("wandb_project") or "")
   experiment = build(config)
@@ -56,12 +71,7 @@ def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") 
     cluster.lost_peers_end_this(),
   ):
     state = first_state(experiment, checkpointer)
-    complete = _run(experiment, workdir, state, checkpointer, profiler)
-  if not complete:
-    cluster.say(
-      f"stopped and saved; start the same command again to resume (exit code {RESUMABLE})"
-    )
-  return 0 if complete else RESUMABLE
+    return _run(experiment, workdir, state, checkpointer, profiler)
 
 
 def _require_same_launch(config: ml_collections.ConfigDict) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dlm_jax.training.preemption import StopRequest
+from dlm_jax.training.preemption import StopRequest, interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -26,3 +27,22 @@ def test_a_second_ctrl_c_interrupts_at_once():
     for _ in range(1000):  # the handler runs between two instructions
       pass
     raise AssertionError("the second Ctrl-C was swallowed")
+
+
+def test_with_nothing_to_save_sigterm_interrupts_like_ctrl_c():
+  before = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(KeyboardInterrupt), interruptible():
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000):
+      pass
+    raise AssertionError("SIGTERM was swallowed")
+  assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_another_thread_than_the_main_one_leaves_signals_alone():
+  def stoppable():
+    with interruptible(), StopRequest() as stop:
+      return stop.at(1), signal.getsignal(signal.SIGTERM)
+
+  with ThreadPoolExecutor(1) as pool:
+    assert pool.submit(stoppable).result() == (False, signal.getsignal(signal.SIGTERM))
