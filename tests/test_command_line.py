@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 
 from dlm_jax import command_line
+from dlm_jax.core.ranges import Positive
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "--config=configs/stdlib_docs.py"
@@ -40,7 +41,7 @@ class Settings:
   """
 
   name: str
-  size: float = 1.5
+  size: Positive = 1.5
   weights: Literal["ema", "raw"] = "ema"
   lengths: tuple[int, ...] = (8, 16)
   rule: str | None = None
@@ -54,7 +55,7 @@ def test_help_says_name_type_default_and_meaning_of_each_field():
   flags = dict(zip(lines[3:-2:2], lines[4:-2:2], strict=True))
   assert {name.strip(): meaning.strip() for name, meaning in flags.items()} == {
     "--name=str": "What it is called. Required.",
-    "--size=float": "Its size in metres. Default: 1.5.",
+    "--size=float": "Its size in metres. Must be above 0. Default: 1.5.",
     "--weights=ema|raw": "Which weights. Default: ema.",
     "--lengths=int,...": "Its lengths. Default: 8,16.",
     "--rule=str": "How it moves.",
@@ -80,6 +81,7 @@ command_line.run(print, Settings)
       "rule_settings={'eta': '0.5'}, loud=False)",
     ),
     (["--size=2"], "error: --name is missing: what it is called."),
+    (["--name=a", "--size=0"], "error: --size must be above 0, got 0.0."),
     (["--name=a", "--sise=2"], "error: there is no flag --sise: did you mean 'size'? See --help."),
     (
       ["--name=a", "--lengths=1,x"],

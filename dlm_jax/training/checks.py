@@ -6,6 +6,7 @@ on several of them, on the data, or on the machine. `experiment.build` and `run.
 
 import importlib.util
 import os
+from collections.abc import Iterable
 
 import jax
 import numpy as np
@@ -18,6 +19,8 @@ from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.facets import Continuous, HasMask
+from dlm_jax.runs import checkpoint
+from dlm_jax.runs.workdir import checkpoints, read_config
 from dlm_jax.training.config import EvaluationConfig, TrainingConfig
 
 
@@ -100,6 +103,16 @@ def check_rows(store: Store) -> None:
       f"the validation split in {store.directory} has {rows} row, and a standard error needs 2: "
       "hold more of the corpus out (data.corpus.validation), or lower data.length."
     )
+
+
+def check_origins(workdir: str | os.PathLike, runs: Iterable[str]) -> None:
+  """Raises `UserError` where a run does not exist whose weights a new one is to start from.
+
+  A run that resumes needs none of them.
+  """
+  if not checkpoint.steps(checkpoints(workdir)):
+    for path in filter(None, runs):
+      read_config(path)
 
 
 def check_machine(workdir: str | os.PathLike, wandb_project: str) -> None:

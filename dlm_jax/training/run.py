@@ -56,6 +56,8 @@ def _train(config: ml_collections.ConfigDict, directory: str, profiler: Profiler
   """Prepares what a run needs and trains; returns whether the run is complete."""
   _require_same_launch(config)
   checks.check_machine(directory, config.get("wandb_project") or "")
+  named = {"training": "weights", "distillation": "teacher"}
+  checks.check_origins(directory, ((config.get(s) or {}).get(n) for s, n in named.items()))
   experiment = build(config)
   require_validation(experiment)
   store, checkpoint = experiment.store, experiment.checkpoint

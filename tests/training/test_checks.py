@@ -22,6 +22,8 @@ UNVALIDATED = {"name": "stdlib_docs", "validation": 0.0}
     ({"process": {"name": "block"}, "times.importance": True}, "fraction, which Block does not"),
     ({"data.corpus": UNVALIDATED}, "needs a validation split, .* only train, test"),
     ({"data.corpus": LABELLED, "data.packing": "padded", "network.conditioning": "none"}, "adaln"),
+    ({"training.weights": "nowhere"}, "no run in nowhere"),
+    ({"distillation.teacher": "nowhere"}, "no run in nowhere"),
     ({"wandb_project": "mine"}, "the package wandb is not installed: pip install"),
   ],
   ids=lambda value: value if isinstance(value, str) else None,
