@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from dlm_jax.data.store import FORMAT, MANIFEST, Store, open_store
 from dlm_jax.data.tokenizers import base
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed import cluster
-from dlm_jax.distributed.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -198,13 +197,6 @@ def _move(unfinished: Path, target: Path) -> None:
     # Another process was faster, with the same data.
 
 
-def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
-  """The texts, while it is shown how many have passed."""
-  for number, text in enumerate(texts, start=1):
-    yield text
-    progress.advance(len(text), f"{number:,} documents")
-
-
 def _write(
   directory: Path,
   spec: DataConfig,
@@ -218,11 +210,9 @@ def _write(
   files: dict[str, writing.FileEntry] = {}
   splits: dict[str, dict[str, int]] = {}
   for split in corpus.splits:
-    with Progress(f"preparing {split}", unit="characters") as progress:
-      texts = _counted(corpus.documents(split), progress)
-      written = writing.write_split(
-        directory, split, texts, spec.length, tokenizer, packer, spec.workers
-      )
+    written = writing.write_split(
+      directory, split, corpus.documents(split), spec.length, tokenizer, packer, spec.workers
+    )
     splits[split] = dataclasses.asdict(written.counts)
     files |= written.files
     if isinstance(corpus, Labelled):

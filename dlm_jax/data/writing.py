@@ -12,6 +12,7 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.data.encoding import Encoded, Encoder, encode, token_dtype
 from dlm_jax.data.packing import Packing
 from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.distributed.progress import Progress
 
 # `dtype`, `bytes` and `sha256` of a file, as JSON.
 FileEntry: TypeAlias = dict[str, Any]
@@ -60,11 +61,11 @@ def write_split(
   """
   encoder = Encoder(tokenizer, length if packer.truncates else None)
   tally = _Tally()
-  documents = tally.watch(encode(texts, encoder, workers))
   tokens = _File(directory / f"{split}.tokens", token_dtype(tokenizer.vocab_size))
   lengths = _File(directory / f"{split}.lengths", token_dtype(length + 1))
   rows, scored = 0, 0
-  with tokens, lengths:
+  with tokens, lengths, Progress(f"preparing {split}", unit="characters") as progress:
+    documents = tally.watch(encode(_counted(texts, progress), encoder, workers))
     for packed in packer.pack(documents, length, tokenizer):
       tokens.write(packed.tokens)
       rows += len(packed.tokens)
@@ -107,6 +108,13 @@ def write_labels(
   with _File(directory / f"{split}.labels", token_dtype(num_labels)) as file:
     file.write(array)
   return {file.path.name: file.entry}
+
+
+def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+  """The texts, while it is shown how many have passed."""
+  for number, text in enumerate(texts, start=1):
+    yield text
+    progress.advance(len(text), f"{number:,} documents")
 
 
 @dataclass
