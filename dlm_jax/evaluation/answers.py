@@ -2,22 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, TypeVar, cast
+from typing import Self, cast
 
 import numpy as np
 from absl import logging
 
-from dlm_jax.core.errors import UserError
 from dlm_jax.core.fields import Field
+from dlm_jax.core.ranges import NonNegative, NonNegativeInt
 from dlm_jax.core.types import Fields
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.evaluation.continuations import Continuation, Continuer, Tokens
 
 # What tasks call the number of tokens; the first that is there counts, as in the harness.
 _MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-_OPTIONS = {"until", "do_sample", "temperature", *_MAX_TOKENS}
-
-Value = TypeVar("Value", bool, int, float)
+_OPTIONS: dict[str, object] = {
+  "do_sample": bool | None,
+  "temperature": NonNegative | None,
+  **dict.fromkeys(_MAX_TOKENS, NonNegativeInt | None),
+}
 
 
 @dataclass(frozen=True)
@@ -45,30 +47,23 @@ class AnswerOptions:
     Raises:
       UserError: a value is of another type or out of range.
     """
-    ignored = ", ".join(sorted(options.keys() - _OPTIONS))
+    ignored = ", ".join(sorted(options.keys() - {"until", *_OPTIONS}))
     if ignored:
       logging.log_first_n(logging.WARNING, "the options %s are ignored", 1, ignored)
-    lengths = [_option(options, name, int) for name in _MAX_TOKENS]
-    length = next((value for value in lengths if value is not None), max_tokens)
-    samples = _option(options, "do_sample", bool)
-    temperature = _option(options, "temperature", float)
+    found = {
+      name: Field(name, kind).read(options.get(name), name) for name, kind in _OPTIONS.items()
+    }
+    lengths = [found[name] for name in _MAX_TOKENS if found[name] is not None]
+    temperature = found["temperature"]
     if temperature is None:
-      temperature = 1.0 if samples else 0.0
-    for name, value in {"max_gen_toks": length, "temperature": temperature}.items():
-      if not value >= 0:
-        raise UserError(f"{name} must be at least 0, got {value}.")
+      temperature = 1.0 if found["do_sample"] else 0.0
     until = options.get("until")
     ends = until if isinstance(until, list | tuple) else [until]
     return cls(
       until=tuple(str(end) for end in ends if end),
-      max_tokens=length,
-      temperature=0.0 if samples is False else temperature,
+      max_tokens=cast("int", (lengths or [max_tokens])[0]),
+      temperature=0.0 if found["do_sample"] is False else cast("float", temperature),
     )
-
-
-def _option(options: Fields, name: str, kind: type[Value]) -> Value | None:
-  """The option as a value of its type; None where it is not there."""
-  return cast("Value | None", Field(name, kind | None).read(options.get(name), name))
 
 
 @dataclass(frozen=True)

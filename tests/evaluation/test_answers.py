@@ -58,7 +58,7 @@ def test_options_are_read_in_every_type_that_the_harness_gives(given, expected):
   [
     ({"max_gen_toks": "many"}, "max_gen_toks must be a whole number or none, got 'many'"),
     ({"max_gen_toks": -1}, "max_gen_toks must be at least 0, got -1"),
-    ({"temperature": float("nan")}, "temperature must be at least 0, got nan"),
+    ({"temperature": float("nan")}, "temperature must be finite, got nan"),
     ({"do_sample": "perhaps"}, "do_sample must be true or false or none, got 'perhaps'"),
   ],
 )
