@@ -3,9 +3,11 @@
 The experiment is a Markov chain, two narrow layers and short rows.
 """
 
+import dataclasses
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from configs import defaults
@@ -101,3 +103,9 @@ def model(
       config=config.to_dict(),
     ),
   )
+
+
+def diverged(model: Model) -> Model:
+  """The model with weights that are not numbers."""
+  params = jax.tree.map(lambda leaf: leaf * jnp.nan, model.params)
+  return dataclasses.replace(model, params=params)

@@ -112,6 +112,8 @@ def search(settings: BlockTimesSettings) -> Record:
   size = rows_of_batch(config["training"]["batch_size"], model.mesh)
   times = resolve.build(Times, config["times"])
   table = _losses_of_batches(settings, model, losses(model.process, model.denoiser, times), size)
+  if not np.all(np.isfinite(table)):
+    raise model.unusable("give a loss that is not a number")
   record = {
     "intervals": summarize(table),
     "batches": settings.batches,

@@ -108,7 +108,8 @@ def scorer(
     watch: wraps the loop over batches.
 
   Raises:
-    UserError: from `score`: a request has no answer or is too long.
+    UserError: from `score`: a request has no answer or is too long, or its likelihood is not a
+      number.
   """
   plan = _Plan(process, scoring.samples, scoring.seed)
   nats_of_batch = _compiled(plan, denoiser, scoring)
@@ -129,6 +130,11 @@ def scorer(
         nats[request].append(float(term))
         if len(nats[request]) == plan.draws_of(request):
           done[request] = _summarize(nats.pop(request), plan.exact)
+          if math.isnan(done[request].nats):
+            raise UserError(
+              "the likelihood of an answer is not a number with these weights: use those of an "
+              "earlier checkpoint."
+            )
           journal.write("score", settings, request.to_json(), dataclasses.asdict(done[request]))
     return [done[request] for request in requests]
 

@@ -40,6 +40,8 @@ def trained_here(model: Model, *, batch_size: int = 64) -> Judge:
   def judge(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     tokens, given = encoded(texts, model.tokenizer.encode, model.length, begin)
     draws = draw(model.params, tokens, given)
+    if not np.all(np.isfinite(draws.nats)):
+      raise model.unusable("give a text a likelihood that is not a number")
     return draws.nats[0], draws.scored
 
   return judge

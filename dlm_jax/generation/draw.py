@@ -127,7 +127,7 @@ def draw(settings: DrawSettings, model: Model, prompt: Prompt | None = None) -> 
     prompt: what is given; nothing if None, and the length of training.
 
   Raises:
-    UserError: the model cannot draw with these settings.
+    UserError: the model cannot draw with these settings, or predicts what is not a number.
   """
   prompt = prompt or Prompt.empty(model.length)
   return join(list(draw_batches(settings, model, prompt)))
@@ -216,7 +216,10 @@ def _compiled(
 
   def run(batch: _Batch) -> SampleResult:
     with jax.set_mesh(model.mesh):
-      return jax.device_get(compiled(model.params, *batch))
+      result = jax.device_get(compiled(model.params, *batch))
+    if result.has_nan:
+      raise model.unusable("predict what is not a number, so that no text can be drawn")
+    return result
 
   return run, batches
 

@@ -10,6 +10,7 @@ import jax
 from jax import Array
 
 from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.finite import is_finite
 from dlm_jax.core.types import Params
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
@@ -76,6 +77,10 @@ class Model:
       )
     )
 
+  def unusable(self, fault: str) -> UserError:
+    """The error for weights that give no numbers; `fault` says what they do, as a predicate."""
+    return _unusable(fault, self.provenance.workdir, self.provenance.step, self.provenance.weights)
+
   def check_unlabelled(self, purpose: str) -> None:
     """Raises `UserError`, naming the `purpose`, where the model cannot do without labels."""
     if not self.num_labels:
@@ -98,8 +103,8 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
     weights: `ema`, the moving average, or `raw`, those last trained.
 
   Raises:
-    UserError: there is no run or no such checkpoint, the weights are of no such name, or the run
-      is of another version of this project.
+    UserError: there is no run or no such checkpoint, the weights are of no such name or not
+      finite, or the run is of another version of this project.
   """
   require_known("weights", weights, WEIGHTS)
   config = workdir.read_config(path)
@@ -116,6 +121,9 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
       f"{metadata['dataset_hash']}) than the run says (hash {dataset['hash']}): bring the workdir "
       "back as it was."
     )
+  if not is_finite(found[part]):
+    fault = "are not finite, so that no bound of theirs is a number"
+    raise _unusable(fault, path, metadata["step"], weights)
   return Model(
     process=built.process,
     evaluation_process=built.evaluation_process,
@@ -138,6 +146,16 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
       config=config.to_dict(),
     ),
   )
+
+
+def _unusable(fault: str, path: str, step: int, weights: str) -> UserError:
+  earlier = [other for other in checkpoint.steps(workdir.checkpoints(path)) if other < step]
+  way_out = (
+    f"use an earlier checkpoint, by --step where the command takes one (there are {earlier})"
+    if earlier
+    else "there is no earlier checkpoint, so train again with a lower optimizer.learning_rate"
+  )
+  return UserError(f"the {weights} weights of step {step} of the run {path} {fault}: {way_out}.")
 
 
 def training_data(model: Model) -> Store:

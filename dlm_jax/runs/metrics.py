@@ -1,6 +1,7 @@
 """The record of a run: metrics.jsonl is the truth, TensorBoard and Weights & Biases show it."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,9 +44,10 @@ class MetricsLog:
       )
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Appends one row."""
+    """Appends one row, without the values that are not finite: JSON has no such number."""
     if not self._active:
       return
+    values = {name: value for name, value in values.items() if math.isfinite(value)}
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     self._file.flush()
     for name, value in values.items():

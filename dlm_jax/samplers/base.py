@@ -85,11 +85,13 @@ class SampleResult:
   Attributes:
     tokens: int32 `[B, L]`.
     num_evaluations: int32 scalar, how often the network was evaluated on the batch.
+    has_nan: bool scalar, whether a prediction was not a number: the tokens then mean nothing.
     trajectory: int32 `[frames, B, L]`, the state before the first step and after each, or None.
   """
 
   tokens: Array
   num_evaluations: Array
+  has_nan: Array
   trajectory: Array | None
 
 

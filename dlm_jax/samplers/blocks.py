@@ -126,7 +126,9 @@ class _Loop:
     if frames is not None:
       taken = jnp.arange(len(frames)) <= progress.index
       frames = jnp.where(taken[:, None, None], frames, z)[..., :length]
-    return SampleResult(z[:, :length], progress.carry.num_evaluations, frames)
+    return SampleResult(
+      z[:, :length], progress.carry.num_evaluations, progress.carry.has_nan, frames
+    )
 
   def _step(self, progress: _Progress) -> _Progress:
     """One step of the block at hand, and where it is the last one, the end of the block."""

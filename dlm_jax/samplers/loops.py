@@ -63,9 +63,9 @@ def whole_row(transition: Transition, denoise: Denoise, request: Request) -> Sam
   if request.trajectory:
     frames = jnp.concatenate([tokens_of(process, first)[None], frames])
   if not isinstance(process, Continuous):
-    return SampleResult(z, carry.num_evaluations, frames)
+    return SampleResult(z, carry.num_evaluations, carry.has_nan, frames)
   tokens = most_likely_tokens(transition, denoise, request, z, carry)
-  return SampleResult(tokens, carry.num_evaluations + 1, frames)
+  return SampleResult(tokens, carry.num_evaluations + 1, carry.has_nan, frames)
 
 
 def tokens_of(process: Process, z: Array) -> Array:

@@ -36,6 +36,7 @@ class Carry:
     output: the last output of the network, if evaluations may be reused, else None.
     stale: bool scalar, whether `output` may differ from that of the present state.
     num_evaluations: int32 scalar, those so far.
+    has_nan: bool scalar, whether a prediction so far was not a number.
   """
 
   memory: PyTree
@@ -44,6 +45,7 @@ class Carry:
   output: Array | None
   stale: Array
   num_evaluations: Array
+  has_nan: Array
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Transition:
       output=output,
       stale=jnp.array(True),
       num_evaluations=jnp.int32(0),
+      has_nan=jnp.array(False),
     )
 
   def __call__(
@@ -115,6 +118,7 @@ class Transition:
       condition=condition,
       output=output if self._reuses(state) else None,
       num_evaluations=carry.num_evaluations + ran,
+      has_nan=carry.has_nan | jnp.any(jnp.isnan(prediction.log_probs)),
     )
     return self.filters(prediction), carry
 

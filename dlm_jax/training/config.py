@@ -18,7 +18,8 @@ class TrainingConfig:
     accumulate: micro-batches a step.
     ema_decay: of the average of the parameters, reached after a warm-up.
     log_every, evaluate_every: steps between rows of metrics, and between validation bounds.
-    max_skipped: how many steps in a row may have a gradient that is not finite before the run ends.
+    max_skipped: after so many steps in a row that were left out, since their loss, their gradient
+      or the state that they lead to is not finite, the run ends.
     head_chunks: pieces of the length for which logits exist one at a time (large vocabularies).
     head_capacity: score only masked positions, in this fraction of all as slots; 0 scores all.
     weights: workdir of a run whose averaged weights this run starts from; empty is a random start.

@@ -1,5 +1,6 @@
 """The host's loop around the training step: feed, log, validate, save, and stop when asked to."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.stages import Wrapped
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Params
 from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import to_global
@@ -55,10 +57,11 @@ def train(loop: Loop, state: TrainState) -> bool:
     Whether the run is complete. If not, it was saved and can be resumed.
 
   Raises:
-    UserError: more steps in a row than allowed were not finite, or a save failed.
+    UserError: more steps in a row than allowed were not finite, a save failed, or the run is
+      complete and saved and its validation bound is not a number.
   """
   start, steps, monitor = int(state.step), loop.config.steps, loop.monitor
-  step = None
+  step = bound = None
   with StopRequest() as stop, jax.set_mesh(loop.mesh), loop.profiler:
     for number in range(start + 1, steps + 1):
       loop.profiler.before(number)
@@ -79,6 +82,12 @@ def train(loop: Loop, state: TrainState) -> bool:
       if last:
         break
     loop.saver.wait()
+  if bound is not None and not math.isfinite(bound):
+    raise UserError(
+      f"the validation bound of the averaged weights is not a number at the last step, {number}: "
+      "they are saved, but no text can be drawn from them. Start again in another --workdir with a "
+      "lower optimizer.learning_rate."
+    )
   return int(state.step) >= steps
 
 

@@ -29,9 +29,9 @@ class LossWindow:
 
   @property
   def mean_loss(self) -> float:
-    """Over the steps whose loss was finite; 0 if there is none."""
+    """Over the steps whose loss was finite; NaN if there is none."""
     finite = [loss for loss in self.losses if math.isfinite(loss)]
-    return sum(finite) / max(len(finite), 1)
+    return sum(finite) / len(finite) if finite else math.nan
 
 
 @dataclass(kw_only=True)
@@ -87,14 +87,19 @@ class Monitor:
   def validated(self, step: int, values: dict[str, float]) -> None:
     """Writes what validation has found after a step."""
     self.log.write(step, values)
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+    shown = "  ".join(
+      f"{name} {value:.4f}" if math.isfinite(value) else f"{name} is not a number"
+      for name, value in values.items()
+    )
     self.line.note(f"step {step}  {shown}")
 
   def _refuse_divergence(self, step: int, skipped: int) -> None:
-    if skipped >= self.config.max_skipped:
+    # A short run that took no step at all has failed too.
+    if skipped >= min(self.config.max_skipped, self.config.steps):
       raise UserError(
-        f"the loss or gradient was not finite in {self.config.max_skipped} steps in a row, from "
-        f"step {step - skipped + 1} on; none was applied. Lower optimizer.learning_rate or "
+        "the loss, the gradient or the weights and moments that would follow from them were not "
+        f"finite in {skipped} steps in a row, from step {step - skipped + 1} on; none was applied, "
+        "and what is saved is finite. Lower optimizer.learning_rate or "
         "optimizer.clip, and start again: the run resumes from its last checkpoint."
       )
 

@@ -33,7 +33,9 @@ class ProgressLine:
     """Shows a row of training metrics."""
     if not self._active:
       return
-    text = f"loss {values['loss'] / math.log(2):.3f} bits  {values['tokens_per_second']:,.0f} tok/s"
+    bits = values["loss"] / math.log(2)
+    text = f"loss {bits:.3f} bits" if math.isfinite(bits) else "loss is not a number"
+    text += f"  {values['tokens_per_second']:,.0f} tok/s"
     text += f"  MFU {values['mfu']:.0%}" if "mfu" in values else "  MFU unknown"
     if values["skipped"]:
       text += f"  {values['skipped']:.0f} skipped"

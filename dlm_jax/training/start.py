@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.finite import is_finite
 from dlm_jax.core.types import Params
 from dlm_jax.distributed import cluster
 from dlm_jax.experiment import Experiment
@@ -39,6 +40,13 @@ def resumed(experiment: Experiment, checkpointer: Checkpointer) -> TrainState | 
   if checkpointer.latest_step() is None:
     return None
   state, metadata = checkpointer.restore(experiment.abstract_state)
+  # No step leaves such a state, but other code may have saved one, and no step leads out of it.
+  if not is_finite(state):
+    raise UserError(
+      f"the checkpoint of step {metadata['step']} holds values that are not finite: move its "
+      "directory out of checkpoints/ to resume from the one before it, or start again in another "
+      "--workdir."
+    )
   cluster.say(f"resuming from step {metadata['step']}")
   return state
 

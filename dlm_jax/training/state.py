@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from dlm_jax.core.finite import all_finite
 from dlm_jax.core.types import Params, PyTree
 
 
@@ -21,7 +22,7 @@ class TrainState:
     params: float32 parameters of the network.
     ema: their exponential moving average, what is evaluated and sampled.
     opt_state: of the optimizer.
-    skipped: steps whose update was not finite and was left out.
+    skipped: steps that were left out, since something of them or after them was not finite.
     skipped_in_a_row: how many of them are the latest steps.
     teacher: parameters that a student is held against, None where nothing is distilled.
   """
@@ -60,9 +61,18 @@ def apply_gradients(
   optimizer: optax.GradientTransformation,
   ema_decay: float,
 ) -> TrainState:
-  """One update of parameters, optimizer and average; where `ok` is False all three are kept.
+  """One update of parameters, optimizer and average; all three are kept if one is not finite.
 
-  `optax.apply_if_finite` would let the n-th bad update through and knows nothing of the average.
+  What counts is what would become the state: a finite gradient can still give parameters, moments
+  or an average that are not. `optax.apply_if_finite` looks at updates alone, and lets the n-th bad
+  one through.
+
+  Args:
+    state: before the step.
+    gradients: of its parameters.
+    ok: whether the step may be applied as far as is known; False keeps the three as well.
+    optimizer: turns gradients into updates.
+    ema_decay: of the average, reached after a warm-up.
   """
 
   def updated() -> tuple[Params, Params, PyTree]:
@@ -72,8 +82,9 @@ def apply_gradients(
     ema = jax.tree.map(lambda old, new: old + (1.0 - decay) * (new - old), state.ema, params)
     return params, ema, opt_state
 
-  old = (state.params, state.ema, state.opt_state)
-  params, ema, opt_state = jax.tree.map(lambda a, b: jnp.where(ok, a, b), updated(), old)
+  new, old = updated(), (state.params, state.ema, state.opt_state)
+  ok &= all_finite(new)
+  params, ema, opt_state = jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, old)
   bad = (~ok).astype(jnp.int32)
   return dataclasses.replace(
     state,

@@ -36,7 +36,7 @@ def make_step(
   The batch holds `tokens` int32 `[B, L]` and may hold `given` bool `[B, L]`: positions that are
   neither noised nor scored, and `label` int32 `[B]`. The loss is the mean of the objective over all
   other positions of the global batch, in nats a token, whatever the number of devices and of
-  micro-batches.
+  micro-batches. A step that would leave anything in the state that is not finite is left out.
 
   Args:
     objective: what is minimised.

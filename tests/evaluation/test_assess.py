@@ -32,6 +32,12 @@ def test_a_judge_gives_the_nats_of_its_own_chain_rule():
   assert nats[0] == pytest.approx(-float(log_p.sum()), rel=1e-5)
 
 
+def test_a_judge_whose_likelihoods_are_not_numbers_is_refused():
+  judge = judges.trained_here(tiny.diverged(tiny.model("autoregressive")), batch_size=2)
+  with pytest.raises(UserError, match="weights of step 7 of the run nowhere give a text a likel"):
+    judge(["abc", "def"])
+
+
 def test_the_begin_symbol_stands_before_and_is_not_scored():
   tokens, given = judges.encoded(["abcdef"], letters.make().encode, 4, begin=27)
   assert tokens.tolist() == [[27, 1, 2, 3]] and given.tolist() == [[True, False, False, False]]

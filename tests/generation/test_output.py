@@ -120,6 +120,13 @@ def test_draws_keep_the_prompt_and_do_not_depend_on_the_batch():
   assert whole.tokens_per_second == pytest.approx(10 * 12 / whole.seconds)
 
 
+@pytest.mark.parametrize("process", ["absorbing", "autoregressive"])
+def test_predictions_that_are_not_numbers_give_no_text(process):
+  model = tiny.diverged(tiny.model(process))
+  with pytest.raises(UserError, match="of step 7 of the run nowhere predict what is not a number"):
+    draw(DrawSettings(num=1, steps=2), model)
+
+
 def test_the_cache_is_on_for_a_network_that_takes_no_notice_of_time():
   (count,) = drawn(num=1, steps=200).num_evaluations
   assert count <= 8 * LENGTH  # eight rows: one a device of the tests

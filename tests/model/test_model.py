@@ -71,6 +71,19 @@ def test_raw_and_averaged_weights_are_those_of_the_train_state(run):
 
 
 @pytest.mark.slow
+def test_weights_that_are_not_finite_are_refused_with_the_steps_there_are(run, monkeypatch):
+  restore = checkpoint.restore
+
+  def poisoned(*arguments, **settings):
+    state, metadata = restore(*arguments, **settings)
+    return jax.tree.map(lambda leaf: leaf / 0, state), metadata
+
+  monkeypatch.setattr(checkpoint, "restore", poisoned)
+  with pytest.raises(UserError, match=r"the raw weights of step 8 of the run .* are not finite.*4"):
+    load(str(run[0]), weights="raw")
+
+
+@pytest.mark.slow
 def test_what_cannot_be_loaded_is_named(moved):
   with pytest.raises(UserError, match="no weights 'emma': did you mean 'ema'"):
     load(str(moved), weights="emma")

@@ -28,7 +28,9 @@ def draw(sampler, process, denoise, shape, *, key=0, **fields):
   """The result of a request for `shape`; `key` is a seed, or the keys of the rows."""
   keys = row_keys(jax.random.key(key), shape[0]) if isinstance(key, int) else key
   run = lambda keys: loops.sample(sampler, process, denoise, request(keys, shape[1], **fields))  # noqa: E731
-  return jax.device_get(jax.jit(run)(keys))
+  result = jax.device_get(jax.jit(run)(keys))
+  assert not result.has_nan
+  return result
 
 
 def padded(denoise, length):

@@ -55,7 +55,9 @@ class Saver:
     self.saved.append("waited")
 
 
-def run(tmp_path, losses, start=0, stop_after=None, save_every=100, **fields):
+def run(
+  tmp_path, losses, start=0, stop_after=None, save_every=100, validation_bounds=None, **fields
+):
   """The loop over steps with these losses; whether it is complete, and what was saved."""
   tmp_path.mkdir(exist_ok=True)
   config = TrainingConfig(steps=len(losses), batch_size=8, **fields)
@@ -76,7 +78,7 @@ def run(tmp_path, losses, start=0, stop_after=None, save_every=100, **fields):
   def validate(params):
     assert params == "the average"
     clock.time += VALIDATION
-    return {"validation_bound": 2.0}
+    return {"validation_bound": 2.0 if validation_bounds is None else next(validation_bounds)}
 
   monitor = Monitor(
     config=config,
@@ -157,3 +159,16 @@ def test_losses_that_are_not_finite_are_left_out_until_there_are_too_many(tmp_pa
   assert training_rows(tmp_path / "some")[0]["loss"] == 3.0
   with pytest.raises(UserError, match="not finite in 2 steps in a row, from step 2 on"):
     run(tmp_path / "many", [1.0, bad, bad, 3.0], log_every=4, max_skipped=2)
+  with pytest.raises(UserError, match="not finite in 3 steps in a row, from step 1 on"):
+    run(tmp_path / "all", [bad, bad, bad], log_every=1)
+  # No row says that the loss was 0, and a strict reader of JSON can read them all.
+  rows = (tmp_path / "all" / "metrics.jsonl").read_text()
+  assert '"step": 2' in rows and '"loss"' not in rows and "NaN" not in rows
+
+
+def test_a_last_bound_that_is_not_a_number_is_a_mistake_and_the_state_is_saved(tmp_path, capsys):
+  bounds = iter([2.0, float("nan")])
+  with pytest.raises(UserError, match="not a number at the last step, 4: they are saved"):
+    run(tmp_path, [1.0] * 4, log_every=2, evaluate_every=2, validation_bounds=bounds)
+  assert "step 4  validation_bound is not a number" in capsys.readouterr().out
+  assert [row["step"] for row in read_rows(tmp_path) if "validation_bound" in row] == [2]

@@ -19,6 +19,7 @@ VALUES = {
   ("more", "line"),
   [
     ({"mfu": 0.256}, "step 10/100  loss 3.000 bits  1,234 tok/s  MFU 26%  ETA 45 s"),
+    ({"loss": math.nan}, "step 10/100  loss is not a number  1,234 tok/s  MFU unknown  ETA 45 s"),
     ({"skipped": 2.0}, "step 10/100  loss 3.000 bits  1,234 tok/s  MFU unknown  2 skipped  ETA 45"),
   ],
 )

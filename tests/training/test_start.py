@@ -58,9 +58,18 @@ def test_starts_from_the_averaged_weights_of_another_run(data, other):
 
 def test_a_checkpoint_comes_before_every_other_start(data):
   fields = {"training.weights": "nowhere"}
-  assert first(data, Checkpoints("a state"), **fields) == "a state"
+  state = {"w": np.ones(2, np.float32), "step": np.int32(7)}
+  assert first(data, Checkpoints(state), **fields) is state
   with pytest.raises(UserError, match="there is no run in nowhere"):
     first(data, Checkpoints(), **fields)
+
+
+def test_a_checkpoint_that_is_not_finite_is_refused(data):
+  state = {"w": np.array([1.0, np.inf], np.float32)}
+  with pytest.raises(
+    UserError, match="checkpoint of step 7 holds values that are not finite: move"
+  ):
+    first(data, Checkpoints(state))
 
 
 def test_the_networks_must_be_one(data, other):
