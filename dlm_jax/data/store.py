@@ -41,6 +41,12 @@ class Rows:
   def __len__(self) -> int:
     return len(self.tokens)
 
+  @property
+  def are_documents(self) -> bool:
+    """Whether each row is one document, as where rows are padded; else rows are cut from a stream
+    whose documents end anywhere."""
+    return self.lengths is not None
+
   def __getitem__(self, index: int | slice | np.ndarray) -> dict[str, np.ndarray]:
     row: dict[str, np.ndarray] = {"tokens": self.tokens[index].astype(np.int32)}
     if self.lengths is not None:

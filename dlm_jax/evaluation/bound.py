@@ -22,7 +22,7 @@ from dlm_jax.core.types import Record
 from dlm_jax.data import zero_shot
 from dlm_jax.data.store import Rows
 from dlm_jax.distributed import progress
-from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation import clusters, likelihood
 from dlm_jax.evaluation.estimates import Bound, Estimate
 from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.evaluation.likelihood import Scoring
@@ -123,7 +123,11 @@ def _journal(settings: EvaluateSettings, model: Model, text: ScoredText) -> Jour
 def score(
   settings: EvaluateSettings, model: Model, text: ScoredText, journal: Journal | None = None
 ) -> Record:
-  """The record of an evaluation, which goes on from what the journal holds of it."""
+  """The record of an evaluation, which goes on from what the journal holds of it.
+
+  Raises:
+    UserError: the model cannot be scored so, or its bound is not a number.
+  """
   process, num_evaluations = _scored(settings, model)
   draw = likelihood.drawer(
     process,
@@ -140,8 +144,11 @@ def score(
   )
   rows = text.rows[evenly_spread(len(text.rows), settings.rows)]
   labels = rows.get("label") if settings.labels else None
+  grouped = clusters.of_rows(len(rows["tokens"]), are_documents=text.rows.are_documents)
   with jax.set_mesh(model.mesh):
-    draws = draw(model.params, rows["tokens"], rows.get("given"), labels)
+    draws = draw(model.params, rows["tokens"], rows.get("given"), labels, grouped.index)
+  if not math.isfinite(draws.bound.nats_per_token):
+    raise model.unusable(f"give a bound that is not a number ({draws.bound.nats_per_token})")
   # What is no integral over the times of the process has no integrand.
   is_integral = settings.bound == "variational" and not model.evaluation_process.exact
   return {
@@ -149,7 +156,11 @@ def score(
     "bound": dataclasses.asdict(draws.bound),
     "by_time": draws.by_time() if is_integral else [],
     "by_position": draws.by_position(),
-    "protocol": protocol(settings, model, num_evaluations, text.zero_shot),
+    "by_cluster": draws.by_cluster(),
+    "protocol": {
+      "standard_error": grouped.description,
+      **protocol(settings, model, num_evaluations, text.zero_shot),
+    },
   }
 
 
@@ -244,6 +255,7 @@ def show(console: Console, settings: EvaluateSettings, record: Record) -> None:
     "sequence".format(
       **record["bound"], evaluations=record["protocol"]["network_evaluations_per_sequence"]
     ),
+    f"standard error {record['protocol']['standard_error']}",
     f"written to {settings.workdir}/{name}",
     sep="\n",
     soft_wrap=True,
@@ -260,7 +272,9 @@ def table(record: Record) -> Table:
   for column in ("", value, "standard error"):
     shown.add_column(column, justify="left" if not column else "right")
   for unit, estimate in record["results"].items():
-    digits = 1 + max(2, -math.floor(math.log10(estimate["standard_error"] or 1)))
+    error = estimate["standard_error"]
+    # A perplexity can be beyond float64, and its error with it.
+    digits = 1 + max(2, -math.floor(math.log10(error if 0 < error < math.inf else 1)))
     cells = (f"{estimate[field]:.{digits}f}" for field in ("value", "standard_error"))
     shown.add_row(unit.replace("_per_", " / "), *cells)
   return shown

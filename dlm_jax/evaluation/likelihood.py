@@ -20,6 +20,7 @@ from dlm_jax.core.ranges import PositiveInt, Seed
 from dlm_jax.core.types import Json, Params
 from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding, replicated
+from dlm_jax.evaluation.clusters import of_rows
 from dlm_jax.evaluation.estimates import Bound, Draws
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
@@ -98,7 +99,7 @@ class Scoring(MonteCarlo):
 
 # `denoiser(params)` or `denoiser(params, labels)` binds parameters and labels to a network.
 BindParams = Callable[..., Denoise]
-# `evaluate(params, tokens, given=None, labels=None)`
+# `evaluate(params, tokens, given=None, labels=None, clusters=None)`
 Evaluate = Callable[..., Bound]
 Draw = Callable[..., Draws]
 Watch = Callable[[Iterable[int]], Iterable[int]]
@@ -107,7 +108,7 @@ Watch = Callable[[Iterable[int]], Iterable[int]]
 def evaluator(
   process: Process | ProbabilityFlow, denoiser: BindParams, scoring: Scoring
 ) -> Evaluate:
-  """`drawer`, for the bound alone: `evaluate(params, tokens, given=None) -> Bound`."""
+  """`drawer`, for the bound alone: `evaluate(params, tokens, ...) -> Bound`."""
   draw = drawer(process, denoiser, scoring)
   return lambda *arguments: draw(*arguments).bound
 
@@ -115,11 +116,12 @@ def evaluator(
 def drawer(
   process: Process | ProbabilityFlow, denoiser: BindParams, scoring: Scoring, watch: Watch = iter
 ) -> Draw:
-  """Returns `draw(params, tokens, given=None, labels=None) -> Draws`, compiled once.
+  """Returns `draw(params, tokens, given, labels, clusters) -> Draws`, compiled once.
 
   `tokens` is array-like int `[N, L]` (a memmap will do), `given` bool `[N, L]` or None: positions
   such as padding or a prompt, which are neither noised, scored nor counted, `labels` int32 `[N]` or
-  None: with them the bound is on -log p(x | label).
+  None: with them the bound is on -log p(x | label), and `clusters` int `[N]` says which rows are
+  not independent, None that they are cut from a stream of text.
 
   Args:
     process: its `nelbo` is what is estimated.
@@ -137,6 +139,7 @@ def drawer(
     tokens: np.ndarray,
     given: np.ndarray | None = None,
     labels: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
   ) -> Draws:
     num_rows = len(tokens)
     if num_rows < 2:
@@ -154,7 +157,9 @@ def drawer(
     nats = np.concatenate([part.nats for part in parts], axis=1)
     scored = np.concatenate([part.scored for part in parts])
     positions = np.sum([part.positions for part in parts], axis=0)
-    return Draws(t, weight, nats, scored, process.constants(), *positions)
+    if clusters is None:
+      clusters = of_rows(num_rows, are_documents=False).index
+    return Draws(t, weight, nats, scored, clusters, process.constants(), *positions)
 
   return draw
 

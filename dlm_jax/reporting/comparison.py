@@ -35,6 +35,7 @@ MEASURED = {
   ),
   "harness": ("task_versions", "shots", "limit"),
 }
+_INDEPENDENT = "of rows counted as independent, too small for text; evaluate again"
 # Shown in a column of its own, or without influence on any number.
 SHOWN = (
   "process",
@@ -82,7 +83,10 @@ class Result:
 
   @property
   def protocol(self) -> Record:
-    return self.record["protocol"]
+    """What the numbers depend on. A bound that was recorded before errors allowed for rows of one
+    document says so."""
+    implied = {"standard_error": _INDEPENDENT} if self.kind == "likelihood" else {}
+    return implied | self.record["protocol"]
 
 
 @dataclass(frozen=True)

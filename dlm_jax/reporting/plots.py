@@ -62,7 +62,7 @@ def loss_over_time(group: Group) -> str:
 
 
 def loss_over_position(group: Group) -> str:
-  """Nats of each position of the row, with two standard errors."""
+  """Nats of each position of the row, with two standard errors of rows counted as independent."""
   figure, axes = _figure("position", "nats")
   for result in group.results:
     rows = result.record.get("by_position") or []

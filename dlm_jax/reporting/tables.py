@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dlm_jax.core.records import is_exact
 from dlm_jax.core.types import Record
+from dlm_jax.evaluation.estimates import paired_difference
 from dlm_jax.reporting.comparison import Group, Result
 
 TITLES = {
@@ -30,6 +31,7 @@ _COMMON = {
   "step": "step",
   "weights": "weights",
   "dtype": "dtype",
+  "standard_error": "standard error",
   "seed": "seed",
   "settings.seed": "seed",
   "environment.device_kind": "device",
@@ -106,8 +108,9 @@ def process_text(protocol: Record) -> str:
 
 def _likelihood(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
   columns = ("process", "nats/token", "bits/character", "perplexity", "evaluations a sequence")
+  compared, differences = _paired(group)
   rows = []
-  for result in group.results:
+  for result, difference in zip(group.results, differences, strict=True):
     bound = "" if is_exact(result.protocol) else "≤ "
     units = ("nats_per_token", "bits_per_character", "perplexity")
     values = (result.record["results"][unit] for unit in units)
@@ -116,9 +119,31 @@ def _likelihood(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         process_text(result.protocol),
         *(f"{bound}{v['value']:.4g} ± {v['standard_error']:.2g}" for v in values),
         str(result.protocol["network_evaluations_per_sequence"]),
+        *difference,
       )
     )
-  return columns, rows
+  return (*columns, *compared), rows
+
+
+def _paired(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+  """A column of paired differences to the lowest value, with its header; none without a pair.
+
+  Only results that scored the same rows are compared, and those recorded before records held what a
+  comparison needs are not.
+  """
+  able = [result for result in group.results if "by_cluster" in result.record]
+  if len(able) < 2:
+    return (), [()] * len(group.results)
+  lowest = min(able, key=lambda result: result.record["results"]["nats_per_token"]["value"])
+
+  def cell(result: Result) -> str:
+    if result is lowest or result not in able:
+      return "-"
+    found = paired_difference(result.record["by_cluster"], lowest.record["by_cluster"])
+    return "-" if found is None else f"{found.value:+.4g} ± {found.standard_error:.2g}"
+
+  header = f"nats/token above {lowest.name}, paired"
+  return (header,), [(cell(result),) for result in group.results]
 
 
 # Statistics of samples in the order of their columns.

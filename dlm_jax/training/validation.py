@@ -9,6 +9,7 @@ from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation.clusters import of_rows
 from dlm_jax.experiment import Experiment
 from dlm_jax.model.denoiser import bound
 from dlm_jax.training.loop import Validate
@@ -33,7 +34,9 @@ def require_validation(experiment: Experiment) -> None:
 def validation(experiment: Experiment) -> Validate:
   """The validation bound of parameters as metrics, always on the same rows, times and noise."""
   store, evaluation = experiment.store, experiment.evaluation
-  rows = store.rows("validation")[evenly_spread(store.num_rows("validation"), evaluation.rows)]
+  split = store.rows("validation")
+  rows = split[evenly_spread(len(split), evaluation.rows)]
+  clusters = of_rows(len(rows["tokens"]), are_documents=split.are_documents).index
   scoring = likelihood.Scoring(
     batch_size=evaluation.batch_size,
     samples=evaluation.samples,
@@ -44,7 +47,7 @@ def validation(experiment: Experiment) -> Validate:
   per_token = store.characters_per_token("validation")
 
   def validate(params: Params) -> dict[str, float]:
-    bound = evaluate(params, rows["tokens"], rows.get("given"), rows.get("label"))
+    bound = evaluate(params, rows["tokens"], rows.get("given"), rows.get("label"), clusters)
     return {
       "validation_bound": bound.nats_per_token,
       "validation_standard_error": bound.standard_error,

@@ -18,6 +18,7 @@ LEVELS = (
 )
 BESIDE = {
   "evaluation": {"generation"},
+  "reporting": {"evaluation"},
   "training": {"evaluation", "reporting"},
   "model": {"runs", "data"},
   "data": {"runs"},

@@ -42,7 +42,13 @@ def test_the_record_holds_the_bound_and_what_it_depends_on(runs):
   assert nats == found["nats_per_token"] and found["tokens"] == 6 * LENGTH
   assert results["perplexity"]["value"] == pytest.approx(math.exp(nats))
 
+  by_cluster = record["by_cluster"]
+  assert len(by_cluster) == found["clusters"] == 6  # so few rows are a cluster each
+  assert sum(row["nats"] for row in by_cluster) / found["tokens"] == pytest.approx(nats)
+  assert sum(row["tokens"] for row in by_cluster) == found["tokens"]
+
   protocol = record["protocol"]
+  assert protocol["standard_error"] == "over 6 rows"
   assert protocol["quantity"] == "upper bound on the negative log-likelihood"
   assert protocol["times"]["epsilon"] == 0 and protocol["network_evaluations_per_sequence"] == 2
   assert (protocol["seed"], protocol["step"], protocol["weights"]) == (3, 4, "ema")
@@ -78,8 +84,15 @@ def test_an_untrained_model_gives_the_size_of_its_vocabulary():
   assert abs(result["value"] - math.log(27)) < 4 * result["standard_error"]
 
 
+def test_a_bound_that_is_not_a_number_names_the_weights():
+  tokens = np.ones((ROWS, LENGTH), np.int32)
+  with pytest.raises(UserError, match="the ema weights of step 7 of the run nowhere give a bound"):
+    bound.score(settings(), tiny.diverged(tiny.model()), ScoredText(Rows(tokens, None), 2.0, None))
+
+
 def test_padding_is_not_scored_and_characters_are_counted():
   record = untrained(lengths=LENGTH // 2)
+  assert record["protocol"]["standard_error"] == "over 10 documents, a row each"
   assert record["bound"]["tokens"] == ROWS * LENGTH // 2
   nats = record["results"]["nats_per_token"]["value"]
   assert record["results"]["bits_per_character"]["value"] == pytest.approx(nats / math.log(2) / 2)
@@ -101,11 +114,13 @@ def test_the_record_shows_the_loss_against_time_and_position():
 
 
 def test_the_table_says_that_it_is_a_bound():
-  found = Bound(1.23456, 0.0123, 10, 100, 4)
+  found = Bound(1.23456, 0.0123, 10, 100, 4, 10)
   record = {
     "results": bound.results(found, 1.0),
     "protocol": {"split": "test", "step": 7, "weights": "ema"},
   }
+  # A perplexity beyond float64.
+  record["results"]["perplexity"] = {"value": math.inf, "standard_error": math.inf}
   console = Console(file=io.StringIO(), width=80)
   console.print(bound.table(record))
   shown = console.file.getvalue()

@@ -43,10 +43,12 @@ def likelihood(bound=2.0, **protocol):
     "results": {unit: dict(value) for unit in units},
     "by_time": rows,
     "by_position": profile,
+    "by_cluster": [{"rows": 3, "tokens": 24, "nats": bound * 24 + i} for i in range(3)],
     "protocol": {
       **copy.deepcopy(PROTOCOL),
       "quantity": "upper bound on the negative log-likelihood",
       "split": "test",
+      "standard_error": "over 3 blocks of 3 neighbouring rows",
       "network_evaluations_per_sequence": 4,
     },
   }

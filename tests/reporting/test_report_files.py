@@ -64,6 +64,27 @@ def test_the_table_says_bound_or_exact_and_names_its_marks():
   assert "split test, packing stream, length 8, data 0123456789ab" in text
 
 
+def test_bounds_on_the_same_rows_are_compared_by_their_paired_difference():
+  other = records.likelihood(2.5)
+  for cluster, more in zip(other["by_cluster"], (0, 1, 2), strict=True):
+    cluster["nats"] += more
+  # The second scored other rows, and of the third nothing is known.
+  fewer, old = records.likelihood(2.2), records.likelihood(2.3)
+  fewer["by_cluster"].pop()
+  del old["by_cluster"], old["protocol"]["standard_error"]
+  (group,) = groups(records.likelihood(2.0), fewer, old, other)
+  table = tables.of_group("likelihood", group)
+  assert table.columns[-1] == "nats/token above run0, paired"
+  # Over 72 tokens 3 nats more than 0.5 a token; residuals -1, 0 and 1 of the clusters.
+  assert [row[-1] for row in table.rows] == ["-", "-", "-", "+0.5417 ± 0.024"]
+  assert "standard error over 3 blocks of 3 neighbouring rows" in table.caption
+  (note,) = table.notes
+  assert "[a] differs in standard_error" in note and "too small for text; evaluate again" in note
+  assert table.rows[2][0] == "run2 [a]"
+  (alone,) = groups(records.likelihood(2.0), old)
+  assert "paired" not in tables.of_group("likelihood", alone).columns[-1]
+
+
 def test_samples_stand_with_their_intervals_and_evaluations():
   (group,) = groups(records.samples(20.0))
   table = tables.of_group("samples", group)
