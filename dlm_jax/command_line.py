@@ -23,6 +23,7 @@ import ml_collections
 from absl import app, flags, logging
 
 from dlm_jax import config_line
+from dlm_jax.core import faults
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.fields import of_dataclass
 from dlm_jax.distributed import cluster
@@ -97,6 +98,11 @@ def run(
     except KeyboardInterrupt as stop:
       code = RESUMABLE if stoppable else INTERRUPTED
       return _report(f"stopped by Ctrl-C{f': {stop}' if str(stop) else ''}.", code)
+    except Exception as error:
+      fault = faults.explain(error)
+      if fault is None:
+        raise
+      return _report(fault)
 
   def parse(argv: list[str]) -> list[str]:
     if settings is not None and {"--help", "-h", "-help", "--helpfull"} & set(argv):

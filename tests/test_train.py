@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -161,18 +162,29 @@ def test_resuming_on_another_mesh_agrees_to_float32(whole, data, tmp_path):
       assert row[name] == pytest.approx(expected[name], rel=2e-3, abs=1e-6), name
 
 
-def test_steps_that_are_not_finite_end_the_run_and_are_named(data, tmp_path):
+def test_steps_that_are_not_finite_end_the_run_and_it_goes_on_as_it_is_told(data, tmp_path, capsys):
   # Muon's step is as large as its rate: one of 1e30 leaves logits that are not finite.
-  fields = {"optimizer.matrix_learning_rate": 1e30, "optimizer.learning_rate": 1e30}
-  fields |= {"optimizer.warmup_steps": 0, "training.max_skipped": 3, "training.evaluate_every": 99}
+  rates = ("optimizer.matrix_learning_rate", "optimizer.learning_rate")
+  fields = {"optimizer.warmup_steps": 0, "training.max_skipped": 3, "training.evaluate_every": 99}
+  workdir, sentence = tmp_path / "run", "not finite in 3 steps in a row, from step 2 on"
+  for saved, save_every in (("nothing is saved", 99), ("its checkpoint of step 2", 2)):
+    changes = dict.fromkeys(rates, 1e30) | {"checkpoint.save_every": save_every}
+    with pytest.raises(UserError, match=sentence) as stopped:
+      train.train(tiny.config(data, **fields, **changes), str(workdir))
+    assert saved in str(stopped.value)
+  assert f"--config.training.weights={workdir}" in str(stopped.value)
+  smaller = dict(re.findall(r"--config\.(optimizer\.\w+)=(\S+)", str(stopped.value)))
+  assert smaller.keys() == set(rates) and set(smaller.values()) == {"5e+29"}
+  # The weights of step 2 are lost, so that smaller steps cannot mend them; but the run is resumed.
   with pytest.raises(UserError, match="not finite in 3 steps in a row, from step 2 on"):
-    train.train(tiny.config(data, **fields), str(tmp_path / "run"))
+    train.train(tiny.config(data, **fields, **smaller), str(workdir))
+  assert "resuming from step 2" in capsys.readouterr().out
 
 
 def test_another_config_does_not_touch_the_workdir(whole, data):
   before = {path: path.read_bytes() for path in sorted(whole.rglob("*")) if path.is_file()}
-  with pytest.raises(UserError, match=r"optimizer\.learning_rate"):
-    train.train(tiny.config(data, **{"optimizer.learning_rate": 0.5}), str(whole))
+  with pytest.raises(UserError, match=r"optimizer\.momentum"):
+    train.train(tiny.config(data, **{"optimizer.momentum": 0.5}), str(whole))
   assert {path: path.read_bytes() for path in before} == before
 
 

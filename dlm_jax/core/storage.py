@@ -15,6 +15,7 @@ from pathlib import Path
 import fsspec
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.faults import writing
 from dlm_jax.core.types import Json
 
 
@@ -97,14 +98,23 @@ class Mirror:
 
 
 def write_json(path: str | os.PathLike, value: Json) -> None:
-  """Writes `value` as JSON so that a reader, or a crash, sees the old file or the new one."""
+  """Writes `value` as JSON so that a reader, or a crash, sees the old file or the new one.
+
+  Raises:
+    SystemFault: the system refuses; the old file is as it was.
+  """
   path = Path(path)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  with temporary.open("w") as file:
-    file.write(json.dumps(value, indent=2) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
+  with writing(path):
+    try:
+      with temporary.open("w") as file:
+        file.write(json.dumps(value, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(temporary, path)
+    except OSError:
+      temporary.unlink(missing_ok=True)
+      raise
 
 
 def exists(path: str) -> bool:

@@ -107,14 +107,16 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
       finite, or the run is of another version of this project.
   """
   require_known("weights", weights, WEIGHTS)
-  config = workdir.read_config(path)
+  config = workdir.read_config(path, step)
   dataset = workdir.read_dataset(path)
   tokenizer = from_definition(dataset["tokenizer"])
   built = from_config.build(config, tokenizer.vocab_size, dataset["num_labels"])
   mesh = make_mesh({"data": -1})
   part = WEIGHTS[weights]
   wanted = {part: abstract_params(built.process, built.network, mesh, dataset["length"])}
-  found, metadata = checkpoint.restore(workdir.checkpoints(path), wanted, step=step, partial=True)
+  found, metadata = checkpoint.restore(
+    workdir.checkpoints(path), wanted, step=step, partial=True, config=workdir.plain(config)
+  )
   if metadata["dataset_hash"] != dataset["hash"]:
     raise UserError(
       f"the checkpoint of step {metadata['step']} in {path} was trained on other data (hash "
@@ -144,6 +146,7 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
       dataset_hash=dataset["hash"],
       characters_per_token=dataset["characters_per_token"],
       config=config.to_dict(),
+      changes=metadata.get("changes", ()),
     ),
   )
 

@@ -14,13 +14,15 @@ checkpoint to the code: the classes that make up the state can change, and a par
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import jax
 import orbax.checkpoint
 from etils import epath
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.types import PyTree
+from dlm_jax.core.types import Json, PyTree
+from dlm_jax.runs import config_changes
 from dlm_jax.runs.record import (
   Damaged,
   Metadata,
@@ -39,12 +41,32 @@ from dlm_jax.runs.record import (
 )
 
 
+@dataclass(frozen=True)
+class Wanted:
+  """What is read of a checkpoint, and what it must be of; the fields are those of `restore`."""
+
+  abstract_state: PyTree
+  partial: bool = False
+  config: Mapping[str, Json] | None = None
+
+  def check(self, metadata: Metadata) -> None:
+    """Raises `UserError` where the checkpoint was saved under another config."""
+    if self.config is not None:
+      config_changes.require_same(
+        metadata["config"],
+        self.config,
+        f"the checkpoint of step {metadata['step']} was saved under another config",
+        "Use the config that it was trained with, or another --workdir to start a new run.",
+      )
+
+
 def restore(
   directory: str | os.PathLike,
   abstract_state: PyTree,
   *,
   step: int | None = None,
   partial: bool = False,
+  config: Mapping[str, Json] | None = None,
 ) -> tuple[PyTree, Metadata]:
   """Reads a checkpoint and changes nothing on disk; safe beside the run that writes it.
 
@@ -55,22 +77,25 @@ def restore(
     step: which checkpoint; otherwise the newest that is whole, damaged ones being reported.
     partial: `abstract_state` is a part of what was saved, such as `{"params": ..., "ema": ...}`;
       only that part is read and verified.
+    config: that the checkpoint must have been saved under, but for what a resumed run may change;
+      None takes any.
 
   Returns:
     The state, and the metadata given to `Checkpointer.save`, with `step` and `bound`.
 
   Raises:
-    UserError: there is no (such) checkpoint, it is damaged, or it is of another model.
+    UserError: there is no (such) checkpoint, it is damaged, or it is of another model or config.
   """
   path = absolute(directory)
+  wanted = Wanted(abstract_state, partial, config)
   if step is None:
-    return restore_newest(path, abstract_state, partial=partial)[:2]
+    return restore_newest(path, wanted)[:2]
   present = steps(directory)
   if step not in present:
     known = f"The steps there are {present}." if present else "There is none at all."
     raise UserError(f"there is no checkpoint of step {step} in {path}. {known}")
   try:
-    return _read(path, step, abstract_state, partial=partial)
+    return _read(path, step, wanted)
   except Damaged as error:
     raise UserError(
       f"the checkpoint of step {step} in {path} is damaged: {error}. The steps there are {present}."
@@ -101,6 +126,28 @@ def _read_record(path: epath.Path) -> Record:
     raise Damaged(f"its record is unreadable ({one_line(error)})") from error
 
 
+def newest_metadata(directory: str | os.PathLike, step: int | None = None) -> Metadata | None:
+  """What was given to `Checkpointer.save`, with `step` and `bound`; no array is read.
+
+  Args:
+    directory: where the steps are.
+    step: which checkpoint; None is the newest whose record can be read.
+
+  Returns:
+    None where there is none: `restore` says why.
+  """
+  for number in reversed(steps(directory) if step is None else [step]):
+    try:
+      return _metadata(_read_record(absolute(directory) / str(number)))
+    except Damaged:
+      continue
+  return None
+
+
+def _metadata(record: Record) -> Metadata:
+  return {**record["metadata"], "step": record["step"], "bound": record["bound"]}
+
+
 def bounds(directory: epath.Path) -> dict[int, float | None]:
   """The bound of each step whose record can be read."""
   found = {}
@@ -112,21 +159,14 @@ def bounds(directory: epath.Path) -> dict[int, float | None]:
   return found
 
 
-def restore_newest(
-  directory: epath.Path, abstract_state: PyTree, *, partial: bool
-) -> tuple[PyTree, Metadata, list[int]]:
+def restore_newest(directory: epath.Path, wanted: Wanted) -> tuple[PyTree, Metadata, list[int]]:
   """The state and the metadata of the newest whole step, and the damaged steps that are newer."""
-  present = steps(directory)
-  return newest_whole(
-    directory, present, lambda step: _read(directory, step, abstract_state, partial=partial)
-  )
+  return newest_whole(directory, steps(directory), lambda step: _read(directory, step, wanted))
 
 
-def _read(
-  directory: epath.Path, step: int, abstract_state: PyTree, *, partial: bool
-) -> tuple[PyTree, Metadata]:
+def _read(directory: epath.Path, step: int, wanted: Wanted) -> tuple[PyTree, Metadata]:
   """Reads and verifies one step. Raises `Damaged`, on all processes when on one."""
-  wanted = {name: placed(leaf) for name, leaf in flatten(abstract_state).items()}
+  parts = {name: placed(leaf) for name, leaf in flatten(wanted.abstract_state).items()}
   path = directory / str(step)
   problem = record = None
   leaves = {}
@@ -136,18 +176,19 @@ def _read(
     problem = str(error)
   raise_together(problem)
   saved = record["leaves"]
-  require_same_model(path, saved, wanted, partial)
+  wanted.check(_metadata(record))
+  require_same_model(path, saved, parts, wanted.partial)
   try:
-    leaves = _read_arrays(path / "state", wanted)
+    leaves = _read_arrays(path / "state", parts)
   except jax.errors.JaxRuntimeError:
     raise  # the device's trouble (out of memory), not the checkpoint's
   except Exception as error:  # Orbax and TensorStore raise whatever their parsers raise
     problem = f"its arrays are unreadable ({one_line(error)})"
   raise_together(problem)
   require_same_bits(leaves, saved)
-  treedef = jax.tree.structure(abstract_state)
-  state = jax.tree.unflatten(treedef, [leaves[name] for name in wanted])
-  return state, {**record["metadata"], "step": record["step"], "bound": record["bound"]}
+  treedef = jax.tree.structure(wanted.abstract_state)
+  state = jax.tree.unflatten(treedef, [leaves[name] for name in parts])
+  return state, _metadata(record)
 
 
 def _read_arrays(

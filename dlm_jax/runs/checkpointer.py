@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Self
 
 import jax
@@ -12,13 +13,18 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.faults import SystemFault, explain, writing
 from dlm_jax.core.types import Json, PyTree
 from dlm_jax.distributed import cluster
-from dlm_jax.runs.checkpoint import absolute, bounds, restore_newest, steps
+from dlm_jax.runs.checkpoint import Wanted, absolute, bounds, restore_newest, steps
+from dlm_jax.runs.config_changes import rate_changes
 from dlm_jax.runs.record import KeepBest, Metadata, describe, flatten, one_line, payload, seal
+from dlm_jax.runs.save_logs import quiet_failures
 
 # Under the directory of the checkpoints: steps that failed to restore, moved out of the way.
 DAMAGED = "damaged"
+# In the metadata of a checkpoint: at which steps the rates of the optimizer were changed.
+CHANGES = "changes"
 
 
 class Checkpointer:
@@ -46,7 +52,7 @@ class Checkpointer:
       keep_every: checkpoints at multiples of this step stay for good.
 
     Raises:
-      UserError: a cadence is not positive.
+      UserError: a cadence is not positive, or the directory cannot be written to.
     """
     cadences = {"save_every": save_every, "keep_latest": keep_latest, "keep_every": keep_every}
     for name, value in cadences.items():
@@ -55,15 +61,20 @@ class Checkpointer:
     self._directory = absolute(directory)
     self._save_every = save_every
     self._saving: int | None = None
+    self._changes: list[Json] = []
     self._bounds = bounds(self._directory)
     policies = [checkpoint_managers.LatestN(keep_latest), KeepBest(self._bounds)]
     if keep_every is not None:
       policies.append(checkpoint_managers.EveryNSteps(keep_every))
+    # Until the checkpointer is closed.
+    self._quiet = ExitStack()
+    self._quiet.enter_context(quiet_failures())
     options = orbax.checkpoint.CheckpointManagerOptions(
       preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
       cleanup_tmp_directories=True,
     )
-    self._manager = orbax.checkpoint.CheckpointManager(self._directory, options=options)
+    with writing(self._directory):
+      self._manager = orbax.checkpoint.CheckpointManager(self._directory, options=options)
 
   def latest_step(self) -> int | None:
     """The newest step, damaged or not, or being saved. None means that the run is a fresh one."""
@@ -109,6 +120,7 @@ class Checkpointer:
       return False
     leaves = flatten(state)
     bound = None if bound is None or not math.isfinite(bound) else float(bound)
+    metadata = {**metadata, CHANGES: self._changes} if self._changes else metadata
     record = seal({"metadata": metadata, "step": step, "bound": bound, "leaves": describe(leaves)})
     self._bounds[step] = bound
     self._saving = step
@@ -119,7 +131,9 @@ class Checkpointer:
     try:
       # The cadence is decided above, without Orbax's own rules on latest steps and preemption.
       self._manager.save(step, args=args, force=True)
-    except OSError as error:
+    except Exception as error:
+      if explain(error) is None:
+        raise
       raise self._failed(error) from error
     return True
 
@@ -137,29 +151,40 @@ class Checkpointer:
 
   def _failed(self, error: Exception) -> UserError:
     step, self._saving = self._saving, None
-    return UserError(
-      f"saving the checkpoint of step {step} in {self._directory} failed: {one_line(error)}. The "
-      "checkpoints before it are intact: see to the disk and start again to resume from them."
-    )
+    what = f"saving the checkpoint of step {step} in {self._directory} failed"
+    fault = explain(error)
+    if fault is not None:
+      return SystemFault(f"{what}: {fault}")
+    return UserError(f"{what}: {one_line(error)}. The checkpoints before it are intact.")
 
-  def restore(self, abstract_state: PyTree) -> tuple[PyTree, Metadata]:
+  def restore(
+    self, abstract_state: PyTree, config: Mapping[str, Json] | None = None
+  ) -> tuple[PyTree, Metadata]:
     """Restores the newest checkpoint that is whole, to resume training from it.
 
     Newer ones that are damaged are reported and moved to `directory/damaged/<step>-<n>`, so that
-    the run can save those steps again. Nothing is moved when no checkpoint can be restored.
+    the run can save those steps again. Nothing is moved when no checkpoint can be restored. What
+    `config` changes of the optimizer's rates is remembered by all later checkpoints, in their
+    metadata under `changes`: `{"step": 100, "optimizer.learning_rate": "0.1 -> 0.01"}`.
 
     Args:
       abstract_state: a pytree of `jax.ShapeDtypeStruct` with shardings, of the whole state. The
         mesh can be another than at the save.
+      config: under which the run goes on; see `checkpoint.restore`.
 
     Returns:
       The state and the metadata given to `save`, with `step` and `bound`.
 
     Raises:
-      UserError: there is no checkpoint, all are damaged, or they are of another model.
+      UserError: there is no checkpoint, all are damaged, or they are of another model or config.
     """
     self.wait()
-    state, metadata, damaged = restore_newest(self._directory, abstract_state, partial=False)
+    state, metadata, damaged = restore_newest(
+      self._directory, Wanted(abstract_state, config=config)
+    )
+    self._changes = list(metadata.get(CHANGES, []))
+    if config is not None and (changed := rate_changes(metadata["config"], config)):
+      self._changes.append({"step": metadata["step"], **changed})
     if damaged:
       if jax.process_index() == 0:
         for step in damaged:
@@ -174,6 +199,7 @@ class Checkpointer:
       self.wait()
     finally:
       self._manager.close()
+      self._quiet.close()
 
   def __enter__(self) -> Self:
     return self

@@ -5,7 +5,7 @@ import importlib.metadata
 import pathlib
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -28,6 +28,7 @@ class Provenance:
     dataset_hash: of the prepared data that it was trained on.
     characters_per_token: of each split of that data.
     config: the resolved config of the run.
+    changes: of the optimizer's rates in the course of training, see `Checkpointer.restore`.
   """
 
   workdir: str
@@ -38,6 +39,7 @@ class Provenance:
   dataset_hash: str
   characters_per_token: Mapping[str, float]
   config: Fields
+  changes: Sequence[Json] = ()
 
 
 def protocol(provenance: Provenance) -> dict[str, Json]:
@@ -52,6 +54,7 @@ def protocol(provenance: Provenance) -> dict[str, Json]:
     "environment": environment(provenance.dataset_hash),
     "trained_at_git_revision": provenance.git_revision,
     "config": config,
+    **({"config_changes": list(provenance.changes)} if provenance.changes else {}),
   }
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from dlm_jax.runs.fingerprint import fingerprints
 
 # What is remembered of a checkpoint, and the part of it that the caller gave, with step and bound.
 Record = dict[str, Json]
-Metadata = dict[str, Json]
+Metadata = dict[str, Any]
 
 Leaf = TypeVar("Leaf", jax.Array, jax.ShapeDtypeStruct)
 

@@ -5,7 +5,8 @@
   config.json       the resolved config
   dataset.json      of the training data: its hash, the tokenizer and what sampling needs to know
   environment.json  git revision, package versions, devices, dataset hash
-  history.jsonl     one line a start: the config and the environment of that start
+  history.jsonl     one line a start: the config and the environment of that start, the checkpoint
+                    that was the newest and what of its config is changed
   checkpoints/
 """
 
@@ -20,35 +21,21 @@ from typing import Self, TextIO
 import ml_collections
 
 from dlm_jax.core import storage
-from dlm_jax.core.dotted import dotted
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.faults import writing
+from dlm_jax.core.json_files import read_object
 from dlm_jax.core.storage import write_json
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.distributed import cluster
+from dlm_jax.runs import checkpoint, config_changes
 from dlm_jax.runs.provenance import environment
-
-# What a resumed run may change, as prefixes of dotted names: how long it runs, what it reports and
-# where it runs, never what it computes.
-CHANGEABLE = (
-  "training.steps",
-  "training.log_every",
-  "training.evaluate_every",
-  "checkpoint",
-  "data.directory",
-  "data.workers",
-  "evaluation.rows",
-  "evaluation.samples",
-  "evaluation.batch_size",
-  "mesh",
-  "wandb_project",
-  "replaced",  # how the config came about
-)
-
-_ABSENT = "(absent)"
+from dlm_jax.runs.record import Damaged, Metadata, seal, unseal
 
 # Raise it when the files of a workdir, or the names in its checkpoints, come to mean other things.
 LAYOUT = 2
+_CONFIG = "config.json"
 _DATASET = "dataset.json"
+_BRING_BACK = "Bring the file back from a copy of the workdir, or train again in another --workdir."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +75,7 @@ def open_workdir(
   keeps a process of another machine out.
 
   Every process of the run calls it; the first one does the work. A start that is refused changes
-  nothing of what is there.
+  nothing of what is there. Where there is no checkpoint yet, any config and any data are taken.
 
   Args:
     path: the directory.
@@ -97,8 +84,9 @@ def open_workdir(
       `data.store.Store.description`.
 
   Raises:
-    UserError: another process runs here; or what is here came from other data, from another version
-      of this project, or from a config that differs in more than `CHANGEABLE`.
+    UserError: another process runs here; or the checkpoints here came from other data, from another
+      version of this project, or from a config that differs in more than a resumed run may change,
+      see `config_changes`.
   """
   mirror = _mirror(path)
   path = mirror.local.absolute()
@@ -117,37 +105,62 @@ def _mirror(workdir: str | os.PathLike) -> storage.Mirror:
   return storage.Mirror(str(workdir), left_out=("checkpoints", ".lock"))
 
 
-def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+def read_config(workdir: str | os.PathLike, step: int | None = None) -> ml_collections.ConfigDict:
   """The config of the run in `workdir`. Its sequences are tuples, as hashable as configs need.
 
+  Where there is a checkpoint, it is the one that this was saved under, and config.json may differ
+  from it only in what a resumed run may change. Of that, `data.directory` is taken from
+  config.json, so that the data can be moved.
+
+  Args:
+    workdir: the directory.
+    step: which checkpoint; None is the newest whose record can be read.
+
   Raises:
-    UserError: there is no run.
+    UserError: there is no run, its config.json is damaged, or it is not that of the checkpoint.
   """
-  path = _mirror(workdir).get("config.json")
+  path = _mirror(workdir).get(_CONFIG)
   if not path.exists():
-    raise UserError(f"there is no run in {workdir} (no config.json): train first, or see to it.")
-  return ml_collections.ConfigDict(_with_tuples(json.loads(path.read_text())))
+    raise UserError(f"there is no run in {workdir} (no {_CONFIG}): train first, or see to it.")
+  config = read_object(path, way_out=_BRING_BACK)
+  saved = checkpoint.newest_metadata(checkpoints(workdir), step)
+  if saved is not None:
+    config_changes.require_same(
+      saved["config"],
+      config,
+      f"{path} is not the config that the checkpoint of step {saved['step']} was saved under",
+      f"Undo the change in {_CONFIG}.",
+    )
+    moved = {n: v for n, v in config.get("data", {}).items() if n == "directory"}
+    config = {**saved["config"], "data": {**saved["config"].get("data", {}), **moved}}
+  return ml_collections.ConfigDict(_with_tuples(config))
 
 
 def read_dataset(workdir: str | os.PathLike) -> dict[str, Json]:
   """What the run in `workdir` recorded of its data, see `open_workdir`.
 
   Raises:
-    UserError: the run is of a version of this project with another layout of the workdir.
+    UserError: the run is of a version of this project with another layout of the workdir, or what
+      it recorded is damaged.
   """
   return _parse_dataset(workdir, _mirror(workdir).get(_DATASET))
 
 
 def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> dict[str, Json]:
-  dataset = json.loads(path.read_text()) if path.exists() else {}
+  dataset = read_object(path, way_out=_BRING_BACK) if path.exists() else {}
   if dataset.get("layout") != LAYOUT:
-    found = f"layout {dataset['layout']}" if dataset else f"no {_DATASET}"
+    found = f"layout {dataset.get('layout')}" if dataset else f"no {_DATASET}"
     raise UserError(
       f"the run in {workdir} is of another version of dlm_jax ({found}; this version reads layout "
       f"{LAYOUT}), so its checkpoints cannot be loaded: check out the git revision named in its "
       "environment.json, or train again in another --workdir."
     )
-  return dataset
+  if "checksum" not in dataset:  # as runs had none at first
+    return dataset
+  try:
+    return unseal(dataset)
+  except Damaged:
+    raise UserError(f"{path} was altered after it was written. {_BRING_BACK}") from None
 
 
 def write_record(workdir: str | os.PathLike, name: str, record: Json) -> pathlib.Path:
@@ -164,19 +177,22 @@ def _open_first(
   path: pathlib.Path, mirror: storage.Mirror, config: dict[str, Json], dataset: dict[str, Json]
 ) -> TextIO:
   try:
-    path.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path)
+    with writing(f"the workdir {path}"):
+      path.mkdir(parents=True, exist_ok=True)
+      lock = _lock(path)
   except OSError as error:
     raise UserError(f"cannot write to the workdir {path} ({error}): give another.") from error
   try:
     mirror.pull()  # under the lock: the cache may be that of a run under way
-    _require_same_run(path, config, dataset["hash"])
+    saved = _resumable(path, checkpoints(mirror.path), config, dataset["hash"])
     here = environment(dataset["hash"])
-    with (path / "history.jsonl").open("a") as file:
-      file.write(json.dumps({"config": config, "environment": here}) + "\n")
-    write_json(path / "environment.json", here)
-    write_json(path / _DATASET, {"layout": LAYOUT, **dataset})
-    write_json(path / "config.json", config)
+    start = {"config": config, "environment": here, **_since(saved, config)}
+    with writing(f"the workdir {path}"):
+      with (path / "history.jsonl").open("a") as file:
+        file.write(json.dumps(start) + "\n")
+      write_json(path / "environment.json", here)
+      write_json(path / _DATASET, seal({"layout": LAYOUT, **dataset}))
+      write_json(path / _CONFIG, config)
     mirror.push()
   except BaseException:
     lock.close()
@@ -203,30 +219,41 @@ def _lock(path: pathlib.Path) -> TextIO:
   return file
 
 
-def _require_same_run(path: pathlib.Path, config: dict[str, Json], dataset_hash: str) -> None:
-  if not (path / "config.json").exists():
-    return
+def _resumable(
+  path: pathlib.Path, directory: str, config: dict[str, Json], dataset_hash: str
+) -> Metadata | None:
+  """What the newest checkpoint remembers; None where there is no checkpoint.
+
+  Raises:
+    UserError: there are checkpoints, and they do not belong to this config and this data.
+  """
+  if not checkpoint.steps(directory):
+    return None  # nothing was saved, so that nothing can be lost
   before = _parse_dataset(path, path / _DATASET)["hash"]
-  old, new = dotted(json.loads((path / "config.json").read_text())), dotted(config)
-  changed = [
-    f"{name}: {old.get(name, _ABSENT)} -> {new.get(name, _ABSENT)}"
-    for name in sorted(old.keys() | new.keys())
-    if old.get(name) != new.get(name) and not _changeable(name)
-  ]
-  if changed:
-    raise UserError(
-      f"the run in {path} has another config: {'; '.join(changed)}. Undo the change to resume it, "
-      "or give another --workdir to start a new run."
-    )
+  saved = checkpoint.newest_metadata(directory)
+  if saved is None:  # all are damaged, as the run will be told when it restores one
+    saved = {"config": read_object(path / _CONFIG, way_out=_BRING_BACK), "step": None}
+  config_changes.require_same(
+    saved["config"],
+    config,
+    f"the run in {path} has another config",
+    "Undo the change to resume it, or start a new run: give another --workdir, and "
+    f"--config.training.weights={path} to begin with the weights of this one.",
+  )
   if before != dataset_hash:
     raise UserError(
       f"the run in {path} was trained on other data: its hash was {before}, now {dataset_hash}. "
       "Bring the data back to resume it, or give another --workdir to start a new run."
     )
+  return saved
 
 
-def _changeable(name: str) -> bool:
-  return any(name == prefix or name.startswith(f"{prefix}.") for prefix in CHANGEABLE)
+def _since(saved: Metadata | None, config: dict[str, Json]) -> dict[str, Json]:
+  """What the history says of a start that finds a checkpoint."""
+  if saved is None:
+    return {"newest_checkpoint": None, "changed": {}}
+  changed = config_changes.changes(saved["config"], config)
+  return {"newest_checkpoint": saved["step"], "changed": changed}
 
 
 def plain(config: Fields | ml_collections.ConfigDict) -> dict[str, Json]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import jax
 import optax
 
-from dlm_jax.core.errors import UserError
 from dlm_jax.runs.metrics import MetricsLog
 from dlm_jax.training.config import TrainingConfig
+from dlm_jax.training.failures import NotFinite
 from dlm_jax.training.progress_line import ProgressLine
 from dlm_jax.training.step import Metrics
 from dlm_jax.training.stopwatch import Stopwatch
@@ -63,7 +63,7 @@ class Monitor:
     """To be called when step number `step`, counted from 1, has been dispatched.
 
     Raises:
-      UserError: the steps before it were not finite, more of them in a row than allowed.
+      NotFinite: the steps before it were not finite, more of them in a row than allowed.
     """
     self.flush()
     self._pending = (step, metrics)
@@ -96,11 +96,10 @@ class Monitor:
   def _refuse_divergence(self, step: int, skipped: int) -> None:
     # A short run that took no step at all has failed too.
     if skipped >= min(self.config.max_skipped, self.config.steps):
-      raise UserError(
+      raise NotFinite(
         "the loss, the gradient or the weights and moments that would follow from them were not "
         f"finite in {skipped} steps in a row, from step {step - skipped + 1} on; none was applied, "
-        "and what is saved is finite. Lower optimizer.learning_rate or "
-        "optimizer.clip, and start again: the run resumes from its last checkpoint."
+        "and what is saved is finite."
       )
 
   def _write(self, step: int, values: dict[str, float]) -> None:

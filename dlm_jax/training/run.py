@@ -1,10 +1,13 @@
 """A training run: its workdir, its first state, its loop, its record."""
 
+from contextlib import suppress
+
 import jax
 import ml_collections
 
-from dlm_jax.core import storage
+from dlm_jax.core import resolve, storage
 from dlm_jax.core.dotted import dotted
+from dlm_jax.core.faults import SystemFault, writing
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
@@ -15,8 +18,10 @@ from dlm_jax.runs.metrics import MetricsLog, read_rows
 from dlm_jax.runs.provenance import git_revision
 from dlm_jax.runs.workdir import Workdir, open_workdir, plain
 from dlm_jax.training import checks, loop, profiling
+from dlm_jax.training.failures import advised
 from dlm_jax.training.loop import Loop
 from dlm_jax.training.monitor import Monitor
+from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.preemption import RESUMABLE, interruptible
 from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress_line import ProgressLine
@@ -123,14 +128,26 @@ def _run(
     mesh=experiment.mesh,
     config=training,
   )
-  try:
-    return loop.train(parts, state)
-  finally:
-    monitor.line.close()
-    monitor.log.close()
-    if jax.process_index() == 0:
-      plots.loss_curve(read_rows(workdir.path), workdir.path / "loss_curve.png")
-    workdir.publish()
+  with advised(workdir.path, checkpointer, resolve.build(OptimizerConfig, config["optimizer"])):
+    try:
+      complete = loop.train(parts, state)
+    except BaseException:
+      with suppress(SystemFault):  # what went wrong first is what is told
+        _finish(monitor, workdir)
+      raise
+    _finish(monitor, workdir)
+  return complete
+
+
+def _finish(monitor: Monitor, workdir: Workdir) -> None:
+  """Completes the record of the run. Raises `SystemFault` where it cannot be written."""
+  monitor.line.close()
+  monitor.log.close()
+  path = workdir.path / "loss_curve.png"
+  if jax.process_index() == 0:
+    with writing(path):
+      plots.loss_curve(read_rows(workdir.path), path)
+  workdir.publish()
 
 
 def _batches(experiment: Experiment) -> Batches:

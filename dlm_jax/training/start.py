@@ -12,6 +12,7 @@ from dlm_jax.distributed import cluster
 from dlm_jax.experiment import Experiment
 from dlm_jax.model.model import load
 from dlm_jax.runs.checkpointer import Checkpointer
+from dlm_jax.runs.workdir import plain
 from dlm_jax.training.state import TrainState
 
 Rule = Callable[[Experiment, Checkpointer], TrainState | None]
@@ -39,7 +40,8 @@ def resumed(experiment: Experiment, checkpointer: Checkpointer) -> TrainState | 
   """The newest checkpoint."""
   if checkpointer.latest_step() is None:
     return None
-  state, metadata = checkpointer.restore(experiment.abstract_state)
+  config = plain(experiment.config)
+  state, metadata = checkpointer.restore(experiment.abstract_state, config)
   # No step leaves such a state, but other code may have saved one, and no step leads out of it.
   if not is_finite(state):
     raise UserError(

@@ -34,7 +34,6 @@ def moved(run, tmp_path):
   shutil.copytree(run[0], workdir, ignore=shutil.ignore_patterns(".lock"))
   config = json.loads((workdir / "config.json").read_text())
   config["data"]["directory"] = str(tmp_path / "no_data")
-  config["data"]["corpus"] = {"name": "text_files", "train": "not_here.txt"}
   (workdir / "config.json").write_text(json.dumps(config))
   return workdir
 

@@ -399,6 +399,33 @@ def test_a_checkpoint_of_another_model_is_not_damage(two_steps, tmp_path):
   assert listing(directory) == before
 
 
+def test_a_checkpoint_of_another_config_is_refused_whatever_its_shapes(two_steps, tmp_path):
+  target = abstract(make_state(10))
+  config = {"width": 8, "shape": [2, 3]}
+  assert checkpoint.restore(two_steps, target, config=config)[1]["step"] == 20
+  sentence = r"checkpoint of step 20 was saved under another config: shape: \[2, 3\] -> \[2, 4\]"
+  with pytest.raises(UserError, match=sentence):
+    checkpoint.restore(two_steps, target, config={**config, "shape": [2, 4]})
+  shutil.copytree(two_steps, tmp_path / "copy")
+  with open_(tmp_path / "copy") as checkpointer, pytest.raises(UserError, match=sentence):
+    checkpointer.restore(target, {**config, "shape": [2, 4]})
+
+
+def test_checkpoints_remember_at_which_steps_the_rates_were_changed(tmp_path):
+  rates = {0: 1.0, 10: 0.5, 20: 0.5, 30: 0.25}
+  for start, rate in rates.items():
+    config = {"optimizer": {"learning_rate": rate}}
+    with open_(tmp_path) as checkpointer:
+      if start:
+        checkpointer.restore(abstract(make_state(start)), config)
+      checkpointer.save(start + 10, make_state(start + 10), {"config": config})
+  changes = checkpoint.newest_metadata(tmp_path)["changes"]
+  assert changes == [
+    {"step": 10, "optimizer.learning_rate": "1.0 -> 0.5"},
+    {"step": 30, "optimizer.learning_rate": "0.5 -> 0.25"},
+  ]
+
+
 def test_trouble_of_the_device_is_not_damage(two_steps, monkeypatch):
   def exhausted(*_):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
@@ -500,7 +527,10 @@ def test_a_full_disk_names_the_step_and_spares_the_rest(tmp_path):
   done = run_child(_FULL_DISK, tmp_path)
   assert done.returncode == 0, done.stderr
   for step in (20, 30):
-    assert f"saving the checkpoint of step {step} in {tmp_path} failed" in done.stdout
+    assert (
+      f"saving the checkpoint of step {step} in {tmp_path} failed: File too large" in done.stdout
+    )
+  assert "Traceback" not in done.stderr
   assert checkpoint.steps(tmp_path) == [10, 20]
 
 

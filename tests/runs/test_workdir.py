@@ -12,6 +12,7 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.runs import provenance, workdir
+from dlm_jax.runs.record import seal
 
 
 def config(**changes) -> ml_collections.ConfigDict:
@@ -28,6 +29,15 @@ def config(**changes) -> ml_collections.ConfigDict:
 
 def open_and_close(path: pathlib.Path, settings=None, dataset_hash: str = "d") -> None:
   workdir.open_workdir(path, settings or config(), dataset={"hash": dataset_hash}).close()
+
+
+def save(path: pathlib.Path, settings=None, step: int = 10) -> None:
+  """What `workdir` sees of a checkpoint: its record."""
+  directory = path / "checkpoints" / str(step) / "record"
+  directory.mkdir(parents=True)
+  metadata = {"config": workdir.plain(settings or config()), "dataset_hash": "d"}
+  record = {"metadata": metadata, "step": step, "bound": None, "leaves": {}}
+  (directory / "metadata").write_text(json.dumps(seal(record)))
 
 
 def contents(path: pathlib.Path) -> dict[str, str]:
@@ -73,8 +83,22 @@ def test_an_unchanged_config_resumes_although_json_knows_no_tuples(tmp_path):
   assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_changed_config_is_refused_and_nothing_is_overwritten(tmp_path):
+def test_without_a_checkpoint_a_corrected_config_is_taken(tmp_path):
   open_and_close(tmp_path)
+  other = config(**{"training.learning_rate": 0.5})
+  open_and_close(tmp_path, other, dataset_hash="e")
+  assert workdir.read_config(tmp_path).to_dict() == other.to_dict()
+  assert workdir.read_dataset(tmp_path)["hash"] == "e"
+
+
+@pytest.mark.parametrize("damage", ["nothing", "config.json is gone", "the record is damaged"])
+def test_a_changed_config_is_refused_and_nothing_is_overwritten(tmp_path, damage):
+  open_and_close(tmp_path)
+  save(tmp_path)
+  if damage == "config.json is gone":
+    (tmp_path / "config.json").unlink()
+  elif damage == "the record is damaged":
+    (tmp_path / "checkpoints" / "10" / "record" / "metadata").write_text("{")
   before = contents(tmp_path)
   other = config(**{"training.learning_rate": 0.5, "training.steps": 7})
   other.network.widths = (8, 32)
@@ -88,13 +112,14 @@ def test_a_changed_config_is_refused_and_nothing_is_overwritten(tmp_path):
   assert "network.extra: {} -> (absent)" in message
   assert "training.stepsize: (absent) -> 3" in message
   assert "training.steps:" not in message
-  assert "--workdir" in message
+  assert f"--workdir, and --config.training.weights={tmp_path} to begin" in message
   assert {**contents(tmp_path), ".lock": ""} == {**before, ".lock": ""}
   open_and_close(tmp_path)  # the refusal freed the lock
 
 
 def test_true_is_not_one(tmp_path):
   open_and_close(tmp_path)
+  save(tmp_path)
   other = config().to_dict()
   other["network"]["bias"] = 1
   with pytest.raises(UserError, match=r"network\.bias: true -> 1"):
@@ -103,6 +128,7 @@ def test_true_is_not_one(tmp_path):
 
 def test_other_data_is_refused(tmp_path):
   open_and_close(tmp_path)
+  save(tmp_path)
   before = contents(tmp_path)
   with pytest.raises(UserError, match="its hash was d, now e"):
     open_and_close(tmp_path, dataset_hash="e")
@@ -111,11 +137,70 @@ def test_other_data_is_refused(tmp_path):
 
 def test_length_logging_and_mesh_may_change_and_the_old_config_is_kept(tmp_path):
   open_and_close(tmp_path)
+  save(tmp_path)
   changes = {"training.steps": 200, "training.log_every": 1, "mesh.data": 8}
   open_and_close(tmp_path, config(**changes))
-  assert workdir.read_config(tmp_path).training.steps == 200
+  assert json.loads((tmp_path / "config.json").read_text())["training"]["steps"] == 200
   rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
   assert [row["config"]["training"]["steps"] for row in rows] == [100, 200]
+  assert [row["newest_checkpoint"] for row in rows] == [None, 10]
+  assert rows[1]["changed"]["training.steps"] == "100 -> 200" and len(rows[1]["changed"]) == 3
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "matrix_learning_rate", "clip"])
+def test_the_rates_of_the_optimizer_may_change_and_the_history_says_so(tmp_path, name):
+  old, new = config(), config()
+  old.optimizer, new.optimizer = {name: 1.0}, {name: 0.5}
+  open_and_close(tmp_path, old)
+  save(tmp_path, old)
+  open_and_close(tmp_path, new)
+  last = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
+  assert last["changed"] == {f"optimizer.{name}": "1.0 -> 0.5"}
+
+
+@pytest.mark.parametrize(
+  ("altered", "sentence"),
+  [
+    ('{"training": {"st', r"config\.json is not JSON .*Bring the file back"),
+    ("\udcff", r"config\.json is not JSON"),
+    ("[1]", r"config\.json holds a list in the place of an object"),
+    ({"network": {"widths": [8, 16], "bias": 3, "extra": {}}}, r"network\.bias: true -> 3\. Undo"),
+    ({"network": 3}, r"of step 10 was saved under: network: \(absent\) -> 3; network\.bias: true"),
+    ({"network": None}, r"network\.bias: true -> \(absent\)"),
+  ],
+)
+def test_a_config_that_is_not_that_of_the_checkpoint_is_refused(tmp_path, altered, sentence):
+  open_and_close(tmp_path)
+  save(tmp_path)
+  if isinstance(altered, dict):
+    changed = {k: v for k, v in (config().to_dict() | altered).items() if v is not None}
+    altered = json.dumps(changed)
+  (tmp_path / "config.json").write_bytes(altered.encode("utf-8", "surrogateescape"))
+  with pytest.raises(UserError, match=sentence):
+    workdir.read_config(tmp_path)
+
+
+def test_the_config_is_that_of_the_checkpoint_and_the_data_may_have_moved(tmp_path):
+  old, new = config(), config()
+  old.data, new.data = {"directory": "here", "length": 4}, {"directory": "there", "length": 4}
+  old.optimizer, new.optimizer = {"learning_rate": 1.0}, {"learning_rate": 0.5}
+  open_and_close(tmp_path, new)
+  save(tmp_path, old)
+  save(tmp_path, new, step=20)
+  found = workdir.read_config(tmp_path, 10)
+  assert found.data.directory == "there" and found.optimizer.learning_rate == 1.0
+  assert workdir.read_config(tmp_path).optimizer.learning_rate == 0.5
+
+
+def test_a_description_of_the_data_that_was_altered_is_refused(tmp_path):
+  workdir.open_workdir(tmp_path, config(), dataset={"hash": "d", "length": 8}).close()
+  path = tmp_path / "dataset.json"
+  path.write_text(path.read_text().replace("8", "9"))
+  with pytest.raises(UserError, match=r"dataset\.json was altered .*Bring the file back"):
+    workdir.read_dataset(tmp_path)
+  path.write_text("{")
+  with pytest.raises(UserError, match=r"dataset\.json is not JSON"):
+    workdir.read_dataset(tmp_path)
 
 
 def test_a_second_process_is_refused_by_name(tmp_path):
@@ -160,6 +245,7 @@ def test_a_workdir_that_cannot_be_made(tmp_path):
 @pytest.mark.parametrize(("written", "found"), [(None, "no dataset.json"), (1, "layout 1")])
 def test_a_run_of_another_version_is_refused(tmp_path, wish, written, found):
   open_and_close(tmp_path)
+  save(tmp_path)
   (tmp_path / "dataset.json").unlink()
   if written is not None:
     (tmp_path / "dataset.json").write_text(json.dumps({"layout": written, "hash": "d"}))
@@ -178,6 +264,7 @@ def test_how_much_is_evaluated_may_change_but_not_the_process_that_is_scored(
   old["evaluation"], new["evaluation"] = {"rows": 4, "process": {}}, {"rows": 4, "process": {}}
   new["evaluation"][name] = values[name]
   open_and_close(tmp_path, old)
+  save(tmp_path, old)
   if allowed:
     open_and_close(tmp_path, new)
   else:

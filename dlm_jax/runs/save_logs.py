@@ -1,0 +1,40 @@
+"""Keeps libraries from printing pages of traceback about a save whose failure is raised anyway."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from absl import logging as absl_logging
+
+
+@contextmanager
+def quiet_failures() -> Iterator[None]:
+  """While entered, Orbax logs no traceback unless `--verbosity` asks for more than warnings.
+
+  Its threads log a failed save one after the other before it is raised, and TensorStore calls into
+  an event loop that Orbax has closed by then, once for each array that was under way.
+  """
+  previous = sys.excepthook
+
+  def hook(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+  ) -> None:
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+      previous(kind, error, traceback)
+
+  logger = absl_logging.get_absl_logger()
+  logger.addFilter(_is_told_nowhere_else)
+  sys.excepthook = hook
+  try:
+    yield
+  finally:
+    sys.excepthook = previous
+    logger.removeFilter(_is_told_nowhere_else)
+
+
+def _is_told_nowhere_else(record: logging.LogRecord) -> bool:
+  if absl_logging.get_verbosity() >= absl_logging.INFO:
+    return True
+  return not (record.exc_info and "/orbax/checkpoint/" in record.pathname)
