@@ -1,5 +1,6 @@
 """Reads JSON that a program wrote and that a person, a crash or a disk may have altered since."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,41 @@ def read_object(path: Path, fields: Mapping[str, type] | None = None, *, way_out
   except ValueError as error:
     raise UserError(f"{path} is not JSON ({_first_line(error)}). {way_out}") from None
   return _checked(value, fields or {}, str(path), way_out)
+
+
+class Altered(ValueError):
+  """A sealed object that is not what was sealed."""
+
+
+def seal(value: Mapping[str, Json]) -> Record:
+  """The object with its checksum, as JSON gives it back."""
+  value = json.loads(json.dumps(value))
+  return {**value, "checksum": digest(value)}
+
+
+def unseal(value: Mapping[str, Json]) -> Record:
+  """The object without its checksum. Raises `Altered` if that does not fit."""
+  content = {name: inner for name, inner in value.items() if name != "checksum"}
+  if value["checksum"] != digest(content):
+    raise Altered("altered after it was written")
+  return content
+
+
+def digest(value: Json) -> str:
+  """SHA-256 of a JSON value, whatever the order of its keys."""
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def read_sealed(path: Path, fields: Mapping[str, type] | None = None, *, way_out: str) -> Record:
+  """`read_object` of a file that `seal` gave its checksum, without that.
+
+  A file without a checksum, as older versions wrote them, is taken as it is.
+  """
+  value = read_object(path, fields, way_out=way_out)
+  try:
+    return unseal(value) if "checksum" in value else value
+  except Altered as error:
+    raise UserError(f"{path} was {error}. {way_out}") from None
 
 
 def read_objects(path: Path) -> list[Record | None]:

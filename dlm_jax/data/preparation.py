@@ -5,7 +5,6 @@ It is written beside its place and moved there at the end: a directory of that n
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -15,13 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dlm_jax.core import resolve, storage
+from dlm_jax.core import faults, resolve, storage
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.json_files import digest, seal
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.data import packing, writing
 from dlm_jax.data.corpora.base import Corpus, Labelled
-from dlm_jax.data.store import FORMAT, MANIFEST, Store, open_store
+from dlm_jax.data.store import FORMAT, MANIFEST, Store, content_hash, open_store
 from dlm_jax.data.tokenizers import base
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed import cluster
@@ -38,6 +38,8 @@ class DataConfig:
     length: tokens of a row.
     directory: where stores are kept; may be remote, see `dlm_jax.core.storage`.
     workers: processes that encode; None for as many as pay off. Changes no byte.
+    checks: whether each process reads all of a split before it uses it, to hold it against its
+      checksum; false leaves that out, for data of terabytes.
   """
 
   corpus: Fields = resolve.part("dlm_jax.data.corpora")
@@ -46,6 +48,7 @@ class DataConfig:
   length: PositiveInt  # type: ignore[misc]
   directory: str = "data"
   workers: PositiveInt | None = None
+  checks: bool = True
 
 
 # Called with the corpus and, once it is fitted, the tokenizer, which is None before.
@@ -70,28 +73,31 @@ def prepare(config: Fields, check: Check | None = None) -> Store:
   target = mirror.local
   if target.exists():
     cluster.say(f"reusing the prepared data in {target}")
-    return open_store(target)
+    return open_store(target, checks=spec.checks)
   check = check or (lambda corpus, tokenizer: None)
   check(corpus, None)
   shared = storage.is_remote(mirror.path) and storage.exists(f"{mirror.path}/{MANIFEST}")
-  unfinished = _unfinished(target)
-  try:
-    if shared:
-      print(f"copying the prepared data of {mirror.path} to {target}")
-      _fetch(mirror, unfinished)
-    else:
-      tokenizer = tokenizer.fit(corpus)
-      packing.find(spec.packing).check(tokenizer)
-      check(corpus, tokenizer)
-      _write(unfinished, spec, corpus, tokenizer, identity)
-    _move(unfinished, target)
-  except KeyboardInterrupt:
-    raise KeyboardInterrupt("the data is not prepared, and the next start begins it anew") from None
-  finally:
-    shutil.rmtree(unfinished, ignore_errors=True)
+  with faults.writing(f"the prepared data in {target}"):
+    unfinished = _unfinished(target)
+    try:
+      if shared:
+        print(f"copying the prepared data of {mirror.path} to {target}")
+        _fetch(mirror, unfinished)
+      else:
+        tokenizer = tokenizer.fit(corpus)
+        packing.find(spec.packing).check(tokenizer)
+        check(corpus, tokenizer)
+        _write(unfinished, spec, corpus, tokenizer, identity)
+      _move(unfinished, target)
+    except KeyboardInterrupt:
+      raise KeyboardInterrupt(
+        "the data is not prepared, and the next start begins it anew"
+      ) from None
+    finally:
+      shutil.rmtree(unfinished, ignore_errors=True)
   if not shared:
     mirror.push(last=[MANIFEST])
-  return open_store(target)
+  return open_store(target, checks=spec.checks)
 
 
 def prepare_together(config: Fields, check: Check | None = None) -> Store:
@@ -152,11 +158,7 @@ def _identity(spec: DataConfig, corpus: Corpus, tokenizer: Tokenizer) -> dict[st
 
 def _name(spec: DataConfig, identity: Mapping[str, Json]) -> str:
   parts = (spec.corpus["name"], spec.tokenizer["name"], spec.packing, spec.length)
-  return "-".join(map(str, (*parts, _digest(identity)[:12])))
-
-
-def _digest(value: object) -> str:
-  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+  return "-".join(map(str, (*parts, digest(identity)[:12])))
 
 
 def _unfinished(target: Path) -> Path:
@@ -219,13 +221,9 @@ def _write(
       files |= writing.write_labels(
         directory, split, corpus.labels(split), corpus.num_labels, written.counts.rows
       )
-  learned = {
-    "tokenizer": base.definition(tokenizer),
-    "packing": spec.packing,
-    "length": spec.length,
-    "files": {name: file["sha256"] for name, file in files.items()},
-  }
-  manifest = {**identity, "hash": _digest(learned), "splits": splits, "files": files}
+  definition = base.definition(tokenizer)
+  identifier = content_hash(definition, spec.packing, spec.length, files)
+  manifest = {**identity, "hash": identifier, "splits": splits, "files": files}
   if isinstance(corpus, Labelled):
     manifest["num_labels"] = corpus.num_labels
-  (directory / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+  (directory / MANIFEST).write_text(json.dumps(seal(manifest), indent=1), encoding="utf-8")

@@ -3,11 +3,11 @@
 A store is a directory, made by `data.preparation`. `<split>.tokens` is an array `[rows, length]` of
 the smallest unsigned dtype, `<split>.lengths` (padded rows only) and `<split>.labels` (labelled
 corpora only) are arrays `[rows]`, `tokenizer.json` is the tokenizer as fitted, and `manifest.json`
-says what is there.
+says what is there, with a checksum of every file and of itself.
 """
 
+import functools
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,19 @@ from typing import Any
 import numpy as np
 
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.core.types import Json
+from dlm_jax.core.json_files import digest, read_object, read_sealed
+from dlm_jax.core.types import Json, Record
 from dlm_jax.data.tokenizers import base
 from dlm_jax.data.tokenizers.base import Tokenizer
+from dlm_jax.distributed import cluster
 
 # Raise it when the same config comes to mean other tokens or another layout.
 FORMAT = 1
 MANIFEST = "manifest.json"
+_FIELDS = {"hash": str, "packing": str, "length": int, "splits": dict, "files": dict}
+# Bytes of a file that are read at once, and from where on reading all of it is worth a word.
+_CHUNK = 1 << 24
+_LARGE = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,13 @@ class Store:
     directory: where it is.
     manifest: what it was made from and what it holds.
     tokenizer: of its tokens.
+    checks: whether a split is held against its checksums before its rows are read.
   """
 
   directory: Path
   manifest: Mapping[str, Any]
   tokenizer: Tokenizer
+  checks: bool = True
 
   @property
   def hash(self) -> str:
@@ -109,20 +117,43 @@ class Store:
     return counts["characters"] / counts["tokens"]
 
   def rows(self, split: str) -> Rows:
-    """The rows of a split, read from disk as they are asked for."""
+    """The rows of a split, read from disk as they are asked for.
+
+    Raises:
+      UserError: there is no such split, or a byte of it is not what was written.
+    """
     shape = (self.num_rows(split), self.manifest["length"])
+    if self.checks:
+      self.verify(split)
     lengths, labels = (
       self._array(name, shape[:1]) if name in self.manifest["files"] else None
       for name in (f"{split}.lengths", f"{split}.labels")
     )
     return Rows(self._array(f"{split}.tokens", shape), lengths, labels)
 
-  def verify(self) -> None:
-    """Reads everything. Raises `UserError` if a byte is not what was written."""
+  def verify(self, split: str | None = None) -> None:
+    """Reads the files of a split, or all: once a process, unless they are written again.
+
+    Raises:
+      UserError: a byte is not what was written, or a number is out of range.
+    """
+    limits = {
+      "tokens": self.tokenizer.vocab_size,
+      "lengths": self.manifest["length"] + 1,
+      "labels": self.num_labels,
+    }
     for name, file in self.manifest["files"].items():
-      with (self.directory / name).open("rb") as data:
-        if hashlib.file_digest(data, "sha256").hexdigest() != file["sha256"]:
+      of_split, _, kind = name.rpartition(".")
+      if split in (None, of_split):
+        path = self.directory / name
+        stat = path.stat()
+        sha256, largest = _content(path, file["dtype"], stat.st_size, stat.st_mtime_ns)
+        if sha256 != file["sha256"]:
           raise damaged(self.directory, f"the hash of {name} is not that of its manifest")
+        if largest >= limits[kind]:
+          raise damaged(
+            self.directory, f"{name} holds {largest}, which is not below {limits[kind]}"
+          )
 
   def _split(self, split: str) -> Mapping[str, int]:
     if split not in self.splits:
@@ -137,30 +168,72 @@ class Store:
     return np.memmap(self.directory / name, dtype, mode="r", shape=shape)
 
 
-def open_store(directory: str | Path) -> Store:
-  """Opens a store. Raises `UserError` if there is none, or one whose files have the wrong size."""
+@functools.cache
+def _content(path: Path, dtype: str, size: int, _mtime: int) -> tuple[str, int]:
+  """The hash of a file, and the largest number in it."""
+  if size >= _LARGE:
+    cluster.say(
+      f"checking {path} ({size / 1e9:.0f} GB); --config.data.checks=false leaves that out"
+    )
+  array = np.memmap(path, dtype, mode="r")
+  sha256, largest = hashlib.sha256(), 0
+  step = _CHUNK // array.itemsize
+  for start in range(0, len(array), step):
+    chunk = np.asarray(array[start : start + step])
+    sha256.update(chunk.data)
+    largest = max(largest, int(chunk.max()))
+  return sha256.hexdigest(), largest
+
+
+def content_hash(tokenizer: Record, packing: str, length: int, files: Mapping[str, Record]) -> str:
+  """The hash of all that a model can learn from a store, `files` being those of its manifest."""
+  return digest(
+    {
+      "tokenizer": tokenizer,
+      "packing": packing,
+      "length": length,
+      "files": {name: file["sha256"] for name, file in files.items()},
+    }
+  )
+
+
+def open_store(directory: str | Path, *, checks: bool = True) -> Store:
+  """Opens a store; its rows are not read yet.
+
+  Args:
+    directory: where it is.
+    checks: see `Store`.
+
+  Raises:
+    UserError: there is none, or its manifest, its tokenizer or the size of a file is not what was
+      written.
+  """
   directory = Path(directory)
-  try:
-    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-  except FileNotFoundError:
+  path = directory / MANIFEST
+  if not path.is_file():
     raise UserError(
       f"there is no prepared data in {directory}: {MANIFEST} is missing. "
       "Prepare it with python -m dlm_jax.prepare."
-    ) from None
-  except ValueError:
-    raise damaged(directory, f"{MANIFEST} is not JSON") from None
-  if manifest["format"] != FORMAT:
-    raise UserError(
-      f"{directory} has format {manifest['format']} and this version reads {FORMAT}: prepare the "
-      "data again."
     )
+  way_out = f"Delete {directory} and prepare the data again."
+  found = read_object(path, {"format": int}, way_out=way_out)["format"]
+  if found != FORMAT:
+    raise UserError(
+      f"{directory} has format {found} and this version reads {FORMAT}: prepare the data again."
+    )
+  manifest = read_sealed(path, _FIELDS, way_out=way_out)
+  tokenizer = base.load_definition(directory)
+  if manifest["hash"] != content_hash(
+    tokenizer, manifest["packing"], manifest["length"], manifest["files"]
+  ):
+    raise damaged(directory, f"{MANIFEST} or {base.FILE} was altered after it was written")
   for name, file in manifest["files"].items():
-    path = directory / name
-    size = path.stat().st_size if path.is_file() else None
+    data = directory / name
+    size = data.stat().st_size if data.is_file() else None
     if size != file["bytes"]:
-      found = "is missing" if size is None else f"has {size} bytes"
-      raise damaged(directory, f"{name} {found}, and should have {file['bytes']}")
-  return Store(directory, manifest, base.load(directory))
+      wrong = "is missing" if size is None else f"has {size} bytes"
+      raise damaged(directory, f"{name} {wrong}, and should have {file['bytes']}")
+  return Store(directory, manifest, base.from_definition(tokenizer), checks)
 
 
 def damaged(directory: Path, what: str) -> UserError:

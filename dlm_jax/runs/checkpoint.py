@@ -21,6 +21,7 @@ import orbax.checkpoint
 from etils import epath
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.json_files import Altered, unseal
 from dlm_jax.core.types import Json, PyTree
 from dlm_jax.runs import config_changes
 from dlm_jax.runs.record import (
@@ -37,7 +38,6 @@ from dlm_jax.runs.record import (
   raise_together,
   require_same_bits,
   require_same_model,
-  unseal,
 )
 
 
@@ -122,6 +122,8 @@ def absolute(directory: str | os.PathLike) -> epath.Path:
 def _read_record(path: epath.Path) -> Record:
   try:
     return unseal(orbax.checkpoint.JsonCheckpointHandler().restore(path / "record"))
+  except Altered as error:
+    raise Damaged("its record was altered after the save") from error
   except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
     raise Damaged(f"its record is unreadable ({one_line(error)})") from error
 

@@ -14,11 +14,12 @@ from orbax.checkpoint import checkpoint_managers
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import SystemFault, explain, writing
+from dlm_jax.core.json_files import seal
 from dlm_jax.core.types import Json, PyTree
 from dlm_jax.distributed import cluster
 from dlm_jax.runs.checkpoint import Wanted, absolute, bounds, restore_newest, steps
 from dlm_jax.runs.config_changes import rate_changes
-from dlm_jax.runs.record import KeepBest, Metadata, describe, flatten, one_line, payload, seal
+from dlm_jax.runs.record import KeepBest, Metadata, describe, flatten, one_line, payload
 from dlm_jax.runs.save_logs import quiet_failures
 
 # Under the directory of the checkpoints: steps that failed to restore, moved out of the way.

@@ -16,6 +16,7 @@ CHANGEABLE = (
   "checkpoint",
   "data.directory",
   "data.workers",
+  "data.checks",
   "evaluation.rows",
   "evaluation.samples",
   "evaluation.batch_size",

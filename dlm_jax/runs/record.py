@@ -5,8 +5,6 @@ the fingerprint of its bits, all under a checksum of its own.
 """
 
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -52,24 +50,6 @@ def describe(leaves: Mapping[str, jax.Array]) -> dict[str, Record]:
     name: {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "fingerprint": values[name]}
     for name, leaf in leaves.items()
   }
-
-
-def seal(record: Mapping[str, Json]) -> Record:
-  """The record with its checksum."""
-  record = json.loads(json.dumps(record))
-  return {**record, "checksum": _checksum(record)}
-
-
-def _checksum(record: Mapping[str, Json]) -> str:
-  return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def unseal(record: Record) -> Record:
-  """The record without its checksum. Raises `Damaged` if that does not fit."""
-  checksum = record.pop("checksum")
-  if checksum != _checksum(record):
-    raise Damaged("its record was altered after the save")
-  return record
 
 
 def lowest(bounds: Mapping[int, float | None]) -> int | None:

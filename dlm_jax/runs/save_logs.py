@@ -1,12 +1,12 @@
 """Keeps libraries from printing pages of traceback about a save whose failure is raised anyway."""
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import LogRecord
 from types import TracebackType
 
-from absl import logging as absl_logging
+from absl import logging
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def quiet_failures() -> Iterator[None]:
     if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
       previous(kind, error, traceback)
 
-  logger = absl_logging.get_absl_logger()
+  logger = logging.get_absl_logger()
   logger.addFilter(_is_told_nowhere_else)
   sys.excepthook = hook
   try:
@@ -34,7 +34,7 @@ def quiet_failures() -> Iterator[None]:
     logger.removeFilter(_is_told_nowhere_else)
 
 
-def _is_told_nowhere_else(record: logging.LogRecord) -> bool:
-  if absl_logging.get_verbosity() >= absl_logging.INFO:
+def _is_told_nowhere_else(record: LogRecord) -> bool:
+  if logging.get_verbosity() >= logging.INFO:
     return True
   return not (record.exc_info and "/orbax/checkpoint/" in record.pathname)

@@ -23,13 +23,13 @@ import ml_collections
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import writing
-from dlm_jax.core.json_files import read_object
+from dlm_jax.core.json_files import read_object, read_sealed, seal
 from dlm_jax.core.storage import write_json
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.distributed import cluster
 from dlm_jax.runs import checkpoint, config_changes
 from dlm_jax.runs.provenance import environment
-from dlm_jax.runs.record import Damaged, Metadata, seal, unseal
+from dlm_jax.runs.record import Metadata
 
 # Raise it when the files of a workdir, or the names in its checkpoints, come to mean other things.
 LAYOUT = 2
@@ -147,7 +147,7 @@ def read_dataset(workdir: str | os.PathLike) -> dict[str, Json]:
 
 
 def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> dict[str, Json]:
-  dataset = read_object(path, way_out=_BRING_BACK) if path.exists() else {}
+  dataset = read_sealed(path, way_out=_BRING_BACK) if path.exists() else {}
   if dataset.get("layout") != LAYOUT:
     found = f"layout {dataset.get('layout')}" if dataset else f"no {_DATASET}"
     raise UserError(
@@ -155,12 +155,7 @@ def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> dict[str, 
       f"{LAYOUT}), so its checkpoints cannot be loaded: check out the git revision named in its "
       "environment.json, or train again in another --workdir."
     )
-  if "checksum" not in dataset:  # as runs had none at first
-    return dataset
-  try:
-    return unseal(dataset)
-  except Damaged:
-    raise UserError(f"{path} was altered after it was written. {_BRING_BACK}") from None
+  return dataset
 
 
 def write_record(workdir: str | os.PathLike, name: str, record: Json) -> pathlib.Path:

@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +13,7 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.data import preparation, writing
+from dlm_jax.data.corpora import base
 from dlm_jax.data.store import open_store
 
 
@@ -150,6 +153,18 @@ class TestPrepare:
     assert other.directory != store.directory
     assert other.hash != store.hash
 
+  def test_a_text_changed_under_its_size_and_time_is_another_store(self, tmp_path, monkeypatch):
+    path = tmp_path / "text.txt"
+    store, times = preparation.prepare(_config(tmp_path)), path.stat()
+    path.write_text(path.read_text().replace("document", "tnemucod"))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert preparation.prepare(_config(tmp_path)).hash != store.hash
+    # A text of many gigabytes is not read at each start: it is known by its size and time.
+    monkeypatch.setattr(base, "HASHED", 10)
+    store = preparation.prepare(_config(tmp_path))
+    os.utime(path, ns=(0, 0))
+    assert preparation.prepare(_config(tmp_path)).directory != store.directory
+
   def test_the_hash_is_of_the_content_and_not_of_where_it_comes_from(self, tmp_path):
     store = preparation.prepare(_config(tmp_path))
     (tmp_path / "text.txt").rename(tmp_path / "moved.txt")
@@ -224,20 +239,65 @@ class TestDamage:
     with pytest.raises(UserError, match=r"validation\.tokens is missing"):
       open_store(store.directory)
 
-  def test_a_changed_byte(self, tmp_path):
-    store = preparation.prepare(_config(tmp_path))
+  @pytest.mark.parametrize("name", ["train.tokens", "train.lengths"])
+  def test_a_changed_byte_is_seen_before_a_row_is_read(self, tmp_path, name):
+    store = preparation.prepare(_config(tmp_path, packing="padded"))
     store.verify()
-    with (store.directory / "train.tokens").open("r+b") as file:
-      file.write(b"\x1a\x1a\x1a")
-    with pytest.raises(UserError, match=r"damaged: the hash of train\.tokens"):
-      open_store(store.directory).verify()
+    data = bytearray((store.directory / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (store.directory / name).write_bytes(data)
+    with pytest.raises(UserError, match=rf"damaged: the hash of {name} is not"):
+      preparation.prepare(_config(tmp_path, packing="padded")).rows("train")
+    store.rows("validation")  # only what is read is checked
+    preparation.prepare(_config(tmp_path, packing="padded", checks=False)).rows("train")
+
+  def test_what_was_read_once_is_not_read_again(self, tmp_path, monkeypatch):
+    store = preparation.prepare(_config(tmp_path))
+    store.rows("train")
+    monkeypatch.setattr(np, "memmap", lambda *_, **__: pytest.fail("read again"))
+    store.verify("train")
+
+  def test_a_token_beyond_the_vocabulary(self, tmp_path):
+    """As a tokenizer that breaks its word would write it, under a checksum that fits."""
+    store = preparation.prepare(_config(tmp_path))
+    tokens = np.fromfile(store.directory / "test.tokens", np.uint8)
+    tokens[7] = 99
+    tokens.tofile(store.directory / "test.tokens")
+    files = {name: dict(file) for name, file in store.manifest["files"].items()}
+    files["test.tokens"]["sha256"] = hashlib.sha256(tokens).hexdigest()
+    store = dataclasses.replace(store, manifest={**store.manifest, "files": files})
+    with pytest.raises(UserError, match=r"test\.tokens holds 99, which is not below 27"):
+      store.rows("test")
 
   def test_a_manifest_that_is_not_there_or_not_readable(self, tmp_path):
     with pytest.raises(UserError, match=r"no prepared data in .*dlm_jax\.prepare"):
       open_store(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(UserError, match=r"damaged: manifest\.json is not JSON"):
+    with pytest.raises(UserError, match=r"manifest\.json is not JSON .*Delete .* prepare"):
       open_store(tmp_path)
+
+  @pytest.mark.parametrize(
+    ("name", "old", "new", "sentence"),
+    [
+      ("manifest.json", '"rows": ', '"rows": 1', r"manifest\.json was altered after"),
+      ("manifest.json", '"splits"', '"split"', r"manifest\.json has no field 'splits'"),
+      ("tokenizer.json", '"abc', '"ab', r"tokenizer\.json was altered after"),
+      ("tokenizer.json", '"name"', '"nam', r"tokenizer\.json is not JSON"),
+      ("tokenizer.json", '"name"', '"nam"', r"tokenizer\.json has no field 'name'"),
+    ],
+  )
+  def test_an_altered_record(self, tmp_path, name, old, new, sentence):
+    (tmp_path / "text.txt").write_text("abcdefghijk\n\n" * 300)
+    corpus = {**_config(tmp_path)["corpus"], "validation": 0, "test": 0}
+    store = preparation.prepare(
+      _config(tmp_path, corpus=corpus, tokenizer={"name": "character"}, packing="padded")
+    )
+    path = store.directory / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=sentence):
+      open_store(store.directory)
 
   def test_another_format(self, tmp_path):
     store = preparation.prepare(_config(tmp_path))

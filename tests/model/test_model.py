@@ -1,5 +1,6 @@
 """A trained model is read from its workdir alone."""
 
+import dataclasses
 import json
 import shutil
 
@@ -88,12 +89,13 @@ def test_what_cannot_be_loaded_is_named(moved):
     load(str(moved), weights="emma")
   with pytest.raises(UserError, match="no checkpoint of step 5"):
     load(str(moved), step=5)
-  config = json.loads((moved / "config.json").read_text())
-  (moved / "config.json").write_text(
-    json.dumps(config | {"network": config["network"] | {"width": 64}})
-  )
-  with pytest.raises(UserError, match="of another model"):
+  whole = (moved / "config.json").read_text()
+  config = json.loads(whole)
+  config["network"]["dropout"] = 0.5  # the shapes are the same
+  (moved / "config.json").write_text(json.dumps(config))
+  with pytest.raises(UserError, match=r"network\.dropout: .* -> 0\.5\. Undo the change"):
     load(str(moved))
+  (moved / "config.json").write_text(whole)
   (moved / "dataset.json").unlink()
   with pytest.raises(UserError, match="another version of dlm_jax"):
     load(str(moved))
@@ -103,15 +105,15 @@ def test_what_cannot_be_loaded_is_named(moved):
 
 
 @pytest.mark.slow
-def test_the_data_of_a_model_is_its_own_or_refused(run, moved):
+def test_the_data_of_a_model_is_its_own_or_refused(run, tmp_path):
   model = load(str(run[0]))
   assert training_data(model).hash == model.provenance.dataset_hash
-  config = json.loads((run[0] / "config.json").read_text())
-  config["data"]["corpus"]["train_characters"] = 3000
-  config["data"]["directory"] = str(moved / "other")
-  (moved / "config.json").write_text(json.dumps(config))
+  config = model.provenance.config
+  corpus = config["data"]["corpus"] | {"train_characters": 3000}
+  config = config | {"data": config["data"] | {"corpus": corpus, "directory": str(tmp_path)}}
+  other = dataclasses.replace(model.provenance, config=config)
   with pytest.raises(UserError, match="is not what the run in"):
-    training_data(load(str(moved)))
+    training_data(dataclasses.replace(model, provenance=other))
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.json_files import seal
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.checkpointer import Checkpointer
-from dlm_jax.runs.record import flatten, payload, seal
+from dlm_jax.runs.record import flatten, payload
 
 METADATA = {"config": {"width": 8, "shape": [2, 3]}, "git_revision": "abc", "dataset_hash": "d"}
 

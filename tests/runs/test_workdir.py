@@ -11,8 +11,8 @@ import ml_collections
 import pytest
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.json_files import seal
 from dlm_jax.runs import provenance, workdir
-from dlm_jax.runs.record import seal
 
 
 def config(**changes) -> ml_collections.ConfigDict:

@@ -9,6 +9,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from dlm_jax.core.errors import UserError, nearest
 
+# Bytes of a corpus up to which a change of its files is known by their content.
+HASHED = 256 << 20
+
 
 class Corpus(Protocol):
   """A frozen dataclass; its fields are those of `config.data.corpus`. Build it with `make`."""
@@ -83,9 +86,15 @@ def split_of(name: str, validation: float, test: float) -> str:
 
 
 def file_versions(paths: Iterable[str | Path]) -> list[list[str | int]]:
-  """`[path, size, time of the last change in ns]` of each file."""
-  stats = ((str(path), Path(path).stat()) for path in paths)
-  return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+  """`[path, hash of the content]` of each file where all of them together are at most `HASHED`.
+
+  Of larger ones `[path, size, time of the last change in ns]`: reading them takes too long for each
+  start, and a change that keeps size and time goes unnoticed.
+  """
+  stats = {str(path): Path(path).stat() for path in paths}
+  if sum(stat.st_size for stat in stats.values()) > HASHED:
+    return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()]
+  return [[path, hashlib.sha256(Path(path).read_bytes()).hexdigest()] for path in stats]
 
 
 def files(patterns: Iterable[str]) -> list[Path]:

@@ -72,7 +72,7 @@ class HfDataset:
 
   @property
   def version(self) -> list[list[str | int]] | None:
-    """Of local files their sizes and times."""
+    """Of local files, see `base.file_versions`."""
     if not self.files:
       return None
     return base.file_versions(file for _, paths in self.files for file in base.files(paths))

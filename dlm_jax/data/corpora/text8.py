@@ -44,7 +44,7 @@ class Text8:
 
   @property
   def version(self) -> list[list[str | int]] | None:
-    """Of a local file its size and time; the official one does not change."""
+    """Of a local file, see `base.file_versions`; the official one does not change."""
     return None if self.path is None else base.file_versions(base.files([self.path]))
 
   def documents(self, split: str) -> Iterator[str]:

@@ -39,7 +39,7 @@ class TextFiles:
 
   @property
   def version(self) -> list[list[str | int]]:
-    """Of each file its size and time: a file that was written again is another corpus."""
+    """Of each file, see `base.file_versions`: a file with other text is another corpus."""
     return base.file_versions(base.files(self.paths))
 
   def documents(self, split: str) -> Iterator[str]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.types import Fields, Json
+from dlm_jax.core.json_files import read_object
+from dlm_jax.core.types import Fields, Json, Record
 from dlm_jax.data.corpora.base import Corpus
 
 FILE = "tokenizer.json"
@@ -154,12 +155,10 @@ def save(tokenizer: Tokenizer, directory: str | Path) -> None:
   path.write_text(json.dumps(definition(tokenizer), indent=1), encoding="utf-8")
 
 
-def load(directory: str | Path) -> Tokenizer:
-  """Reads what `save` wrote. Raises `UserError` if it is not there."""
-  path = Path(directory) / FILE
-  if not path.is_file():
-    raise UserError(f"there is no tokenizer in {directory}: {FILE} is missing.")
-  return from_definition(json.loads(path.read_text(encoding="utf-8")))
+def load_definition(directory: str | Path) -> Record:
+  """The `definition` that `save` wrote. Raises `UserError` if it is not there or no JSON object."""
+  way_out = f"Delete {directory} and prepare the data again."
+  return read_object(Path(directory) / FILE, {"name": str}, way_out=way_out)
 
 
 def refuse(characters: Iterable[str], alphabet: str, way_out: str) -> UserError:
