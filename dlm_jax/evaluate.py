@@ -5,7 +5,7 @@
 
 It prints nats a token, bits a character and perplexity a token, each an upper bound (exact for an
 autoregressive model) with its standard error, and writes them with everything they depend on to
-W/evaluations/.
+W/evaluations/, or to --output.
 """
 
 import jax
@@ -18,7 +18,7 @@ from dlm_jax.evaluation.bound import EvaluateSettings, evaluate, show
 def main(settings: EvaluateSettings) -> None:
   record = evaluate(settings)
   if jax.process_index() == 0:
-    show(Console(), settings, record)
+    show(Console(), record)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ _WAYS_OUT = {
   errno.ENFILE: "close files of other programs, or raise the system's limit on open files",
   errno.EIO: "see to that disk",
 }
+# Those that say nothing about what is on the disk.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
 # How TensorStore, which Orbax writes arrays with, says in its text what the system told it.
 _IN_TEXT = re.compile(r"os_error_code='(\d+)'")
 
@@ -30,21 +32,23 @@ class SystemFault(UserError):
 
 def explain(error: BaseException) -> str | None:
   """The fault of the system behind an error and the way out; None where there is no such fault."""
-  cause: BaseException | None = error
-  while cause is not None:
-    number, file = _fault(cause)
-    if number in _WAYS_OUT:
-      return f"{f'{file}: ' if file else ''}{os.strerror(number)}; {_WAYS_OUT[number]}."
-    cause = cause.__cause__
-  return None
+  number, file = _fault(error)
+  if number not in _WAYS_OUT:
+    return None
+  return f"{f'{file}: ' if file else ''}{os.strerror(number)}; {_WAYS_OUT[number]}."
 
 
 def _fault(error: BaseException) -> tuple[int | None, object]:
-  """The number of the system's error, and the file that it names; None where it does not tell."""
-  if isinstance(error, OSError):
-    return error.errno, error.filename
-  match = _IN_TEXT.search(str(error))
-  return (int(match[1]) if match else None), None
+  """The number of the system's error behind an error, and the file that it names; None is none."""
+  cause: BaseException | None = error
+  while cause is not None:
+    match = _IN_TEXT.search(str(cause))
+    if isinstance(cause, OSError):
+      return cause.errno, cause.filename
+    if match:
+      return int(match[1]), None
+    cause = cause.__cause__
+  return None, None
 
 
 @contextmanager
@@ -59,3 +63,17 @@ def writing(what: object) -> Iterator[None]:
     if fault is None:
       raise
     raise SystemFault(f"{what} cannot be written: {fault}") from error
+
+
+@contextmanager
+def reading(what: object) -> Iterator[None]:
+  """Raises `SystemFault`, naming `what`, where it may be whole, but the system refuses to open it.
+
+  Any other error passes, such as that of a disk that has lost some of it.
+  """
+  try:
+    yield
+  except Exception as error:
+    if isinstance(error, UserError) or _fault(error)[0] not in _REFUSALS:
+      raise
+    raise SystemFault(f"{what} cannot be read: {explain(error)}") from error

@@ -8,6 +8,7 @@ write together, go to the bucket directly.
 
 import json
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import fsspec
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.faults import writing
+from dlm_jax.core.faults import SystemFault, writing
 from dlm_jax.core.types import Json
 
 
@@ -115,6 +116,29 @@ def write_json(path: str | os.PathLike, value: Json) -> None:
     except OSError:
       temporary.unlink(missing_ok=True)
       raise
+
+
+def write_or_print(path: str | os.PathLike, result: Json, place: str | None = None) -> bool:
+  """Writes a result as JSON and says where it is; where the system refuses, prints the result.
+
+  Args:
+    path: of the file; its directory is made.
+    result: what took long to compute.
+    place: what the path is called, if not as it is.
+
+  Returns:
+    Whether the file was written.
+  """
+  try:
+    with writing(path):
+      Path(path).parent.mkdir(parents=True, exist_ok=True)
+      write_json(path, result)
+  except SystemFault as fault:
+    print(f"warning: {fault} What it would hold is printed instead.", file=sys.stderr)
+    print(json.dumps(result))
+    return False
+  print(f"written to {place or path}")
+  return True
 
 
 def exists(path: str) -> bool:

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.json_files import read_object, read_objects
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.spread import evenly_spread
-from dlm_jax.core.storage import write_json
+from dlm_jax.core.storage import write_or_print
 from dlm_jax.core.types import Record
 from dlm_jax.data import preparation
 from dlm_jax.data.store import Store
@@ -105,8 +106,8 @@ def assess(settings: JudgeSettings) -> Record:
     },
   }
   if jax.process_index() == 0:
-    write_json(record_path(settings), record)
-  journal.remove()
+    if write_or_print(record_path(settings), record):
+      journal.remove()
   return record
 
 
@@ -247,10 +248,20 @@ def _read(path: Path) -> tuple[list[Record], Record]:
       raise UserError(
         f"there is no file {file}: draw samples with python -m dlm_jax.sample --output={path}."
       )
-  rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+  rows = read_objects(path)
+  way_out = f"Draw samples again with python -m dlm_jax.sample --output={path}."
+  damaged = [
+    number for number, row in enumerate(rows, 1) if row is None or not _is_tokens(row.get("tokens"))
+  ]
+  if damaged:
+    raise UserError(f"line {damaged[0]} of {path} is no sample. {way_out}")
   if len(rows) < 2:
     raise UserError(f"{path} holds {len(rows)} samples: an interval needs at least 2.")
-  return rows, json.loads(beside.read_text(encoding="utf-8"))
+  return rows, read_object(beside, {"config": dict}, way_out=way_out)
+
+
+def _is_tokens(value: object) -> bool:
+  return isinstance(value, list) and all(isinstance(token, int) for token in value)
 
 
 def table(record: Record) -> Table:
@@ -265,7 +276,6 @@ def table(record: Record) -> Table:
   return shown
 
 
-def show(console: Console, settings: JudgeSettings, record: Record) -> None:
-  """Prints the statistics and where they were written."""
+def show(console: Console, record: Record) -> None:
+  """Prints the statistics."""
   console.print(table(record))
-  console.print(f"written to {record_path(settings)}", soft_wrap=True, highlight=False)

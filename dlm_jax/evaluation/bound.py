@@ -57,6 +57,8 @@ class EvaluateSettings:
       in t, so that no Monte Carlo error comes from t.
     corpus: zero-shot: evaluate this corpus in place of --split. UTF-8 files, or one of wikitext103,
       ptb, lm1b, lambada, ag_news.
+    output: file to write the record to. The default is one in WORKDIR/evaluations/; where that
+      cannot be written, the record is printed.
   """
 
   workdir: str
@@ -72,6 +74,7 @@ class EvaluateSettings:
   labels: bool = True
   times: Literal["stratified", "independent", "quadrature"] = "stratified"
   corpus: str | None = None
+  output: str | None = None
 
   def __post_init__(self) -> None:
     require_known("--times", self.times, likelihood.TIMINGS)
@@ -88,7 +91,7 @@ class ScoredText:
 
 
 def evaluate(settings: EvaluateSettings) -> Record:
-  """Evaluates the run and returns the record written to `<workdir>/evaluations/`.
+  """Evaluates the run and returns the record, which is written or printed, see `output`.
 
   Raises:
     UserError: there is no run, checkpoint or split, or the model cannot be scored so.
@@ -103,9 +106,10 @@ def evaluate(settings: EvaluateSettings) -> Record:
   with journal.stoppable("scored batches"):
     record = score(settings, model, text, journal)
   if jax.process_index() == 0:
-    workdir.write_record(
-      settings.workdir, record_name(settings, record["protocol"]["step"]), record
-    )
+    if settings.output is not None:
+      storage.write_or_print(settings.output, record)
+    else:
+      workdir.write_record(settings.workdir, record_name(settings, model.provenance.step), record)
   journal.remove()
   return record
 
@@ -116,7 +120,7 @@ def _journal(settings: EvaluateSettings, model: Model, text: ScoredText) -> Jour
     return Journal()
   name = record_name(settings, model.provenance.step)
   depends_on = {"git_revision": provenance.git_revision(), "zero_shot": text.zero_shot}
-  path = storage.local(settings.workdir) / name
+  path = Path(settings.output or storage.local(settings.workdir) / name)
   return Journal(path.with_suffix(".jsonl"), identity(model) | depends_on)
 
 
@@ -245,18 +249,15 @@ def _slug(corpus: str) -> str:
   return readable if is_named else f"{readable}_{zlib.crc32(corpus.encode()):08x}"
 
 
-def show(console: Console, settings: EvaluateSettings, record: Record) -> None:
-  """Prints the results and where they were written."""
+def show(console: Console, record: Record) -> None:
+  """Prints the results."""
   console.print(table(record))
-  samples = record["bound"]["samples"]
-  name = record_name(dataclasses.replace(settings, samples=samples), record["protocol"]["step"])
   console.print(
     "{sequences:,} sequences, {tokens:,} tokens, {evaluations} network evaluations a "
     "sequence".format(
       **record["bound"], evaluations=record["protocol"]["network_evaluations_per_sequence"]
     ),
     f"standard error {record['protocol']['standard_error']}",
-    f"written to {settings.workdir}/{name}",
     sep="\n",
     soft_wrap=True,
     highlight=False,

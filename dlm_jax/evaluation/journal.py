@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 from absl import logging
 
+from dlm_jax.core.json_files import read_objects
 from dlm_jax.core.types import Json, Record
 from dlm_jax.model.model import Model
 from dlm_jax.runs import provenance
@@ -76,11 +77,7 @@ class Journal:
     """The lines of the file, without those that a crash cut off."""
     if self.path is None or not self.path.exists():
       return
-    for line in self.path.read_text(encoding="utf-8").splitlines():
-      try:
-        yield json.loads(line)
-      except json.JSONDecodeError:
-        continue
+    yield from filter(None, read_objects(self.path))
 
   def _count(self) -> int:
     """Results of this identity, of all tasks and settings."""

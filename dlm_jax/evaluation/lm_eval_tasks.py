@@ -13,7 +13,7 @@ from rich.table import Table
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.ranges import NonNegativeInt, PositiveInt, Seed
-from dlm_jax.core.storage import write_json
+from dlm_jax.core.storage import write_or_print
 from dlm_jax.core.types import Record
 from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.model.model import Model, load
@@ -79,7 +79,6 @@ def run_tasks(settings: HarnessSettings) -> Record:
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
   step = model.provenance.step
   directory = Path(settings.workdir) / "harness"
-  directory.mkdir(exist_ok=True)
   tasks = get_task_dict(list(settings.tasks), manager)
   journal = Journal(directory / f"scores-step{step}-{settings.weights}.jsonl", identity(model))
   answering = HarnessModel(
@@ -110,7 +109,7 @@ def run_tasks(settings: HarnessSettings) -> Record:
     "protocol": protocol(settings, model, found),
   }
   if jax.process_index() == 0:
-    write_json(record_path(settings, step), record)
+    write_or_print(record_path(settings, step), record)
   return record
 
 
@@ -157,8 +156,8 @@ def record_path(settings: HarnessSettings, step: int) -> Path:
   return Path(settings.workdir) / "harness" / f"{'-'.join(parts)}.json"
 
 
-def show(console: Console, settings: HarnessSettings, record: Record) -> None:
-  """Prints the metrics of each task and where they were written."""
+def show(console: Console, record: Record) -> None:
+  """Prints the metrics of each task."""
   table = Table("task", "metric", "value")
   for task, metrics in record["results"].items():
     for name, value in metrics.items():
@@ -172,5 +171,3 @@ def show(console: Console, settings: HarnessSettings, record: Record) -> None:
       soft_wrap=True,
       highlight=False,
     )
-  path = record_path(settings, record["protocol"]["step"])
-  console.print(f"written to {path}", soft_wrap=True, highlight=False)

@@ -1,11 +1,11 @@
 """A report built from records: the files that the command `report` reads and writes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.json_files import read_object
 from dlm_jax.core.storage import write_json
 from dlm_jax.core.types import Record
 from dlm_jax.reporting import comparison, page, tables
@@ -92,11 +92,8 @@ def _files(directory: Path, patterns: Sequence[str]) -> list[Path]:
 
 def _read(path: Path) -> Record | None:
   """The record, or None if the file holds something else."""
-  try:
-    record = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise UserError(f"{path} is not JSON ({error}): remove it, or write it again.") from error
-  if not isinstance(record, dict) or "protocol" not in record or "results" not in record:
+  record = read_object(path, way_out="Remove it, or write it again.")
+  if "protocol" not in record or "results" not in record:
     return None
   return record if record.get("kind", "likelihood") in kinds() else None
 

@@ -21,6 +21,7 @@ import orbax.checkpoint
 from etils import epath
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.faults import SystemFault, reading
 from dlm_jax.core.json_files import Altered, unseal
 from dlm_jax.core.types import Json, PyTree
 from dlm_jax.runs import config_changes
@@ -121,7 +122,10 @@ def absolute(directory: str | os.PathLike) -> epath.Path:
 
 def _read_record(path: epath.Path) -> Record:
   try:
-    return unseal(orbax.checkpoint.JsonCheckpointHandler().restore(path / "record"))
+    with reading(path):
+      return unseal(orbax.checkpoint.JsonCheckpointHandler().restore(path / "record"))
+  except SystemFault:
+    raise
   except Altered as error:
     raise Damaged("its record was altered after the save") from error
   except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -181,9 +185,10 @@ def _read(directory: epath.Path, step: int, wanted: Wanted) -> tuple[PyTree, Met
   wanted.check(_metadata(record))
   require_same_model(path, saved, parts, wanted.partial)
   try:
-    leaves = _read_arrays(path / "state", parts)
-  except jax.errors.JaxRuntimeError:
-    raise  # the device's trouble (out of memory), not the checkpoint's
+    with reading(path):
+      leaves = _read_arrays(path / "state", parts)
+  except (jax.errors.JaxRuntimeError, SystemFault):
+    raise  # trouble of the device (out of memory) or of the system, not of the checkpoint
   except Exception as error:  # Orbax and TensorStore raise whatever their parsers raise
     problem = f"its arrays are unreadable ({one_line(error)})"
   raise_together(problem)

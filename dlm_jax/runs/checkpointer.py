@@ -152,6 +152,7 @@ class Checkpointer:
 
   def _failed(self, error: Exception) -> UserError:
     step, self._saving = self._saving, None
+    self._quiet.pop_all()  # for good: what else was being written fails for some time after this
     what = f"saving the checkpoint of step {step} in {self._directory} failed"
     fault = explain(error)
     if fault is not None:

@@ -158,14 +158,15 @@ def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> dict[str, 
   return dataset
 
 
-def write_record(workdir: str | os.PathLike, name: str, record: Json) -> pathlib.Path:
-  """Writes a record about a run into its directory, as the file `name`, and returns where it is."""
+def write_record(workdir: str | os.PathLike, name: str, record: Json) -> None:
+  """Writes a record about a run into its directory, as the file `name`, and says so.
+
+  Where the directory cannot be written to, the record is printed.
+  """
   mirror = _mirror(workdir)
   path = mirror.local / name
-  path.parent.mkdir(exist_ok=True)
-  write_json(path, record)
-  mirror.put(path)
-  return path
+  if storage.write_or_print(path, record, f"{workdir}/{name}"):
+    mirror.put(path)
 
 
 def _open_first(

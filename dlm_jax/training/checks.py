@@ -95,7 +95,7 @@ def check_splits(splits: tuple[str, ...]) -> None:
 
 
 def check_rows(store: Store) -> None:
-  """Raises `UserError` unless a bound with a standard error can be estimated in training."""
+  """Raises `UserError` unless the data is whole, and gives a bound with a standard error."""
   check_splits(store.splits)
   rows = store.num_rows("validation")
   if rows < 2:
@@ -103,6 +103,8 @@ def check_rows(store: Store) -> None:
       f"the validation split in {store.directory} has {rows} row, and a standard error needs 2: "
       "hold more of the corpus out (data.corpus.validation), or lower data.length."
     )
+  for split in ("train", "validation"):
+    store.rows(split)  # held against its checksums now, and not in the course of the run
 
 
 def check_origins(workdir: str | os.PathLike, runs: Iterable[str]) -> None:

@@ -1,6 +1,8 @@
 """Runs and prepared data in a bucket, which here is fsspec's own, in memory or on disk."""
 
+import errno
 import json
+import os
 import shutil
 
 import fsspec
@@ -153,3 +155,21 @@ def test_write_json_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
   with pytest.raises(OSError, match="crash"):
     storage.write_json(path, {"a": 2})
   assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_result_is_printed_where_it_cannot_be_written(tmp_path, monkeypatch, capsys):
+  path = tmp_path / "new" / "result.json"
+  assert storage.write_or_print(path, {"value": 1}, "the place")
+  assert json.loads(path.read_text()) == {"value": 1}
+  assert capsys.readouterr().out == "written to the place\n"
+
+  def refuse(_):
+    raise OSError(errno.ENOSPC, "full")
+
+  monkeypatch.setattr(os, "fsync", refuse)
+  assert not storage.write_or_print(path, {"value": 2})
+  out, err = capsys.readouterr()
+  assert json.loads(out) == {"value": 2}
+  assert err.startswith(f"warning: {path} cannot be written: No space left")
+  assert [file.name for file in path.parent.iterdir()] == ["result.json"]
+  assert json.loads(path.read_text()) == {"value": 1}

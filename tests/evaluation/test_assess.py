@@ -136,6 +136,22 @@ def test_texts_end_where_their_end_symbol_is():
   assert found.texts == ["ab", "ab"] and found.tokens[0].tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(
+  ("lines", "protocol", "sentence"),
+  [
+    ('{"tokens": [1]}\n{"tok', "{}", r"line 2 of .*\.jsonl is no sample\. Draw samples again"),
+    ('{"tokens": [1]}\n{"tokens": "ab"}', "{}", "line 2 of"),
+    ('{"tokens": [1]}\n' * 2, "{}", r"\.protocol\.json has no field 'config'"),
+    ('{"tokens": [1]}\n' * 2, "{", r"\.protocol\.json is not JSON .*Draw samples again"),
+  ],
+)
+def test_samples_that_are_damaged_are_named(tmp_path, lines, protocol, sentence):
+  (tmp_path / "s.jsonl").write_text(lines)
+  (tmp_path / "s.protocol.json").write_text(protocol)
+  with pytest.raises(UserError, match=sentence):
+    assess.assess(JudgeSettings(samples=str(tmp_path / "s.jsonl")))
+
+
 def test_mistakes(samples, tmp_path):
   with pytest.raises(UserError, match="there is no file"):
     assess.assess(JudgeSettings(samples=str(tmp_path / "none.jsonl")))

@@ -20,6 +20,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.faults import SystemFault
 from dlm_jax.core.json_files import seal
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.checkpointer import Checkpointer
@@ -433,6 +434,16 @@ def test_trouble_of_the_device_is_not_damage(two_steps, monkeypatch):
 
   monkeypatch.setattr(checkpoint, "_read_arrays", exhausted)
   with pytest.raises(jax.errors.JaxRuntimeError):
+    checkpoint.restore(two_steps, abstract(make_state(10)))
+
+
+@pytest.mark.parametrize("part", ["_read_arrays", "unseal"])
+def test_too_many_open_files_are_not_damage(two_steps, monkeypatch, part):
+  def refuse(*_):
+    raise ValueError("Failed to open: Too many open files [os_error_code='24']")
+
+  monkeypatch.setattr(checkpoint, part, refuse)
+  with pytest.raises(SystemFault, match=r"20 cannot be read: Too many .*; raise the limit on open"):
     checkpoint.restore(two_steps, abstract(make_state(10)))
 
 
