@@ -229,12 +229,13 @@ def _resumable(
   saved = checkpoint.newest_metadata(directory)
   if saved is None:  # all are damaged, as the run will be told when it restores one
     saved = {"config": read_object(path / _CONFIG, way_out=_BRING_BACK), "step": None}
+  workdir = directory.removesuffix("/checkpoints")
   config_changes.require_same(
     saved["config"],
     config,
     f"the run in {path} has another config",
     "Undo the change to resume it, or start a new run: give another --workdir, and "
-    f"--config.training.weights={path} to begin with the weights of this one.",
+    f"--config.training.weights={workdir} to begin with the weights of this one.",
   )
   if before != dataset_hash:
     raise UserError(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import SystemFault
@@ -15,9 +14,7 @@ class NotFinite(UserError):
 
 
 @contextmanager
-def advised(
-  workdir: Path, checkpointer: Checkpointer, optimizer: OptimizerConfig
-) -> Iterator[None]:
+def advised(workdir: str, checkpointer: Checkpointer, optimizer: OptimizerConfig) -> Iterator[None]:
   """Adds to `NotFinite` and `SystemFault` what is saved and how the run goes on."""
   try:
     yield
@@ -30,7 +27,7 @@ def advised(
 
 
 def _with_smaller_steps(
-  workdir: Path, checkpointer: Checkpointer, optimizer: OptimizerConfig
+  workdir: str, checkpointer: Checkpointer, optimizer: OptimizerConfig
 ) -> str:
   rates = {"learning_rate": optimizer.learning_rate}
   if optimizer.name == "muon":

@@ -128,7 +128,9 @@ def _run(
     mesh=experiment.mesh,
     config=training,
   )
-  with advised(workdir.path, checkpointer, resolve.build(OptimizerConfig, config["optimizer"])):
+  with advised(
+    workdir.mirror.path, checkpointer, resolve.build(OptimizerConfig, config["optimizer"])
+  ):
     try:
       complete = loop.train(parts, state)
     except BaseException:
