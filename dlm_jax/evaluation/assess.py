@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -105,9 +104,8 @@ def assess(settings: JudgeSettings) -> Record:
       "entropy": "nats of the tokens within a sequence, mean over sequences",
     },
   }
-  if jax.process_index() == 0:
-    if write_or_print(record_path(settings), record):
-      journal.remove()
+  if jax.process_index() == 0 and write_or_print(record_path(settings), record):
+    journal.remove()
   return record
 
 

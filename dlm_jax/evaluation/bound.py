@@ -105,13 +105,17 @@ def evaluate(settings: EvaluateSettings) -> Record:
   journal = _journal(settings, model, text)
   with journal.stoppable("scored batches"):
     record = score(settings, model, text, journal)
-  if jax.process_index() == 0:
-    if settings.output is not None:
-      storage.write_or_print(settings.output, record)
-    else:
-      workdir.write_record(settings.workdir, record_name(settings, model.provenance.step), record)
-  journal.remove()
+  if jax.process_index() == 0 and _write(settings, record):
+    journal.remove()
   return record
+
+
+def _write(settings: EvaluateSettings, record: Record) -> bool:
+  """Writes the record, or prints it; returns whether it was written."""
+  if settings.output is not None:
+    return storage.write_or_print(settings.output, record)
+  name = record_name(settings, record["protocol"]["step"])
+  return workdir.write_record(settings.workdir, name, record)
 
 
 def _journal(settings: EvaluateSettings, model: Model, text: ScoredText) -> Journal:

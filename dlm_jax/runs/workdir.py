@@ -158,15 +158,17 @@ def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> dict[str, 
   return dataset
 
 
-def write_record(workdir: str | os.PathLike, name: str, record: Json) -> None:
+def write_record(workdir: str | os.PathLike, name: str, record: Json) -> bool:
   """Writes a record about a run into its directory, as the file `name`, and says so.
 
-  Where the directory cannot be written to, the record is printed.
+  Where the directory cannot be written to, the record is printed. Returns whether it was written.
   """
   mirror = _mirror(workdir)
   path = mirror.local / name
-  if storage.write_or_print(path, record, f"{workdir}/{name}"):
+  written = storage.write_or_print(path, record, f"{workdir}/{name}")
+  if written:
     mirror.put(path)
+  return written
 
 
 def _open_first(
