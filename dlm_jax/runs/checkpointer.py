@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Self
 
 import jax
@@ -67,9 +66,7 @@ class Checkpointer:
     policies = [checkpoint_managers.LatestN(keep_latest), KeepBest(self._bounds)]
     if keep_every is not None:
       policies.append(checkpoint_managers.EveryNSteps(keep_every))
-    # Until the checkpointer is closed.
-    self._quiet = ExitStack()
-    self._quiet.enter_context(quiet_failures())
+    quiet_failures()
     options = orbax.checkpoint.CheckpointManagerOptions(
       preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
       cleanup_tmp_directories=True,
@@ -152,7 +149,6 @@ class Checkpointer:
 
   def _failed(self, error: Exception) -> UserError:
     step, self._saving = self._saving, None
-    self._quiet.pop_all()  # for good: what else was being written fails for some time after this
     what = f"saving the checkpoint of step {step} in {self._directory} failed"
     fault = explain(error)
     if fault is not None:
@@ -201,7 +197,6 @@ class Checkpointer:
       self.wait()
     finally:
       self._manager.close()
-      self._quiet.close()
 
   def __enter__(self) -> Self:
     return self

@@ -1,20 +1,20 @@
 """Keeps libraries from printing pages of traceback about a save whose failure is raised anyway."""
 
+import functools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import LogRecord
 from types import TracebackType
 
 from absl import logging
 
 
-@contextmanager
-def quiet_failures() -> Iterator[None]:
-  """While entered, Orbax logs no traceback unless `--verbosity` asks for more than warnings.
+@functools.cache
+def quiet_failures() -> None:
+  """From now on Orbax logs no traceback unless `--verbosity` asks for more than warnings.
 
   Its threads log a failed save one after the other before it is raised, and TensorStore calls into
-  an event loop that Orbax has closed by then, once for each array that was under way.
+  an event loop that Orbax has closed by then, once for each array that was under way, for some time
+  after the save has failed.
   """
   previous = sys.excepthook
 
@@ -24,14 +24,8 @@ def quiet_failures() -> Iterator[None]:
     if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
       previous(kind, error, traceback)
 
-  logger = logging.get_absl_logger()
-  logger.addFilter(_is_told_nowhere_else)
   sys.excepthook = hook
-  try:
-    yield
-  finally:
-    sys.excepthook = previous
-    logger.removeFilter(_is_told_nowhere_else)
+  logging.get_absl_logger().addFilter(_is_told_nowhere_else)
 
 
 def _is_told_nowhere_else(record: LogRecord) -> bool:
