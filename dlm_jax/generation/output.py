@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.faults import writing
 from dlm_jax.core.ranges import NonNegativeInt, PositiveInt
 from dlm_jax.distributed.progress import Progress
 from dlm_jax.generation import animation, prompts, rendering
@@ -139,9 +140,10 @@ def write(settings: SampleSettings, model: Model, batch: Samples, *, first: int 
   if settings.is_animation:
     if not first:
       states = token_texts(model, batch.trajectory)
-      path.write_text(animation.svg(states, given=batch.given), encoding="utf-8")
+      with writing(path):
+        path.write_text(animation.svg(states, given=batch.given), encoding="utf-8")
     return
-  with path.open("a" if first else "w", encoding="utf-8") as file:
+  with writing(path), path.open("a" if first else "w", encoding="utf-8") as file:
     for index, row in enumerate(batch.tokens, start=first):
       line = {"index": index, "text": model.tokenizer.decode(row), "tokens": row.tolist()}
       file.write(json.dumps(line, ensure_ascii=False) + "\n")

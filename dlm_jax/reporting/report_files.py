@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.faults import writing
 from dlm_jax.core.json_files import read_object
 from dlm_jax.core.storage import write_json
 from dlm_jax.core.types import Record
@@ -50,8 +51,10 @@ def write_report(settings: ReportSettings) -> list[Path]:
   output = Path(settings.output)
   files = [output.with_suffix(".md"), output.with_suffix(".html")]
   markdown = "\n".join([f"# {settings.title}", "", *(table.markdown() for table in made)])
-  files[0].write_text(markdown, encoding="utf-8")
-  files[1].write_text(page.render(settings.title, curves, grouped, made), encoding="utf-8")
+  html = page.render(settings.title, curves, grouped, made)
+  for file, text in zip(files, (markdown, html), strict=True):
+    with writing(file):
+      file.write_text(text, encoding="utf-8")
   if settings.keep is not None:
     Path(settings.keep).mkdir(parents=True, exist_ok=True)
     for result in results:
