@@ -96,6 +96,17 @@ def open_workdir(
   return Workdir(path, lock, mirror)
 
 
+def require_resumable(path: str | os.PathLike, config: Fields) -> None:
+  """Raises `UserError` where the newest checkpoint here came from another config; changes nothing.
+
+  `open_workdir` says so too, under the lock; this can be asked before data is prepared.
+  """
+  mirror, directory = _mirror(path), checkpoints(path)
+  saved = checkpoint.newest_metadata(directory) if checkpoint.steps(directory) else None
+  if saved is not None:
+    _require_config(mirror.local.absolute(), directory, saved, plain(config))
+
+
 def checkpoints(workdir: str | os.PathLike) -> str:
   """Where the checkpoints of a run are: with it, wherever that is, and never in the cache."""
   return f"{str(workdir).removeprefix('file://').rstrip('/')}/checkpoints"
@@ -231,6 +242,18 @@ def _resumable(
   saved = checkpoint.newest_metadata(directory)
   if saved is None:  # all are damaged, as the run will be told when it restores one
     saved = {"config": read_object(path / _CONFIG, way_out=_BRING_BACK), "step": None}
+  _require_config(path, directory, saved, config)
+  if before != dataset_hash:
+    raise UserError(
+      f"the run in {path} was trained on other data: its hash was {before}, now {dataset_hash}. "
+      "Bring the data back to resume it, or give another --workdir to start a new run."
+    )
+  return saved
+
+
+def _require_config(
+  path: pathlib.Path, directory: str, saved: Metadata, config: dict[str, Json]
+) -> None:
   workdir = directory.removesuffix("/checkpoints")
   config_changes.require_same(
     saved["config"],
@@ -239,12 +262,6 @@ def _resumable(
     "Undo the change to resume it, or start a new run: give another --workdir, and "
     f"--config.training.weights={workdir} to begin with the weights of this one.",
   )
-  if before != dataset_hash:
-    raise UserError(
-      f"the run in {path} was trained on other data: its hash was {before}, now {dataset_hash}. "
-      "Bring the data back to resume it, or give another --workdir to start a new run."
-    )
-  return saved
 
 
 def _since(saved: Metadata | None, config: dict[str, Json]) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from dlm_jax.reporting import plots
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
 from dlm_jax.runs.provenance import git_revision
-from dlm_jax.runs.workdir import Workdir, open_workdir, plain
+from dlm_jax.runs.workdir import Workdir, open_workdir, plain, require_resumable
 from dlm_jax.training import checks, loop, profiling
 from dlm_jax.training.failures import advised
 from dlm_jax.training.loop import Loop
@@ -63,6 +63,7 @@ def _train(config: ml_collections.ConfigDict, directory: str, profiler: Profiler
   checks.check_machine(directory, config.get("wandb_project") or "")
   named = {"training": "weights", "distillation": "teacher"}
   checks.check_origins(directory, ((config.get(s) or {}).get(n) for s, n in named.items()))
+  require_resumable(directory, config)
   experiment = build(config)
   require_validation(experiment)
   store, checkpoint = experiment.store, experiment.checkpoint

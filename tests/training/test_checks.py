@@ -7,6 +7,8 @@ import pytest
 from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes.absorbing import Absorbing
+from dlm_jax.runs import checkpoint
+from dlm_jax.runs.workdir import plain
 from tests import tiny
 
 LABELLED = {"name": "synthetic_labelled", "train_documents": 64}
@@ -33,6 +35,15 @@ def test_before_data_is_prepared(tmp_path, monkeypatch, fields, sentence):
   with pytest.raises(UserError, match=sentence):
     train.train(tiny.config(tmp_path / "data", **fields), str(tmp_path / "run"))
   assert not (tmp_path / "run").exists() and not list((tmp_path / "data").glob("*"))
+
+
+def test_a_run_of_another_config_is_refused_before_data_is_prepared(tmp_path, monkeypatch):
+  saved = {"step": 4, "config": plain(tiny.config(tmp_path / "data"))}
+  monkeypatch.setattr(checkpoint, "steps", lambda directory: [4])
+  monkeypatch.setattr(checkpoint, "newest_metadata", lambda directory, step=None: saved)
+  with pytest.raises(UserError, match=r"has another config: data\.length: 16 -> 8\. Undo"):
+    train.train(tiny.config(tmp_path / "data", **{"data.length": 8}), str(tmp_path / "run"))
+  assert not list(tmp_path.iterdir())
 
 
 def test_directories_that_cannot_be_made(tmp_path):
