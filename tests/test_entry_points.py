@@ -46,6 +46,8 @@ CASES = {
     "parameterization": "epsilon",
   },
 }
+# These take the transformer, all others the second network: so each process has been under LLaMA.
+TRANSFORMERS = ("block_of_duo", "gaussian_cdcd", "gaussian_diffusion_lm")
 INFILL = "ab____ba"
 # Where it is not one evaluation a step: one a token after that of the prompt, all on the left; or
 # three of each of two blocks, and one to remember each; or one more that reads a continuous state.
@@ -73,7 +75,9 @@ def data(tmp_path_factory):
 def run(request, data, tmp_path_factory):
   """A run that was stopped in the middle and resumed, and the config of it."""
   workdir = tmp_path_factory.mktemp(request.param) / "run"
-  fields = {"process": CASES[request.param], "network.time_conditioned": True}
+  network = "transformer" if request.param in TRANSFORMERS else "llama"
+  fields = {"process": CASES[request.param], "network.name": network}
+  fields |= {"network.time_conditioned": True}
   fields |= {"training.head_chunks": 1 if request.param in CONTINUOUS else 2}
   half = {"training.steps": 6}
   assert train.train(tiny.config(data, **fields, **half), str(workdir)) == 0
