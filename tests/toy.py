@@ -17,7 +17,6 @@ from scipy import stats
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.processes import gaussian
 from dlm_jax.processes.base import Process
-from dlm_jax.processes.parts import parameterizations
 
 
 def compiled(function: Callable, *args: object) -> object:
@@ -214,7 +213,16 @@ def gaussian_output(process: gaussian.Gaussian, log_p: Array, z: Array, t: Array
   if process.parameterization == "categorical":
     return log_p
   x = jnp.exp(log_p) @ process.embeddings
-  return parameterizations.from_x(process.parameterization, x, z, *process.signal_and_noise(t))
+  return output_of(process.parameterization, x, z, *process.signal_and_noise(t))
+
+
+def output_of(name: str, x: Array, z: Array, alpha: Array, sigma: Array) -> Array:
+  """The output that stands for the clean embedding `x`, the inverse of `parameterizations.to_x`."""
+  if name == "epsilon":
+    return (z - alpha * x) / sigma
+  if name == "v":
+    return (alpha * z - x) / sigma
+  return x
 
 
 def mixture_denoiser(

@@ -12,9 +12,9 @@ from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Pattern
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.sharding import Rules, constrain
-from dlm_jax.model.head import WHOLE_HEAD, Head, Score, with_count
+from dlm_jax.model.head import WHOLE_HEAD, Head, with_count
 from dlm_jax.networks.base import Caches, Inputs, Network
-from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.processes.base import Denoise, Process, Score
 
 # In these, no position sees what stands after its block: what is finished can be cached.
 CACHED_PATTERNS = (Causal, BlockCausal, Blocks)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.processes.base import Score
+
 # Maps hidden states `[..., D]` to logits `[..., V]` float32.
 ApplyHead = Callable[[Array], Array]
-# Maps logits `[..., V]`, and `[...]` for each operand, to `[...]`, each position by itself.
-Score = Callable[..., Array]
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Head:
     operands: tuple[Array, ...],
     where: Array,
   ) -> Array:
-    """`score_positions` or `score_gathered`, with these settings."""
+    """`score_everywhere` or `score_gathered`, with these settings."""
     if self.capacity == 0.0:
-      return score_positions(hidden, apply, score, operands, where, chunks=self.chunks)
+      return score_everywhere(hidden, apply, score, operands, where, chunks=self.chunks)
     return score_gathered(hidden, apply, score, operands, where, settings=self)
 
   def overflow(self, where: Array) -> Array:
@@ -81,7 +81,7 @@ with_count.defvjp(_with_count_forward, _with_count_backward)
 WHOLE_HEAD = Head()
 
 
-def score_positions(
+def score_everywhere(
   hidden: Array,
   apply: ApplyHead,
   score: Score,
@@ -130,7 +130,7 @@ def score_gathered(
   *,
   settings: Head,
 ) -> Array:
-  """`score_positions`, with the head applied only to the positions `where`; always equal to it.
+  """`score_everywhere`, with the head applied only to the positions `where`; always equal to it.
 
   The scored positions of each group of rows are gathered into a static number of slots. Should one
   group hold more than its slots, the whole batch takes the plain path for this step: nothing is
@@ -140,7 +140,7 @@ def score_gathered(
     settings: `capacity` is the slots as a fraction of all positions, in (0, 1]; `groups` into how
       many pieces the rows are cut: the number of batch shards, so that no hidden state leaves its
       device.
-    hidden, apply, score, operands, where: as in `score_positions`.
+    hidden, apply, score, operands, where: as in `score_everywhere`.
   """
   batch, length = where.shape
   chunks, groups = settings.chunks, settings.groups
@@ -152,7 +152,7 @@ def score_gathered(
     find = jax.vmap(lambda row: jnp.nonzero(row, size=slots, fill_value=row.size)[0])
     positions = find(grouped)
     take = jax.vmap(lambda rows, index: rows.at[index].get(mode="fill", fill_value=0))
-    losses = score_positions(
+    losses = score_everywhere(
       take(hidden.reshape(groups, -1, hidden.shape[-1]), positions),
       apply,
       score,
@@ -164,7 +164,7 @@ def score_gathered(
     return put(positions, losses).reshape(batch, length)
 
   def plain(hidden: Array) -> Array:
-    return score_positions(hidden, apply, score, operands, where, chunks=chunks)
+    return score_everywhere(hidden, apply, score, operands, where, chunks=chunks)
 
   fits = settings.overflow(where) == 0
   return jax.lax.cond(fits, gathered, plain, hidden)

@@ -6,7 +6,7 @@ discrete process on that block, under a network that sees the clean tokens of ea
   -log p(x) <= sum_b nelbo(x^b | x^{<b})
 
 One evaluation on `[x_t ; x]` gives all terms (section 3.2): noisy blocks see themselves and earlier
-clean ones, see `pattern.Blocks`. Blocks of one token are autoregression, with a masked token
+clean ones, see `patterns.Blocks`. Blocks of one token are autoregression, with a masked token
 where the network is asked; a single block is the plain process.
 """
 

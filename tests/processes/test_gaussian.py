@@ -63,7 +63,7 @@ def test_conversions_are_inverse_and_mean_what_they_say(name):
   alpha, sigma = 0.6, 0.8
   z = alpha * x + sigma * noise
   said = {"x": x, "epsilon": noise, "v": alpha * noise - sigma * x}[name]
-  np.testing.assert_allclose(parameterizations.from_x(name, x, z, alpha, sigma), said, atol=1e-12)
+  np.testing.assert_allclose(toy.output_of(name, x, z, alpha, sigma), said, atol=1e-12)
   np.testing.assert_allclose(parameterizations.to_x(name, said, z, alpha, sigma), x, atol=1e-12)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from dlm_jax.core.errors import UserError
 from dlm_jax.processes import (
   absorbing,
   duo,
@@ -20,7 +21,6 @@ from dlm_jax.processes import (
   uniform,
 )
 from dlm_jax.processes.block import Block
-from dlm_jax.processes.facets import Renoises, RevealsOnce
 from tests import toy
 from tests.samplers import drawing
 
@@ -72,10 +72,11 @@ SAMPLERS = {
 
 
 def is_a_pair(sampler, case):
-  process, _ = CASES[case]
-  if sampler.startswith(("first_hitting", "remdm")):
-    return isinstance(process, RevealsOnce)
-  return sampler != "psi" or isinstance(process, Renoises)
+  try:
+    SAMPLERS[sampler].check(CASES[case][0])
+  except UserError:
+    return False
+  return True
 
 
 def marked(pairs, quick):

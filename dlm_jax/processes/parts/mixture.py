@@ -30,7 +30,7 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture(Process):
-  """The maths. `uniform.Uniform` and `hybrid.Hybrid` say what p_u is.
+  """The maths. Each process that derives from it says what p_u is.
 
   Attributes:
     vocab_size: V, the tokens 0..V-1; the mask, where there is one, is V.

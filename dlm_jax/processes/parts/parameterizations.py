@@ -1,4 +1,4 @@
-"""What the output of a continuous denoiser means, and the conversions between the meanings.
+"""What the output of a continuous denoiser means, and the clean embedding that follows from it.
 
 All are linear in (z, x, noise) for z = alpha x + sigma noise with alpha^2 + sigma^2 = 1:
 
@@ -29,12 +29,3 @@ def to_x(name: str, output: Array, z: Array, alpha: Array, sigma: Array) -> Arra
   if name == "v":
     return alpha * z - sigma * output
   return output
-
-
-def from_x(name: str, x: Array, z: Array, alpha: Array, sigma: Array) -> Array:
-  """The output that stands for the clean embedding `x`, the inverse of `to_x`."""
-  if name == "epsilon":
-    return (z - alpha * x) / sigma
-  if name == "v":
-    return (alpha * z - x) / sigma
-  return x
