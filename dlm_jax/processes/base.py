@@ -43,6 +43,7 @@ class ScoresPositions(Protocol):
     score: Score,
     operands: tuple[Array, ...],
     where: Array,
+    /,
     **conditioning: PyTree,
   ) -> Array:
     """Equal to `score_positions`."""
@@ -238,7 +239,7 @@ class _Conditioned:
   denoise: Denoise
   conditioning: dict[str, PyTree]
 
-  def __call__(self, z: Array, t: Array, **conditioning: PyTree) -> Array:
+  def __call__(self, z: Array, t: Array, /, **conditioning: PyTree) -> Array:
     return self.denoise(z, t, **self.conditioning, **conditioning)
 
 

@@ -84,6 +84,7 @@ class Block(Wrapper):
     loss, and the integral of its weight is 1. So the result is -log p(x_i | x_<i) without noise.
     """
     if self.exact:
+      assert isinstance(self.inner, Absorbing)
       masked = dataclasses.replace(self.inner, weighting="uniform")
       return masked.loss(key, base.conditioned(denoise, clean=x), x, jnp.ones(len(x)), given)
     return self._of_blocks(self.inner.nelbo, (0.0, 1.0), key, denoise, x, t, given)

@@ -100,7 +100,7 @@ class Gaussian(NoisyEmbeddings):
   def precondition(self, denoise: base.Denoise) -> base.Denoise:
     """The network with its input brought to unit size, its noise level as time, and its logits."""
 
-    def conditioned(z: Array, t: Array, self_condition: Array | None = None) -> Array:
+    def conditioned(z: Array, t: Array, /, self_condition: Array | None = None) -> Array:
       gamma = self.schedule.gamma(t)
       alpha, sigma = self.signal_and_noise(t)
       scale = jax.lax.rsqrt((alpha * self.size) ** 2 + sigma**2)
@@ -249,6 +249,7 @@ class Gaussian(NoisyEmbeddings):
 
   def _schedule_gradient(self, terms: "_Terms", t: Array, decodes: Array) -> Array:
     """0 `[B, L]`, with the gradient of the schedule's own loss."""
+    assert isinstance(self.schedule, LearnedSchedule)
     count = jnp.maximum(jnp.sum(terms.scored, axis=-1), 1.0)
     nats, cross_entropy = (
       jax.lax.stop_gradient(jnp.sum(term, axis=-1) / count)

@@ -143,7 +143,7 @@ def make(*, vocab_size: int, **fields: object) -> ScoreUniform:
     UserError: a field is unknown or a value out of range.
   """
   schedule = alpha_schedules.make(fields.get("schedule") or {"name": "geometric"})
-  if schedule.alpha(1.0) <= 0:
+  if schedule.alpha(jnp.float32(1.0)) <= 0:
     raise UserError(
       "score entropy of uniform noise needs a schedule that ends above 0: set "
       "process.schedule.name to 'geometric' or 'log_linear'."

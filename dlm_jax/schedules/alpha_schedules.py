@@ -15,7 +15,6 @@ from jax import Array
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import Fraction, Positive
-from dlm_jax.core.types import Fields
 from dlm_jax.schedules import names
 
 # Stands for t = 0 where a power or logarithm of t has no finite value there.
@@ -201,7 +200,7 @@ def classes() -> dict[str, type[Schedule]]:
   return names.by_name(globals(), Schedule)
 
 
-def make(config: Fields) -> Schedule:
+def make(config: object) -> Schedule:
   """Builds the schedule that a config such as `{"name": "polynomial", "exponent": 3.0}` describes.
 
   Raises:

@@ -21,7 +21,7 @@ from jax import Array
 
 from dlm_jax.core import ranges, resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.types import Fields, Params
+from dlm_jax.core.types import Params
 from dlm_jax.schedules import names
 
 
@@ -287,7 +287,7 @@ def classes() -> dict[str, type[GammaSchedule]]:
   return names.by_name(globals(), GammaSchedule, hidden, suffix="Gamma")
 
 
-def make(config: Fields) -> GammaSchedule:
+def make(config: object) -> GammaSchedule:
   """Builds the schedule that a config such as `{"name": "linear", "gamma_min": -5.0}` describes.
 
   Raises:

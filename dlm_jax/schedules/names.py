@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import require_known
-from dlm_jax.core.types import Fields
+from dlm_jax.core.errors import UserError, require_known
 
 T = TypeVar("T")
 
@@ -33,13 +32,17 @@ def by_name(
   }
 
 
-def build(kind: str, config: Fields, known: Mapping[str, type[T]]) -> T:
+def build(kind: str, config: object, known: Mapping[str, type[T]]) -> T:
   """Builds the schedule of the name in `config` from the other fields.
 
   Raises:
     UserError: the name or a field is unknown, or a value is out of range.
   """
+  if not isinstance(config, Mapping):
+    raise UserError(
+      f"a {kind} is given by its name and its fields, as in {{'name': 'linear'}}: got {config!r}."
+    )
   fields = dict(config)
   name = fields.pop("name", None)
   require_known(kind, name, sorted(known))
-  return resolve.build(known[name], fields)
+  return resolve.build(known[str(name)], fields)

@@ -77,6 +77,7 @@ def test_decreasing_and_safe_at_both_ends(name):
   ("config", "sentence"),
   [
     ({"name": "cosin"}, "did you mean 'cosine'"),
+    ("cosine", "by its name and its fields, as in"),
     ({}, "there is no schedule None"),
     ({"name": "polynomial", "exponnent": 3.0}, "did you mean 'exponent'"),
     ({"name": "polynomial", "exponent": 0.0}, "Polynomial.exponent must be above 0"),

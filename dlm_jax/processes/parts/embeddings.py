@@ -17,7 +17,7 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import require_known
 from dlm_jax.core.ranges import PositiveInt
-from dlm_jax.core.types import Params
+from dlm_jax.core.types import Params, PyTree
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Process
 from dlm_jax.schedules.gamma_schedules import GammaSchedule, LearnedSchedule
@@ -55,7 +55,9 @@ class NoisyEmbeddings(Process):
 
   def init(self, key: Array) -> Params:
     """The first parameters: `embeddings` `[V, W]`, and `schedule` if it is learned."""
-    params = {"embeddings": jax.random.normal(key, (self.vocab_size, self.width))}
+    params: dict[str, PyTree] = {
+      "embeddings": jax.random.normal(key, (self.vocab_size, self.width))
+    }
     if isinstance(self.schedule, LearnedSchedule):
       params["schedule"] = self.schedule.init()
     return params
@@ -65,7 +67,7 @@ class NoisyEmbeddings(Process):
     rows = params["embeddings"]
     rows *= self.size * math.sqrt(self.width) / jnp.linalg.norm(rows, axis=-1, keepdims=True)
     schedule = self.schedule
-    if "schedule" in params:
+    if isinstance(schedule, LearnedSchedule):
       schedule = schedule.bind(params["schedule"])
     return dataclasses.replace(self, embeddings=rows, schedule=schedule)
 
