@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.types import Fields
 
 T = TypeVar("T")
 
@@ -38,11 +39,11 @@ def build(kind: str, config: object, known: Mapping[str, type[T]]) -> T:
   Raises:
     UserError: the name or a field is unknown, or a value is out of range.
   """
-  if not isinstance(config, Mapping):
+  if isinstance(config, str):
     raise UserError(
       f"a {kind} is given by its name and its fields, as in {{'name': 'linear'}}: got {config!r}."
     )
-  fields = dict(config)
+  fields = dict(cast(Fields, config))  # a ConfigDict is no Mapping
   name = fields.pop("name", None)
   require_known(kind, name, sorted(known))
   return resolve.build(known[str(name)], fields)
