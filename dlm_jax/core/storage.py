@@ -24,12 +24,27 @@ def is_remote(path: str | os.PathLike) -> bool:
   return "://" in str(path)
 
 
+def expand(path: str | os.PathLike) -> Path:
+  """The path that a person wrote, with the home directory in the place of a `~` before it.
+
+  A shell leaves the `~` of `--workdir=~/runs` as it stands. Every path of a flag or of a config
+  comes through here.
+
+  Raises:
+    UserError: there is no such user, as in `~nobody/runs`.
+  """
+  try:
+    return Path(path).expanduser()
+  except RuntimeError as error:
+    raise UserError(f"the home directory of {path} is not known: write the path out.") from error
+
+
 def local(path: str | os.PathLike) -> Path:
   """Where the files of `path` lie on this machine: there, or in the cache if it is remote."""
   if not is_remote(path):
-    return Path(path)
+    return expand(path)
   scheme, _, rest = str(path).partition("://")
-  cache = Path(os.environ.get("DLM_JAX_CACHE", "~/.cache/dlm_jax")).expanduser()
+  cache = expand(os.environ.get("DLM_JAX_CACHE", "~/.cache/dlm_jax"))
   return cache / scheme / rest.strip("/")
 
 

@@ -114,8 +114,8 @@ def _joined(documents: Iterable[np.ndarray], tokenizer: Tokenizer) -> Iterator[n
       if tokenizer.separator_id is None:
         raise UserError(
           "the tokenizer has no symbol to separate the documents of a stream: set one (hf has the "
-          "field tokenizer.separator, character takes a newline or a space), or choose the "
-          "packing 'padded'."
+          "field tokenizer.separator, and in tokenizer.alphabet a newline or a space is one), or "
+          "choose the packing 'padded'."
         )
       yield np.array([tokenizer.separator_id], document.dtype)
     yield document

@@ -74,6 +74,8 @@ def write_split(
       else:
         lengths.write(packed.lengths)
         scored += int(packed.lengths.sum())
+  if not tally.documents:
+    raise UserError(f"the {split} split has no document that holds text for the tokenizer.")
   if not rows:
     raise UserError(
       f"the {split} split has {tally.tokens} tokens in {tally.documents} documents, which do not "

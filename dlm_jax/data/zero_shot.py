@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlm_jax.core import resolve
+from dlm_jax.core import resolve, storage
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.data import packing, writing
@@ -83,7 +83,7 @@ def protocol(name: str) -> Protocol:
   """
   if name in PROTOCOLS:
     return PROTOCOLS[name]
-  if glob.glob(str(Path(name).expanduser()), recursive=True):
+  if glob.glob(str(storage.expand(name)), recursive=True):
     fields = {"name": "text_files", "paths": (name,), "validation": 0.0, "test": 0.0}
     return Protocol(fields | {"document": "blank_lines"}, "train")
   raise UserError(

@@ -7,6 +7,7 @@ from dataclasses import Field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError, nearest
 
 # Bytes of a corpus up to which a change of its files is known by their content.
@@ -101,7 +102,7 @@ def files(patterns: Iterable[str]) -> list[Path]:
   """The files of paths and globs, sorted. Raises `UserError` if one of them is no file."""
   found: set[str] = set()
   for pattern in patterns:
-    pattern = str(Path(pattern).expanduser())
+    pattern = str(storage.expand(pattern))
     matches = {name for name in glob.glob(pattern, recursive=True) if Path(name).is_file()}
     if not matches and glob.has_magic(pattern):
       raise UserError(f"no file matches {pattern!r}, seen from {Path.cwd()}: correct the glob.")

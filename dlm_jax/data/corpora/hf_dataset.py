@@ -80,8 +80,14 @@ class HfDataset:
   def documents(self, split: str) -> Iterator[str]:
     base.check_split(self, split)
     for row in self._rows(split):
-      if row[self.column].strip():
-        yield row[self.column]
+      text = row[self.column]
+      if not isinstance(text, str | None):
+        raise UserError(
+          f"a row of the column {self.column!r} holds {type(text).__name__} {text!r:.80}, and a "
+          "document is text: set corpus.column to one of text."
+        )
+      if text and not text.isspace():
+        yield text
 
   def _rows(self, split: str) -> Documents:
     if not self.held_out or split == "test":

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlm_jax.core import resolve
+from dlm_jax.core import resolve, storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import PositiveInt
+from dlm_jax.data import reading
 from dlm_jax.data.corpora import base
 
 URL = "http://mattmahoney.net/dc/text8.zip"
@@ -49,7 +50,7 @@ class Text8:
 
   def documents(self, split: str) -> Iterator[str]:
     base.check_split(self, split)
-    path = download(Path(self.cache)) if self.path is None else base.files([self.path])[0]
+    path = download(storage.expand(self.cache)) if self.path is None else base.files([self.path])[0]
     text = _read(path)
     sizes = self._sizes()
     if len(text) != sum(sizes.values()):
@@ -105,7 +106,7 @@ def _read(path: Path) -> str:
   """The text of a plain or zipped file. Raises `UserError` if it is damaged."""
   try:
     if not zipfile.is_zipfile(path):
-      return path.read_text(encoding="ascii")
+      return "".join(reading.lines(path))
     with zipfile.ZipFile(path) as archive:
       return archive.read(_MEMBER).decode("ascii")
   except (KeyError, UnicodeDecodeError, zipfile.BadZipFile) as error:

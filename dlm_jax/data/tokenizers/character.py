@@ -18,7 +18,8 @@ class Character(base.AppendedSpecials):
   Documents are separated by a newline, or by a space where the alphabet has no newline.
 
   Attributes:
-    alphabet: characters in the order of their code points; None takes those of the corpus.
+    alphabet: characters in the order of their code points; None takes those of the corpus, and a
+      newline where there are documents to separate.
   """
 
   alphabet: str | None = None
@@ -45,8 +46,8 @@ class Character(base.AppendedSpecials):
       return self
     found: set[str] = set()
     for split in corpus.splits:
-      for document in corpus.documents(split):
-        found.update(document)
+      for number, document in enumerate(corpus.documents(split)):
+        found.update(document, "\n" * (number > 0))
     return replace(self, alphabet="".join(sorted(found)))
 
   def encode(self, text: str, strict: bool = True) -> np.ndarray:

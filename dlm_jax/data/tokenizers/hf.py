@@ -1,17 +1,22 @@
 """Subwords, by the `tokenizers` library: from the hub, from a file, or trained on the corpus."""
 
 import hashlib
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+import itertools
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from typing import Annotated, Self
 
 import numpy as np
 import tokenizers
 
-from dlm_jax.core import resolve
+from dlm_jax.core import resolve, storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import Range
+from dlm_jax.core.types import Fields
 from dlm_jax.data.corpora.base import Corpus
 
 # What known tokenizers call their special symbols.
@@ -20,6 +25,9 @@ _EOS = ("[SEP]", "</s>", "<|end_of_text|>", "<|endoftext|>")
 _PAD = ("[PAD]", "<pad>", "<|pad|>")
 # Of a tokenizer trained here.
 _TRAINED_SPECIAL = ["<|endoftext|>", "<|pad|>"]
+# Training takes a time quadratic in the length of a word. A run without a space is cut into pieces
+# of so many characters there, or a run of spaces; no English word is so long.
+_RUN = re.compile(r"(\S{256}|\s{256})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +102,21 @@ class Hf:
     return self  # its vocabulary is what it is
 
   def encode(self, text: str, strict: bool = True) -> np.ndarray:
-    """Ids without symbols around them; unknown characters are refused if `strict`."""
-    encoding = self._tokenizer.encode(text, add_special_tokens=False)
-    ids = np.array(encoding.ids, np.int32)
-    unknown = getattr(self._tokenizer.model, "unk_token", None)
-    if strict and unknown is not None and unknown in encoding.tokens:
-      pairs = zip(encoding.tokens, encoding.offsets, strict=True)
-      raise UserError(
-        "the tokenizer does not know "
-        f"{', '.join(repr(text[a:b]) for token, (a, b) in pairs if token == unknown)}: "
-        "leave it out of the text."
-      )
-    return ids
+    """Ids without symbols around them; unknown characters are refused if `strict`.
+
+    Text that spells a control symbol, such as `</s>`, is text and not the symbol.
+    """
+    ids: list[int] = []
+    for part, encoding in self._encodings(text):
+      ids += encoding.ids
+      if strict and self._unknown_id in encoding.ids:
+        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        raise UserError(
+          "the tokenizer does not know "
+          f"{', '.join(repr(part[a:b]) for token, (a, b) in pairs if token == self._unknown_id)}: "
+          "leave it out of the text."
+        )
+    return np.array(ids, np.int32)
 
   def decode(self, ids: np.ndarray) -> str:
     return self._tokenizer.decode(np.asarray(ids).tolist(), skip_special_tokens=True)
@@ -124,7 +135,41 @@ class Hf:
     # Rows are the business of packing.
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # as text; their ids are looked up by name
     return tokenizer
+
+  def __getstate__(self) -> Fields:
+    """The fields alone: a pickled tokenizer of the library would forget some of its settings."""
+    return {field.name: getattr(self, field.name) for field in fields(self)}
+
+  @cached_property
+  def _unknown_id(self) -> int | None:
+    """What stands for unknown text."""
+    model = json.loads(self._tokenizer.to_str())["model"]
+    if model.get("unk_token") is None:
+      return model.get("unk_id")
+    return self._tokenizer.token_to_id(model["unk_token"])
+
+  @cached_property
+  def _control_ids(self) -> frozenset[int]:
+    """The ids that no text may have, those of special symbols."""
+    added = self._tokenizer.get_added_tokens_decoder().items()
+    return frozenset(i for i, token in added if token.special and i != self._unknown_id)
+
+  def _encodings(self, text: str) -> list[tuple[str, tokenizers.Encoding]]:
+    """The parts of a text and what they become: mostly the whole text.
+
+    A model whose vocabulary holds the control symbols among its words (Unigram, word level) reads
+    them in a text, whatever it is told. The text is then cut inside of each.
+    """
+    encode = partial(self._tokenizer.encode, add_special_tokens=False)
+    whole = encode(text)
+    if self._control_ids.isdisjoint(whole.ids):
+      return [(text, whole)]
+    spans = zip(whole.ids, whole.offsets, strict=True)
+    cuts = [end - 1 for token, (_, end) in spans if token in self._control_ids]
+    parts = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
+    return [(part, encode(part)) for part in parts]
 
   def _find(self, field: str, chosen: str | None, usual: tuple[str, ...]) -> int | None:
     """The id of the symbol that is chosen, or else of the first usual one that is there."""
@@ -150,10 +195,16 @@ def _train(corpus: Corpus, vocab_size: int) -> tokenizers.Tokenizer:
     vocab_size=vocab_size,
     special_tokens=_TRAINED_SPECIAL,
     initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-    show_progress=False,
+    show_progress=sys.stderr.isatty(),
   )
-  tokenizer.train_from_iterator(corpus.documents("train"), trainer)
+  tokenizer.train_from_iterator(_pieces(corpus.documents("train")), trainer)
   return tokenizer
+
+
+def _pieces(documents: Iterable[str]) -> Iterator[str]:
+  """The documents, those with a very long run cut into pieces."""
+  for document in documents:
+    yield from filter(None, _RUN.split(document))
 
 
 def _download(name: str) -> tokenizers.Tokenizer:
@@ -167,7 +218,7 @@ def _download(name: str) -> tokenizers.Tokenizer:
 
 
 def _read(name: str) -> str:
-  path = Path(name).expanduser()
+  path = storage.expand(name)
   try:
     return path.read_text(encoding="utf-8")
   except OSError as error:
