@@ -18,6 +18,7 @@ from typing import Annotated
 from ml_collections import ConfigDict
 
 from dlm_jax import experiment
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError, nearest, require_known
 from dlm_jax.core.fields import Family, Field, Modules, of_dataclass, require_field
 from dlm_jax.core.ranges import Range, Seed
@@ -82,7 +83,7 @@ def read(path: str) -> ConfigDict:
 
 
 def _module(file: str) -> ModuleType:
-  path = Path(file)
+  path = storage.expand(file)
   if not path.exists():
     path = ROOT / file  # where the current directory is another one
   if path.is_dir():

@@ -19,6 +19,7 @@ def sample(
   *,
   prompt: str | None = None,
   infill: str | None = None,
+  blank: str = prompts.BLANK,
   length: int | None = None,
   **settings: object,
 ) -> list[str]:
@@ -28,7 +29,8 @@ def sample(
     model: of `load`.
     num: how many.
     prompt: text that every one begins with.
-    infill: text in which each underscore is one token to draw.
+    infill: text in which each `blank` is one token to draw.
+    blank: what stands for it.
     length: tokens of each; None is the length of training.
     **settings: the others of `generation.draw.DrawSettings`, such as `steps=128` or `top_p=0.9`.
 
@@ -38,7 +40,7 @@ def sample(
   drawn = draw(
     DrawSettings(num=num, **settings),
     model,
-    prompts.read(model, prompts.check_length(model, length), prompt, infill),
+    prompts.read(model, prompts.check_length(model, length), prompt, infill, blank),
   )
   return [model.tokenizer.decode(row) for row in drawn.tokens]
 

@@ -7,7 +7,8 @@
   python -m dlm_jax.sample --workdir=W --output=denoising.svg
 
 Autoregressive models and block diffusion write from left to right, and stop where a text ends. In
---infill each underscore is one token to draw; a text shorter than --length goes on after it.
+--infill each underscore is one token to draw; a text shorter than --length goes on after it. Where
+underscores are text, another --blank stands for a token, or a backslash before them makes them so.
 """
 
 from dlm_jax import command_line

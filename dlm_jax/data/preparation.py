@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from dlm_jax.core import faults, resolve, storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.json_files import digest, seal
@@ -97,7 +99,30 @@ def prepare(config: Fields, check: Check | None = None) -> Store:
       shutil.rmtree(unfinished, ignore_errors=True)
   if not shared:
     mirror.push(last=[MANIFEST])
-  return open_store(target, checks=spec.checks)
+  store = open_store(target, checks=spec.checks)
+  cluster.say(in_one_line(store))
+  return store
+
+
+def in_one_line(store: Store) -> str:
+  """One line for a person: the documents and characters that were found, and how they are joined.
+
+  Text that was cut otherwise than its owner thinks is seen here, before it is trained on.
+  """
+  counts = store.manifest["splits"]
+  documents, characters = (
+    sum(split[name] for split in counts.values()) for name in ("documents", "characters")
+  )
+  splits = ", ".join(f"{split} {count['documents']:,}" for split, count in counts.items())
+  plural = "" if documents == 1 else "s"
+  line = f"prepared {documents:,} document{plural} of {characters:,} characters in all ({splits})"
+  line += f" with {store.tokenizer.vocab_size:,} symbols"
+  if store.manifest["packing"] == "padded":
+    return f"{line}, one in a row"
+  if documents == len(counts):
+    return line
+  separator = store.tokenizer.decode(np.array([store.tokenizer.separator_id]))
+  return f"{line}, joined by {repr(separator) if separator else 'a symbol that is no text'}"
 
 
 def prepare_together(config: Fields, check: Check | None = None) -> Store:

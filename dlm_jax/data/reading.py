@@ -43,7 +43,8 @@ def lines(path: Path) -> Iterator[str]:
         yield _decoded(line, path, offset).replace("\r\n", "\n")
         offset += len(line)
   except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-    raise UserError(f"{path} cannot be read ({error}): see to it, or get it again.") from error
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    raise UserError(f"{path} cannot be read ({reason}): see to it, or get it again.") from error
 
 
 def open_file(path: Path) -> BinaryIO:

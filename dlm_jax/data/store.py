@@ -23,7 +23,7 @@ from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed import cluster
 
 # Raise it when the same config comes to mean other tokens or another layout.
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _FIELDS = {"hash": str, "packing": str, "length": int, "splits": dict, "files": dict}
 # Bytes of a file that are read at once, and from where on reading all of it is worth a word.

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.json_files import read_object, read_objects
 from dlm_jax.core.ranges import PositiveInt
@@ -75,7 +76,7 @@ def assess(settings: JudgeSettings) -> Record:
   Raises:
     UserError: the samples or the judge cannot be read.
   """
-  path = Path(settings.samples)
+  path = storage.expand(settings.samples)
   rows, protocol = _read(path)
   store = preparation.prepare(ConfigDict(protocol["config"]["data"]))
   samples = sequences([row["tokens"] for row in rows], store.tokenizer)
@@ -111,7 +112,7 @@ def assess(settings: JudgeSettings) -> Record:
 
 def _journal(settings: JudgeSettings, store: Store, judge: Record | None) -> Journal:
   """Where statistics are kept until there is a record."""
-  samples = Path(settings.samples)
+  samples = storage.expand(settings.samples)
   depends_on = {
     "samples": hashlib.sha256(samples.read_bytes()).hexdigest(),
     "dataset_hash": store.hash,
@@ -123,7 +124,7 @@ def _journal(settings: JudgeSettings, store: Store, judge: Record | None) -> Jou
 
 
 def record_path(settings: JudgeSettings) -> Path:
-  return Path(settings.samples).with_suffix(".judged.json")
+  return storage.expand(settings.samples).with_suffix(".judged.json")
 
 
 def statistics(
@@ -225,10 +226,10 @@ def _judge(settings: JudgeSettings) -> tuple[judges.Judge | None, Record | None]
   if settings.judge is None:
     return None, None
   described = {"name": settings.judge, "texts": "decoded, encoded again, cut at the first end"}
-  if (Path(settings.judge) / "checkpoints").is_dir():
+  if (storage.local(settings.judge) / "checkpoints").is_dir():
     model = load(settings.judge, weights=settings.weights)
     described |= {
-      "name": Path(settings.judge).name,
+      "name": storage.local(settings.judge).name,
       "step": model.provenance.step,
       "weights": settings.weights,
       "dataset_hash": model.provenance.dataset_hash,

@@ -10,7 +10,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax.core import resolve
+from dlm_jax.core import resolve, storage
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.ranges import NonNegativeInt, PositiveInt, Seed
 from dlm_jax.core.storage import write_or_print
@@ -69,7 +69,8 @@ def run_tasks(settings: HarnessSettings) -> Record:
 
   from dlm_jax.evaluation.lm_eval_model import HarnessModel  # noqa: PLC0415
 
-  manager = TaskManager(include_path=settings.task_path)
+  own = None if settings.task_path is None else str(storage.expand(settings.task_path))
+  manager = TaskManager(include_path=own)
   for name in settings.tasks:
     if name not in manager.all_tasks:
       raise UserError(
@@ -78,7 +79,7 @@ def run_tasks(settings: HarnessSettings) -> Record:
       )
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
   step = model.provenance.step
-  directory = Path(settings.workdir) / "harness"
+  directory = storage.local(settings.workdir) / "harness"
   tasks = get_task_dict(list(settings.tasks), manager)
   journal = Journal(directory / f"scores-step{step}-{settings.weights}.jsonl", identity(model))
   answering = HarnessModel(
@@ -153,7 +154,7 @@ def record_path(settings: HarnessSettings, step: int) -> Path:
   parts += [f"seed{settings.seed}"]
   parts += [f"limit{settings.limit}"] * (settings.limit is not None)
   parts += [f"shots{settings.shots}"] * (settings.shots is not None)
-  return Path(settings.workdir) / "harness" / f"{'-'.join(parts)}.json"
+  return storage.local(settings.workdir) / "harness" / f"{'-'.join(parts)}.json"
 
 
 def show(console: Console, record: Record) -> None:

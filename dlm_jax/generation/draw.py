@@ -89,7 +89,7 @@ class Samples:
 
   Attributes:
     tokens: int32 `[num, L]`.
-    given: bool `[L]`.
+    given: bool `[num, L]`, which of them were given.
     num_evaluations: network evaluations of each batch.
     trajectory: int32 `[frames, L]` of the first sequence, or None.
     seconds: time spent drawing, without compilation.
@@ -104,7 +104,7 @@ class Samples:
   @property
   def tokens_per_second(self) -> float:
     """Tokens drawn a second, without those that are given and without compilation."""
-    return float(len(self.tokens) * np.sum(~self.given) / self.seconds)
+    return float(np.sum(~self.given) / self.seconds)
 
 
 def check_label(settings: DrawSettings, model: Model) -> None:
@@ -143,16 +143,17 @@ def draw_batches(
     indices: `[num]`, the number of each sequence, which its draws follow from; 0, 1, .. if None.
   """
   indices = np.arange(settings.num) if indices is None else indices
+  given = np.broadcast_to(prompt.given, (settings.num, prompt.length))
   run, batches = _compiled(settings, model, prompt, indices)
-  missing = settings.num
+  done = 0
   for batch in batches:
     started = time.perf_counter()
     result = run(batch)
-    tokens = result.tokens[:missing]
-    missing -= len(tokens)
+    tokens = result.tokens[: settings.num - done]
+    done += len(tokens)
     yield Samples(
       tokens=tokens,
-      given=prompt.given,
+      given=given[done - len(tokens) : done],
       num_evaluations=[int(result.num_evaluations)],
       trajectory=None if result.trajectory is None else result.trajectory[:, 0],
       seconds=time.perf_counter() - started,
@@ -164,6 +165,7 @@ def join(batches: Sequence[Samples]) -> Samples:
   return dataclasses.replace(
     batches[0],
     tokens=np.concatenate([batch.tokens for batch in batches]),
+    given=np.concatenate([batch.given for batch in batches]),
     num_evaluations=[count for batch in batches for count in batch.num_evaluations],
     seconds=sum(batch.seconds for batch in batches),
   )
@@ -194,8 +196,8 @@ def samplers_text() -> str:
   return "\n".join(lines)
 
 
-# The numbers and the tokens of the sequences of a batch.
-_Batch = tuple[Array, Array]
+# The numbers and tokens of the sequences of a batch, and what of them is given where it differs.
+_Batch = tuple[Array, ...]
 
 
 def _compiled(
@@ -204,14 +206,18 @@ def _compiled(
   """The compiled loop, which returns its result to the host, and the batches to run it on."""
   check_label(settings, model)
   rows = rows_of_batch(min(settings.batch_size, settings.num), model.mesh)
-  tokens = np.broadcast_to(prompt.tokens, (settings.num, prompt.length))
+  arrays = [indices, np.broadcast_to(prompt.tokens, (settings.num, prompt.length))]
+  if prompt.given.ndim > 1:
+    # One program for prompts of every length. What is the same for all rows is a constant of it.
+    loops.check_given(model.process, prompt.given)
+    arrays.append(prompt.given)
   where = batch_sharding(model.mesh)
   batches = [
-    (jax.device_put(numbers, where), jax.device_put(part, where))
-    for numbers, part in zip(_batches(indices, rows), _batches(tokens, rows), strict=True)
+    tuple(jax.device_put(part, where) for part in parts)
+    for parts in zip(*(_batches(array, rows) for array in arrays), strict=True)
   ]
   with jax.set_mesh(model.mesh):
-    loop = _loop(settings, model, rows, prompt.given)
+    loop = _loop(settings, model, rows, prompt)
     compiled = loop.lower(model.params, *batches[0]).compile()
 
   def run(batch: _Batch) -> SampleResult:
@@ -231,20 +237,23 @@ def _batches(array: np.ndarray, rows: int) -> list[np.ndarray]:
   return list(padded.reshape(-1, rows, *array.shape[1:]))
 
 
-def _loop(settings: DrawSettings, model: Model, rows: int, given: np.ndarray) -> jax.stages.Wrapped:
-  """The jitted `(params, indices [B], tokens [B, L]) -> SampleResult`."""
+def _loop(settings: DrawSettings, model: Model, rows: int, prompt: Prompt) -> jax.stages.Wrapped:
+  """The jitted `(params, indices [B], tokens [B, L], given [B, L] or nothing) -> SampleResult`."""
   sampler = sampler_of(settings.sampler, settings.sampler_settings)
-  given_rows = np.broadcast_to(given, (rows, len(given)))
+  is_open = not prompt.given.any()
+  same = np.broadcast_to(prompt.given, (rows, prompt.length)) if prompt.given.ndim == 1 else None
 
-  def sample(params: Params, indices: Array, tokens: Array) -> SampleResult:
+  def sample(
+    params: Params, indices: Array, tokens: Array, given: Array | None = None
+  ) -> SampleResult:
     key = jax.random.key(settings.seed)
     process, denoise = _guided(settings, model, params, rows)
     request = Request(
       keys=jax.vmap(jax.random.fold_in, (None, 0))(key, indices),
-      length=len(given),
+      length=prompt.length,
       steps=settings.steps,
-      tokens=tokens if given.any() else None,
-      given=given_rows if given.any() else None,
+      tokens=None if is_open else tokens,
+      given=None if is_open else same if given is None else given,
       grid=settings.grid,
       filters=settings.filters,
       trajectory=settings.trajectory,

@@ -10,12 +10,14 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import writing
 from dlm_jax.core.ranges import NonNegativeInt, PositiveInt
 from dlm_jax.distributed.progress import Progress
 from dlm_jax.generation import animation, prompts, rendering
 from dlm_jax.generation.draw import DrawSettings, Samples, draw_batches, join
+from dlm_jax.generation.prompt_settings import PromptSettings
 from dlm_jax.model.model import Model, load
 from dlm_jax.runs import provenance, workdir
 
@@ -24,13 +26,11 @@ _FRAMES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings(DrawSettings):
+class SampleSettings(PromptSettings, DrawSettings):
   """What is drawn, from which run, and where it goes.
 
   Attributes:
     workdir: directory of the run.
-    prompt: text that every sequence begins with.
-    infill: text in which each underscore is one token to draw, as in "the ____ sat".
     length: tokens of a sequence. The default is the length of training; only block diffusion can
       exceed it.
     weights: averaged weights, or those of the last step.
@@ -40,21 +40,23 @@ class SampleSettings(DrawSettings):
   """
 
   workdir: str
-  prompt: str | None = None
-  infill: str | None = None
   length: PositiveInt | None = None
   weights: Literal["ema", "raw"] = "ema"
   step: NonNegativeInt | None = None
   output: str | None = None
 
   def __post_init__(self) -> None:
-    super().__post_init__()
-    if self.prompt is not None and self.infill is not None:
-      raise UserError("--prompt and --infill exclude each other: put the prompt into --infill.")
-    if self.output is not None and not Path(self.output).absolute().parent.is_dir():
+    PromptSettings.__post_init__(self)
+    DrawSettings.__post_init__(self)
+    if self.path is not None and not self.path.absolute().parent.is_dir():
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
     if self.is_animation:
       object.__setattr__(self, "trajectory", True)
+
+  @property
+  def path(self) -> Path | None:
+    """Of the output."""
+    return None if self.output is None else storage.expand(self.output)
 
   @property
   def is_animation(self) -> bool:
@@ -69,14 +71,17 @@ def sample(settings: SampleSettings) -> Samples:
     UserError: there is no such run, or its model cannot draw with these settings.
     KeyboardInterrupt: says what was drawn until then, and where it is.
   """
+  texts = settings.texts()
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
   length = prompts.check_length(model, settings.length)
-  prompt = prompts.read(model, length, settings.prompt, settings.infill)
+  given = [prompts.row(model, length, text, name) for name, text in texts]
+  total = settings.num * len(given)
+  prompt, of_all = prompts.rows(given, settings.num), dataclasses.replace(settings, num=total)
   batches: list[Samples] = []
   is_first = jax.process_index() == 0
   try:
-    with Progress("drawing", settings.num, "sequences") as progress:
-      for batch in draw_batches(settings, model, prompt):
+    with Progress("drawing", total, "sequences") as progress:
+      for batch in draw_batches(of_all, model, prompt):
         with progress.paused():
           if is_first:
             show(Console(), model, batch, first=progress.done, animated=settings.is_animation)
@@ -85,9 +90,7 @@ def sample(settings: SampleSettings) -> Samples:
         progress.advance(len(batch.tokens))
   except KeyboardInterrupt:
     where = "" if settings.output is None else f"; they are in {settings.output}"
-    raise KeyboardInterrupt(
-      f"{progress.done} of {settings.num} sequences were drawn{where}"
-    ) from None
+    raise KeyboardInterrupt(f"{progress.done} of {total} sequences were drawn{where}") from None
   finally:
     if is_first and batches:
       write_protocol(settings, model, join(batches))
@@ -110,10 +113,10 @@ def show(
     animated: whether the trajectory is shown elsewhere.
   """
   decode = model.tokenizer.decode
-  style = {"mask_id": rendering.mask_of(model.process), "given": batch.given}
+  mask_id, given = rendering.mask_of(model.process), batch.given
   if batch.trajectory is not None and not first and not animated:
-    rendering.print_trajectory(console, batch.trajectory, decode, **style)
-  rendering.print_samples(console, batch.tokens, decode, first=first, **style)
+    rendering.print_trajectory(console, batch.trajectory, decode, mask_id=mask_id, given=given[0])
+  rendering.print_samples(console, batch.tokens, decode, first=first, mask_id=mask_id, given=given)
 
 
 def show_cost(console: Console, samples: Samples) -> None:
@@ -132,26 +135,28 @@ def write(settings: SampleSettings, model: Model, batch: Samples, *, first: int 
 
   The first batch replaces what the file held, begins the protocol, and gives the animation.
   """
-  if settings.output is None:
+  path = settings.path
+  if path is None:
     return
-  path = Path(settings.output)
   if not first:
     write_protocol(settings, model, batch)
   if settings.is_animation:
     if not first:
       states = token_texts(model, batch.trajectory)
       with writing(path):
-        path.write_text(animation.svg(states, given=batch.given), encoding="utf-8")
+        path.write_text(animation.svg(states, given=batch.given[0]), encoding="utf-8")
     return
   with writing(path), path.open("a" if first else "w", encoding="utf-8") as file:
     for index, row in enumerate(batch.tokens, start=first):
       line = {"index": index, "text": model.tokenizer.decode(row), "tokens": row.tolist()}
+      if settings.prompts is not None:
+        line["prompt"] = index // settings.num
       file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def write_protocol(settings: SampleSettings, model: Model, samples: Samples) -> None:
   """Writes what the sequences depend on, and what they cost, beside them."""
-  if settings.output is None:
+  if settings.path is None:
     return
   frames = samples.trajectory
   record = {
@@ -165,7 +170,7 @@ def write_protocol(settings: SampleSettings, model: Model, samples: Samples) -> 
     else token_texts(model, frames[rendering.chosen_frames(frames, _FRAMES)]),
     **provenance.protocol(model.provenance),
   }
-  workdir.write_json(Path(settings.output).with_suffix(".protocol.json"), record)
+  workdir.write_json(settings.path.with_suffix(".protocol.json"), record)
 
 
 def token_texts(model: Model, states: np.ndarray) -> list[list[str]]:

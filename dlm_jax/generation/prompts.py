@@ -1,7 +1,7 @@
-"""A prompt or an infilling as tokens, and which of them are given."""
+"""Prompts and infillings as tokens, and which of them are given."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,21 @@ from dlm_jax.core.patterns import Blocks
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.model.model import Model
 
+# What stands for a token to draw in an infilling.
+BLANK = "_"
+_ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+
+# A text with gaps: None is one token to draw.
+Pieces = Sequence[str | None]
+
 
 @dataclass(frozen=True)
 class Prompt:
-  """A row to fill in.
+  """A row to fill in, or several.
 
   Attributes:
     tokens: int32 `[L]`, or `[N, L]` where each of N sequences has its own; 0 where not given.
-    given: bool `[L]`, the positions that stay as they are.
+    given: bool `[L]`, the positions that stay as they are, or `[N, L]` where they differ.
   """
 
   tokens: np.ndarray
@@ -26,7 +33,7 @@ class Prompt:
 
   @property
   def length(self) -> int:
-    return len(self.given)
+    return self.given.shape[-1]
 
   @classmethod
   def empty(cls, length: int) -> "Prompt":
@@ -34,26 +41,80 @@ class Prompt:
     return cls(np.zeros(length, np.int32), np.zeros(length, bool))
 
 
-def read(model: Model, length: int, prompt: str | None = None, infill: str | None = None) -> Prompt:
+def read(
+  model: Model,
+  length: int,
+  prompt: str | None = None,
+  infill: str | None = None,
+  blank: str = BLANK,
+) -> Prompt:
   """The row of `length` tokens that begins with `prompt`, or holds `infill`.
 
-  Each underscore of `infill` is one token to draw. Where the model was trained on rows between a
-  begin and an end symbol, the text comes after a begin symbol.
+  Each `blank` of `infill` is one token to draw.
 
   Raises:
-    UserError: the text is longer than `length`, or holds characters outside the alphabet.
+    UserError: as `row`.
   """
-  pieces = [prompt or ""] if infill is None else re.split("(_)", infill)
+  if infill is None:
+    return row(model, length, [prompt or ""], "the prompt")
+  return row(model, length, pieces(infill, blank), "the infilling")
+
+
+def row(model: Model, length: int, text: Pieces, name: str) -> Prompt:
+  """The row of `length` tokens that begins with `text`.
+
+  Where the model was trained on rows between a begin and an end symbol, the text comes after a
+  begin symbol.
+
+  Raises:
+    UserError: the text, called `name`, is longer than `length`, or holds characters outside the
+      alphabet.
+  """
   ids: list[int | None] = []
-  if any(pieces) and model.packing == "wrapped":
+  if any(piece != "" for piece in text) and model.packing == "wrapped":
     ids.append(model.tokenizer.bos_id)
-  ids += _ids(model.tokenizer, pieces, blanks=infill is not None)
+  ids += _ids(model.tokenizer, text)
   if len(ids) > length:
-    name = "--prompt" if infill is None else "--infill"
     raise UserError(f"{name} has {len(ids)} tokens, but the length is {length}: shorten it.")
   ids += [None] * (length - len(ids))
   given = np.array([token is not None for token in ids])
   return Prompt(np.array([token or 0 for token in ids], np.int32), given)
+
+
+def rows(prompts: Sequence[Prompt], num: int) -> Prompt:
+  """`num` rows of each prompt, one prompt after the other; a single one as it is."""
+  if len(prompts) == 1:
+    return prompts[0]
+  tokens, given = (
+    np.repeat(np.stack(arrays), num, axis=0)
+    for arrays in zip(*((prompt.tokens, prompt.given) for prompt in prompts), strict=True)
+  )
+  return Prompt(tokens, given)
+
+
+def pieces(text: str, blank: str | None = None, *, escapes: bool = False) -> Pieces:
+  r"""A text as pieces, with None in the place of each `blank`.
+
+  Args:
+    text: as a person writes it.
+    blank: what stands for one token to draw; None where nothing does.
+    escapes: whether `\n` is a new line, `\t` a tabulator, `\\` a backslash, and a backslash before
+      a blank makes it text. Any other backslash is one.
+  """
+  marks: dict[str, str | None] = dict(_ESCAPES) if escapes else {}
+  if blank is not None:
+    marks |= {f"\\{blank}": blank, blank: None} if escapes else {blank: None}
+  if not marks:
+    return [text]
+  pattern = "|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True))
+  parts = [marks.get(part, part) for part in re.split(f"({pattern})", text)]
+  found: list[str | None] = []
+  for part in parts:
+    if part is None or not found or found[-1] is None:
+      found.append(part)
+    else:  # joined again: tokens need not end where an escape does
+      found[-1] += part
+  return [part for part in found if part != ""]
 
 
 def check_length(model: Model, length: int | None) -> int:
@@ -72,10 +133,9 @@ def check_length(model: Model, length: int | None) -> int:
   return length
 
 
-def _ids(tokenizer: Tokenizer, pieces: Iterable[str], *, blanks: bool) -> list[int | None]:
-  """The tokens of the pieces; None for each that is an underscore, if these are `blanks`."""
+def _ids(tokenizer: Tokenizer, text: Pieces) -> list[int | None]:
+  """The tokens of the pieces; None for each that is to be drawn."""
   ids: list[int | None] = []
-  for piece in filter(None, pieces):
-    is_blank = blanks and piece == "_"
-    ids += [None] if is_blank else tokenizer.encode(piece, strict=True).tolist()
+  for piece in text:
+    ids += [None] if piece is None else tokenizer.encode(piece, strict=True).tolist()
   return ids

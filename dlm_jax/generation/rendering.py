@@ -63,10 +63,18 @@ def print_samples(
   mask_id: int | None = None,
   given: np.ndarray | None = None,
 ) -> None:
-  """Prints the sequences `tokens` `[B, L]`, each under a rule with its number: `first` + 1, .."""
-  for number, row in enumerate(tokens, first + 1):
-    console.print(Rule(f"sample {number}"))
-    text = state_text(row, decode, mask_id=mask_id, given=given)
+  """Prints the sequences `tokens` `[B, L]`, each under a rule with its number: `first` + 1, ..
+
+  Args:
+    console: where.
+    decode, mask_id: as of `state_text`.
+    tokens: the sequences.
+    first: how many were printed before.
+    given: bool `[B, L]`; None where nothing is.
+  """
+  for index, row in enumerate(tokens):
+    console.print(Rule(f"sample {first + index + 1}"))
+    text = state_text(row, decode, mask_id=mask_id, given=None if given is None else given[index])
     console.print(text, soft_wrap=not console.is_terminal)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import writing
 from dlm_jax.core.json_files import read_object
-from dlm_jax.core.storage import write_json
 from dlm_jax.core.types import Record
 from dlm_jax.reporting import comparison, page, tables
 from dlm_jax.reporting.comparison import Group, Result
@@ -43,12 +43,12 @@ def write_report(settings: ReportSettings) -> list[Path]:
     UserError: a directory is not there, or there is nothing to report.
   """
   results = collect(settings)
-  curves = {Path(run).name: read_rows(Path(run)) for run in settings.runs}
+  curves = {run.name: read_rows(run) for run in map(storage.local, settings.runs)}
   if not results and not any(curves.values()):
     raise UserError("there is nothing to report: name --runs that were evaluated, or --results.")
   grouped = {kind: comparison.groups([r for r in results if r.kind == kind]) for kind in kinds()}
   made = tables_of(grouped)
-  output = Path(settings.output)
+  output = storage.expand(settings.output)
   files = [output.with_suffix(".md"), output.with_suffix(".html")]
   markdown = "\n".join([f"# {settings.title}", "", *(table.markdown() for table in made)])
   html = page.render(settings.title, curves, grouped, made)
@@ -56,10 +56,11 @@ def write_report(settings: ReportSettings) -> list[Path]:
     with writing(file):
       file.write_text(text, encoding="utf-8")
   if settings.keep is not None:
-    Path(settings.keep).mkdir(parents=True, exist_ok=True)
+    keep = storage.expand(settings.keep)
+    keep.mkdir(parents=True, exist_ok=True)
     for result in results:
       name = result.name.replace("/", "-")
-      write_json(Path(settings.keep) / f"{name}.json", result.record)
+      storage.write_json(keep / f"{name}.json", result.record)
   return files
 
 
@@ -76,10 +77,11 @@ def tables_of(grouped: dict[str, list[Group]]) -> list[tables.Table]:
 def collect(settings: ReportSettings) -> list[Result]:
   """The records of all directories that are of a known kind, each under a name of its own."""
   found: list[Result] = []
-  for directory in map(Path, (*settings.runs, *settings.results)):
+  runs = list(map(storage.local, settings.runs))
+  for directory in (*runs, *map(storage.expand, settings.results)):
     if not directory.is_dir():
       raise UserError(f"there is no directory {directory}: --runs and --results name directories.")
-    is_run = str(directory) in map(str, map(Path, settings.runs))
+    is_run = directory in runs
     for path in _files(directory, _RECORDS if is_run else ("*.json",)):
       record = _read(path)
       if record is None:

@@ -109,7 +109,8 @@ def require_resumable(path: str | os.PathLike, config: Fields) -> None:
 
 def checkpoints(workdir: str | os.PathLike) -> str:
   """Where the checkpoints of a run are: with it, wherever that is, and never in the cache."""
-  return f"{str(workdir).removeprefix('file://').rstrip('/')}/checkpoints"
+  path = str(workdir).removeprefix("file://").rstrip("/")
+  return f"{path if storage.is_remote(path) else storage.expand(path)}/checkpoints"
 
 
 def _mirror(workdir: str | os.PathLike) -> storage.Mirror:

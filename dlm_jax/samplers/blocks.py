@@ -37,8 +37,8 @@ def left_to_right(transition: Transition, denoise: Denoise, request: Request) ->
     UserError: a token is given in a later block than an unknown one, or a grid has no use.
   """
   process, (rows, length) = transition.process, request.shape
-  pattern, in_blocks = process.pattern, isinstance(process.pattern, Blocks | BlockCausal)
-  size = min(pattern.size, length) if isinstance(pattern, Blocks | BlockCausal) else 1
+  in_blocks = isinstance(process.pattern, Blocks | BlockCausal)
+  size = block_size(process, length)
   check_given(request.given, size)
   if not in_blocks and request.grid != "uniform":
     raise UserError(f"an autoregressive model has no times, and no grid such as {request.grid!r}.")
@@ -224,7 +224,13 @@ def whole_blocks(process: Process, request: Request, length: int) -> tuple[Array
   return jnp.concatenate([first, rest], axis=1), given
 
 
-def check_given(given: Array | None, size: int) -> None:
+def block_size(process: Process, length: int) -> int:
+  """The tokens that are drawn together of a row of `length`: 1 of an autoregressive process."""
+  pattern = process.pattern
+  return min(pattern.size, length) if isinstance(pattern, Blocks | BlockCausal) else 1
+
+
+def check_given(given: Array | np.ndarray | None, size: int) -> None:
   """Refuses given tokens that blocks of `size` to their left would be drawn without seeing.
 
   What exists only when the program runs cannot be checked.

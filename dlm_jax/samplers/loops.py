@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from dlm_jax.core.patterns import FULL
@@ -38,6 +39,15 @@ def sample(sampler: Sampler, process: Process, denoise: Denoise, request: Reques
   result = order(transition, denoise, request)
   evaluations = result.num_evaluations * guidance.evaluations(process)
   return dataclasses.replace(result, num_evaluations=evaluations)
+
+
+def check_given(process: Process, given: np.ndarray) -> None:
+  """Raises `UserError` unless the process can draw what is not `given`, bool `[B, L]`.
+
+  `sample` does so itself where `given` is known when it is compiled.
+  """
+  if process.pattern != FULL:
+    blocks.check_given(given, blocks.block_size(process, given.shape[1]))
 
 
 def whole_row(transition: Transition, denoise: Denoise, request: Request) -> SampleResult:

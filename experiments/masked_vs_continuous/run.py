@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from configs import stdlib_docs
 from dlm_jax import command_line, train
+from dlm_jax.core import storage
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.generation.draw import DrawSettings, draw
 from dlm_jax.model.model import load
@@ -78,7 +79,7 @@ def measure(arm: str, workdir: str, *, rows: int, flow: Flow, steps: int) -> dic
 def curve(workdir: str) -> list[dict[str, float]]:
   """The validation bound in bits a character, by step and by seconds of training alone."""
   points, seconds, last = [], 0.0, 0
-  for row in read_rows(Path(workdir)):
+  for row in read_rows(storage.expand(workdir)):
     if "seconds_per_step" in row:
       seconds += row["seconds_per_step"] * (row["step"] - last)
       last = row["step"]
@@ -142,7 +143,7 @@ def main() -> None:
   values = flags.FLAGS
   results = {}
   for arm in ARMS:
-    workdir = str(Path(values.workdir) / arm)
+    workdir = str(storage.expand(values.workdir) / arm)
     if train.train(config(arm, values.steps, values.batch_size), workdir) != 0:
       return
     results[arm] = measure(
@@ -153,7 +154,7 @@ def main() -> None:
       steps=values.sampling_steps,
     )
     print(f"{arm}: {shown(results[arm]['test'])} bits a character")
-  output = Path(values.workdir)
+  output = storage.expand(values.workdir)
   workdirs.write_json(output / "results.json", results)
   (output / "results.md").write_text(report(results, values.steps, values.batch_size))
   draw_figure(results, output / "bounds.png")

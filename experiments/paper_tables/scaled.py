@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from configs import stdlib_docs
 from dlm_jax import command_line, train
+from dlm_jax.core import storage
 from dlm_jax.core.records import is_exact
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.model.model import load
@@ -119,7 +120,7 @@ def main() -> int:
   if not values.table:
     results = {}
     for preset in PRESETS:
-      workdir = Path(values.workdir) / preset
+      workdir = storage.expand(values.workdir) / preset
       code = train.train(config(preset, values.steps).lock(), str(workdir))
       if code != 0:
         return code

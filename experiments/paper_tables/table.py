@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from dlm_jax import command_line
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.records import is_exact
 from experiments.paper_tables import config
@@ -54,7 +55,8 @@ def read(run: str) -> Ours:
   method, _, corpus = name.partition(",")
   if (method, corpus) not in config.recipes():
     raise UserError(f"--runs {run!r} does not begin with a recipe, such as mdlm,text8=runs/mdlm.")
-  records = [json.loads(p.read_text()) for p in Path(workdir).glob("evaluations/*-test-*.json")]
+  files = storage.expand(workdir).glob("evaluations/*-test-*.json")
+  records = [json.loads(path.read_text()) for path in files]
   if not records:
     raise UserError(f"{workdir} has no evaluation of its test split: run dlm_jax.evaluate on it.")
   record = max(records, key=lambda r: (r["protocol"]["step"], r["protocol"]["environment"]["date"]))

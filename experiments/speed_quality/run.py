@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from dlm_jax import command_line, train
+from dlm_jax.core import storage
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.evaluation import assess, judges, text_statistics
 from dlm_jax.generation.draw import DrawSettings, Samples, draw
@@ -225,7 +226,7 @@ def sweep(workdir: Path, steps: int, judged: int) -> dict[str, Any]:
 def main() -> None:
   values = flags.FLAGS
   if not values.table:
-    record = sweep(Path(values.workdir), values.steps, values.judged)
+    record = sweep(storage.expand(values.workdir), values.steps, values.judged)
     workdirs.write_json(RESULTS, record)
   record = json.loads(RESULTS.read_text(encoding="utf-8"))
   figure(record, HERE / "figure.png")

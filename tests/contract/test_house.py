@@ -21,7 +21,7 @@ ALIASES |= {"jax.sharding.PartitionSpec": "P", "matplotlib.pyplot": "plt"}
 # A room's contract is in its `base`.
 SHARED_MODULES = {"base"}
 # Attributes of other libraries' objects, which have no type that says whether they are there.
-FOREIGN_ATTRIBUTES = {"unk_token", "max_position_embeddings"}
+FOREIGN_ATTRIBUTES = {"max_position_embeddings"}
 # Signatures where `Any` says what is meant: a function of any function, a value of any type.
 ANY_ALLOWED = {
   "distributed/cluster.py:compile_together": "a function under jax.jit, its arguments and result",
@@ -120,6 +120,15 @@ def any_in_signatures():
       yield f"{path}:{function.lineno} {function.name}"
 
 
+def paths_of_settings():
+  """Paths that a person wrote, made without `storage.expand`, which knows the home directory."""
+  for path, call in nodes(ast.Call):
+    made = ast.unparse(call.func).rpartition(".")[2]
+    written = call.args and re.fullmatch(r"(self|settings|spec)\.\w+", ast.unparse(call.args[0]))
+    if path != "core/storage.py" and (made == "expanduser" or (made == "Path" and written)):
+      yield f"{path}:{call.lineno} {ast.unparse(call)}"
+
+
 RULES = {
   f"functions have at most {FUNCTION_LINES} lines": long_functions,
   f"files have at most {FILE_LINES} lines": long_files,
@@ -129,6 +138,7 @@ RULES = {
   "imports have no alias": import_aliases,
   "no attribute is asked for by its name as a text": attributes_by_name,
   "signatures say more than Any": any_in_signatures,
+  "paths of settings go through storage.expand": paths_of_settings,
 }
 
 

@@ -9,12 +9,18 @@ import fsspec
 import numpy as np
 import pytest
 
-from dlm_jax import train
+from dlm_jax import configuration, train
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
-from dlm_jax.data import preparation
+from dlm_jax.data import preparation, zero_shot
+from dlm_jax.data.corpora import text8, text_files
 from dlm_jax.data.store import MANIFEST
+from dlm_jax.data.tokenizers import hf
+from dlm_jax.evaluation import assess
+from dlm_jax.evaluation.assess import JudgeSettings
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.generation.output import SampleSettings
+from dlm_jax.reporting.report_files import ReportSettings, write_report
 from dlm_jax.runs import workdir
 from dlm_jax.runs.metrics import read_rows
 from tests import tiny
@@ -41,6 +47,37 @@ def test_local_paths_stay_where_they_are(cache):
   assert storage.local("gs://bucket/runs/a/") == cache / "gs" / "bucket" / "runs" / "a"
   storage.Mirror("runs/a").pull()
   storage.Mirror("runs/a").push()
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/someone")
+  assert str(storage.local("~/runs/a")) == "/home/someone/runs/a"
+  assert str(storage.local("runs/~a")) == "runs/~a"
+  with pytest.raises(UserError, match="home directory of ~nobody-here/runs is not known"):
+    storage.local("~nobody-here/runs")
+
+
+def test_every_path_that_a_person_writes_may_begin_at_home(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  (tmp_path / "text.txt").write_text("one")
+  (tmp_path / "broken.json").write_text("{}")
+  settings = SampleSettings(workdir="~/run", output="~/x.jsonl", prompt_file="~/text.txt")
+  assert settings.path == tmp_path / "x.jsonl"
+  assert settings.texts() == [("--prompt_file", ["one"])]
+  assert workdir.checkpoints("~/run") == f"{tmp_path}/run/checkpoints"
+  corpus = text_files.make(paths="~/*.txt", validation=0, test=0)
+  assert list(corpus.documents("train")) == ["one"]
+  assert zero_shot.protocol("~/text.txt").corpus["paths"] == ("~/text.txt",)
+  assert assess.record_path(JudgeSettings(samples="~/x.jsonl")) == tmp_path / "x.judged.json"
+  for missing in (
+    lambda: configuration.read("~/text.txt"),
+    lambda: workdir.read_config("~/text.txt"),
+    lambda: hf.make(file="~/broken.json").fit(corpus).vocab_size,
+    lambda: list(text8.make(path="~/text.txt").documents("train")),
+    lambda: write_report(ReportSettings(runs=("~",), results=("~",), output="~/report")),
+  ):
+    with pytest.raises(UserError, match=r"no Python|no run|no tokenizer|holds 3|nothing to report"):
+      missing()
 
 
 def test_what_is_pushed_is_pulled_but_for_what_is_left_out(bucket, cache):

@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,6 +119,22 @@ class TestPrepare:
     monkeypatch.setattr(writing, "write_split", None)
     assert preparation.prepare(_config(tmp_path)).hash == store.hash
     assert f"reusing the prepared data in {store.directory}" in capsys.readouterr().out
+
+  @pytest.mark.parametrize(
+    ("text", "fields", "said"),
+    [
+      ("one\n\ntwo", {}, r"2 documents of 6 characters in all \(train 2\) .*joined by ' '$"),
+      ("one\n\ntwo", {"tokenizer": {"name": "character"}}, r"6 symbols, joined by '\\n'$"),
+      ("你\n\n好", {"tokenizer": {"name": "character"}}, r"3 symbols, joined by '\\n'$"),
+      ("one\n\ntwo", {"packing": "padded"}, "2 documents of 4 characters .*, one in a row$"),
+      ("one two", {}, "1 document of 6 characters .* with 27 symbols$"),
+    ],
+  )
+  def test_one_line_says_what_was_recognised(self, tmp_path, capsys, text, fields, said):
+    (tmp_path / "text.txt").write_text(text)
+    corpus = {**_config(tmp_path)["corpus"], "validation": 0, "test": 0}
+    preparation.prepare(_config(tmp_path, corpus=corpus, length=2, **fields))
+    assert re.search(said, capsys.readouterr().out.strip())
 
   def test_explicit_defaults_and_workers_are_no_change(self, tmp_path):
     store = preparation.prepare(_config(tmp_path))

@@ -9,7 +9,7 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.tokenizers import character, letters
 from dlm_jax.generation import output, prompts
-from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.generation.draw import DrawSettings, Samples, draw, draw_batches, join
 from dlm_jax.generation.output import SampleSettings
 from tests import tiny
 
@@ -27,8 +27,8 @@ def drawn(prompt=None, infill=None, **fields):
   return draw(chosen, MODEL, prompts.read(MODEL, LENGTH, prompt, infill))
 
 
-def read(length, prompt=None, infill=None, model=MODEL):
-  found = prompts.read(model, length, prompt, infill)
+def read(length, prompt=None, infill=None, model=MODEL, **fields):
+  found = prompts.read(model, length, prompt, infill, **fields)
   return found.tokens, found.given
 
 
@@ -46,6 +46,61 @@ def test_each_underscore_of_an_infilling_is_one_unknown_token():
   assert shown == "the ____ sat__"
 
 
+@pytest.mark.parametrize(
+  ("text", "blank", "pieces"),
+  [
+    (r"a\nb\t\\n_", "_", ["a\nb\t\\n", None]),
+    (r"a\_b__", "_", ["a_b", None, None]),
+    (r"\\_\d", "_", ["\\", None, r"\d"]),
+    ("a_b<?><?>c", "<?>", ["a_b", None, None, "c"]),
+    (r"a\n_", None, ["a\n_"]),
+    ("", "_", []),
+  ],
+)
+def test_escapes_and_blanks(text, blank, pieces):
+  assert prompts.pieces(text, blank, escapes=True) == pieces
+
+
+def test_without_escapes_a_backslash_is_one():
+  assert prompts.pieces(r"\n\_", "_") == [r"\n" + "\\", None]
+  tokens, given = read(8, infill="a?b", blank="?")
+  assert given[:3].tolist() == [True, False, True] and TOKENIZER.decode(tokens[:1]) == "a"
+
+
+def test_texts_are_read_from_files(tmp_path):
+  (tmp_path / "text").write_text("one\\n_\n\n")
+  (tmp_path / "lines.jsonl").write_text('{"prompt": "a_\\n"}\n\n{"infill": "b_"}\n')
+  path, lines = str(tmp_path / "text"), str(tmp_path / "lines.jsonl")
+  assert settings(prompt_file=path).texts() == [("--prompt_file", ["one\\n_\n"])]
+  assert settings(infill_file=path).texts() == [("--infill_file", ["one\\n", None, "\n"])]
+  assert settings(prompts=lines).texts() == [
+    (f"line 1 of {lines}", ["a_\n"]),
+    (f"line 3 of {lines}", ["b", None]),
+  ]
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ('{"prompt": "a"}\n{"prompt"', r"line 2 of .* must be an object .* got '\{\"prompt\"'"),
+    ('"a"', "line 1 of .* must be an object"),
+    ('{"prompt": "a", "infill": "b"}', "line 1 of .* must be an object"),
+    ('{"prompt": 1}', "line 1 of .* must be an object"),
+    ('{"text": "a"}', "line 1 of .* must be an object"),
+    ("\n", "has no line"),
+  ],
+)
+def test_lines_that_hold_no_prompt_are_named(tmp_path, text, message):
+  (tmp_path / "lines.jsonl").write_text(text)
+  with pytest.raises(UserError, match=message):
+    settings(prompts=str(tmp_path / "lines.jsonl")).texts()
+
+
+def test_a_file_of_prompts_that_is_not_there_is_named(tmp_path):
+  with pytest.raises(UserError, match=r"none cannot be read \(No such file"):
+    settings(prompt_file=str(tmp_path / "none")).texts()
+
+
 def test_without_a_text_nothing_is_known():
   assert not read(8)[1].any()
 
@@ -61,8 +116,8 @@ def test_a_text_comes_after_the_symbol_that_begins_a_wrapped_row():
 @pytest.mark.parametrize(
   "prompt, infill, message",
   [
-    ("too long a text", None, "--prompt has 15 tokens, but the length is 8"),
-    (None, "too ____ long", "--infill has 13 tokens, but the length is 8"),
+    ("too long a text", None, "the prompt has 15 tokens, but the length is 8"),
+    (None, "too ____ long", "the infilling has 13 tokens, but the length is 8"),
     ("é", None, "characters outside .*: 'é'"),
     (None, "a_é", "characters outside .*: 'é'"),
     ("a_", None, "characters outside .*: '_'"),
@@ -79,6 +134,8 @@ def test_texts_that_the_model_cannot_hold(prompt, infill, message):
     ({"num": 0}, "--num must be at least 1, got 0"),
     ({"steps": 0}, "--steps must be at least 1, got 0"),
     ({"prompt": "a", "infill": "b_"}, "--prompt and --infill exclude each other"),
+    ({"prompts": "a", "infill_file": "b"}, "--infill_file and --prompts exclude each other"),
+    ({"blank": ""}, "--blank must be text without a backslash, got ''"),
     ({"sampler": "first_hiting"}, "did you mean 'first_hitting'.*ancestral, .*euler"),
     ({"grid": "cosin"}, "did you mean 'cosine'"),
     (
@@ -125,6 +182,43 @@ def test_predictions_that_are_not_numbers_give_no_text(process):
   model = tiny.diverged(tiny.model(process))
   with pytest.raises(UserError, match="of step 7 of the run nowhere predict what is not a number"):
     draw(DrawSettings(num=1, steps=2), model)
+
+
+def test_prompts_of_any_length_are_drawn_together():
+  given = [prompts.read(MODEL, LENGTH, "the "), prompts.read(MODEL, LENGTH, infill="a__b")]
+  chosen = DrawSettings(num=2, steps=8)
+  both = draw(dataclasses.replace(chosen, num=4), MODEL, prompts.rows(given, 2))
+  alone = join(list(draw_batches(chosen, MODEL, given[1], np.array([2, 3]))))
+  np.testing.assert_array_equal(both.tokens[2:], alone.tokens)
+  np.testing.assert_array_equal(both.given, [given[0].given] * 2 + [given[1].given] * 2)
+  assert all(TOKENIZER.decode(row).startswith("the ") for row in both.tokens[:2])
+
+
+def test_one_infilling_among_prompts_that_a_model_cannot_see_is_refused():
+  left_to_right = tiny.model("autoregressive")
+  given = [prompts.read(left_to_right, LENGTH, **text) for text in ({}, {"infill": "a_b"})]
+  with pytest.raises(UserError, match="writes from left to right"):
+    draw(DrawSettings(num=2), left_to_right, prompts.rows(given, 1))
+
+
+def test_sequences_are_drawn_of_each_line_of_prompts(tmp_path, monkeypatch):
+  (tmp_path / "lines.jsonl").write_text('{"prompt": "a"}\n{"infill": "b_b"}\n')
+
+  def copied(chosen, _, prompt):
+    assert chosen.num == 4
+    yield Samples(prompt.tokens, prompt.given, num_evaluations=[1], trajectory=None, seconds=1.0)
+
+  monkeypatch.setattr(output, "load", lambda *_, **__: MODEL)
+  monkeypatch.setattr(output, "draw_batches", copied)
+  path = tmp_path / "samples.jsonl"
+  output.sample(settings(num=2, prompts=str(tmp_path / "lines.jsonl"), output=str(path)))
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [(line["prompt"], line["text"][:3]) for line in lines] == [
+    (0, "a  "),
+    (0, "a  "),
+    (1, "b b"),
+    (1, "b b"),
+  ]
 
 
 def test_the_cache_is_on_for_a_network_that_takes_no_notice_of_time():

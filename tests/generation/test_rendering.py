@@ -54,7 +54,7 @@ def render(terminal):
   trajectory = np.array([[0, MASK_ID, MASK_ID], [0, 1, MASK_ID], [0, 1, 2]])
   given = np.array([True, False, False])
   rendering.print_trajectory(console, trajectory, decode, mask_id=MASK_ID, given=given)
-  rendering.print_samples(console, trajectory[-1:], decode, given=given)
+  rendering.print_samples(console, trajectory[-1:], decode, given=given[None])
   return console.file.getvalue()
 
 

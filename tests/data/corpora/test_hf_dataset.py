@@ -39,6 +39,14 @@ def test_reads_local_files(tmp_path, kind, streaming):
   assert corpus.splits == ("train",)
 
 
+def test_rows_without_text_are_left_out_and_what_is_no_text_is_named(tmp_path):
+  rows = hf_dataset.make(files={"train": _jsonl(tmp_path / "a.jsonl", ["one", None, " ", "two"])})
+  assert list(rows.documents("train")) == ["one", "two"]
+  rows = hf_dataset.make(files={"train": _jsonl(tmp_path / "b.jsonl", [["one", "two"]])})
+  with pytest.raises(UserError, match=r"'text' holds list \['one', 'two'\]"):
+    list(rows.documents("train"))
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_holds_out_the_end_of_train(tmp_path, streaming):
   path = _jsonl(tmp_path / "a.jsonl", TEXTS)

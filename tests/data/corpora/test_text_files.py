@@ -12,19 +12,21 @@ def _write(path, data):
 
 
 def _all(corpus):
-  return sorted(d for split in corpus.splits for d in corpus.documents(split))
+  return sorted(corpus.documents("train"))
 
 
 def test_documents_end_at_blank_lines(tmp_path):
   path = _write(tmp_path / "a.txt", "\n\none\ntwo\n \t\nthree\r\nfour\r\n\r\n\r\nfive")
-  assert _all(text_files.make(paths=path)) == ["five", "one\ntwo", "three\nfour"]
+  corpus = text_files.make(paths=path, validation=0, test=0)
+  assert _all(corpus) == ["five", "one\ntwo", "three\nfour"]
 
 
 def test_documents_are_files(tmp_path):
   _write(tmp_path / "a.txt", "one\n\ntwo\n")
   _write(tmp_path / "b.txt", "\ufeffthree")
   _write(tmp_path / "c.txt", "\n")
-  corpus = text_files.make(paths=[str(tmp_path / "*.txt")], document="file")
+  paths = [str(tmp_path / "*.txt")]
+  corpus = text_files.make(paths=paths, document="file", validation=0, test=0)
   assert _all(corpus) == ["one\n\ntwo", "three"]
 
 
@@ -63,8 +65,55 @@ def test_names_what_is_missing(tmp_path):
     text_files.make(paths="a", document="files")
 
 
-@pytest.mark.parametrize("document", ["file", "blank_lines"])
-def test_names_the_byte_that_is_not_utf8(tmp_path, document):
-  path = _write(tmp_path / "latin.txt", "é one\n".encode() + b"caf\xe9\n")
-  with pytest.raises(UserError, match=r"latin\.txt is not UTF-8: byte 10 is 0xe9"):
-    list(text_files.make(paths=path, document=document).documents("train"))
+def _documents(tmp_path, text, **fields):
+  path = _write(tmp_path / "a.txt", text)
+  return list(text_files.make(paths=path, validation=0, test=0, **fields).documents("train"))
+
+
+def test_documents_are_lines(tmp_path):
+  assert _documents(tmp_path, "one\n\n  two \n\t\nthree", document="line") == [
+    "one",
+    "  two ",
+    "three",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("text", "documents"),
+  [
+    ("one two\nthree\nfour", ["one two", "three\nfour"]),  # at the last end of a line
+    ("one two three four", ["one two", "three four"]),  # or the last space
+    ("acgtacgtacgtac", ["acgtacgtac", "gtac"]),  # or anywhere
+    ("a\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\nb", ["a", "b"]),
+  ],
+)
+def test_documents_are_windows(tmp_path, text, documents):
+  assert _documents(tmp_path, text, document="window", window=10) == documents
+
+
+def test_windows_hold_the_whole_text(tmp_path):
+  text = "".join(f"line {i} " * (i % 7) + "\n" * (i % 3 == 0) for i in range(300)).strip()
+  documents = _documents(tmp_path, text, document="window", window=50)
+  assert max(map(len, documents)) <= 50
+  assert "".join("".join(documents).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+  ("text", "fields", "message"),
+  [
+    (
+      "one\ntwo",
+      {},
+      r"one document \(a document ends at a blank line\).*so that the validation split is empty: "
+      r"set data\.corpus\.document to line or window, ",
+    ),
+    ("one\n\ntwo", {}, "2 documents .*document to line or window, "),
+    ("one\n\ntwo", {"document": "file"}, "one document .*to blank_lines or line or window, "),
+    ("one", {"document": "window"}, r"lower data\.corpus\.window, or give more text"),
+    ("\n \n", {}, "there is no text in .*a.txt"),
+  ],
+)
+def test_an_empty_split_says_what_a_document_is(tmp_path, text, fields, message):
+  corpus = text_files.make(paths=_write(tmp_path / "a.txt", text), **fields)
+  with pytest.raises(UserError, match=message):
+    list(corpus.documents("validation"))

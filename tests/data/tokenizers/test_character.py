@@ -19,9 +19,15 @@ class Corpus:
 
 
 def test_learns_the_alphabet_of_all_splits():
-  tokenizer = character.make().fit(Corpus({"train": ["ba", "c"], "test": ["é😀"]}))
+  tokenizer = character.make().fit(Corpus({"train": ["bac"], "test": ["é😀"]}))
   assert tokenizer.alphabet == "abcé😀"
   assert tokenizer.decode(tokenizer.encode("😀éba")) == "😀éba"
+
+
+@pytest.mark.parametrize("texts", [["acgt", "cgta"], ["a b", "c d"]])
+def test_documents_without_a_newline_are_separated_by_one(texts):
+  tokenizer = character.make().fit(Corpus({"train": texts, "test": ["a"]}))
+  assert tokenizer.separator_id == tokenizer.alphabet.index("\n") == 0
 
 
 def test_keeps_a_given_alphabet():

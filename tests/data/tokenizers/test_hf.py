@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import tokenizers
 
@@ -34,6 +36,45 @@ def test_trains_a_byte_level_bpe_of_the_size_asked_for():
   assert len(tokenizer.encode(text)) < len(text) / 1.5
   assert tokenizer.separator_id == tokenizer.bos_id == tokenizer.eos_id != tokenizer.pad_id
   assert tokenizer == hf.make(train_vocab_size=280).fit(CORPUS)
+
+
+class Train:
+  """A corpus of one document."""
+
+  def __init__(self, text):
+    self.text = text
+
+  def documents(self, split):
+    yield self.text
+
+
+def test_a_run_without_a_space_is_trained_on_in_pieces():
+  text = "acgtgca" * 200 + " " + "\n" * 1000
+  longest = max(map(len, hf._pieces([text])))
+  assert "".join(hf._pieces([text])) == text and longest <= 256
+  assert list(hf._pieces(["as it is, " * 99])) == ["as it is, " * 99]
+  assert hf.make(train_vocab_size=270).fit(Train(text)).decode([258]) in text
+
+
+def test_text_that_spells_a_control_symbol_is_text():
+  text = "a<|endoftext|> b<|pad|>"
+  tokenizer = hf.make(train_vocab_size=300).fit(Train(text * 9))
+  for one in (tokenizer, pickle.loads(pickle.dumps(tokenizer))):
+    ids = one.encode(text)
+    assert one.decode(ids) == text and not {one.eos_id, one.pad_id} & set(ids.tolist())
+
+
+def test_nor_is_it_control_where_the_vocabulary_holds_the_symbol_among_its_words():
+  pieces = [("<unk>", 0), ("</s>", 0), *((piece, -2) for piece in "▁ab<s>/")]
+  library = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0, False))
+  library.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="never")
+  library.decoder = tokenizers.decoders.Metaspace(prepend_scheme="never")
+  library.add_special_tokens(["<unk>", "</s>"])
+  tokenizer = hf.make(file="any", definition=library.to_str())
+  assert tokenizer.decode(tokenizer.encode("a</s>b</s>")) == "a</s>b</s>"
+  assert tokenizer.encode("aé", strict=False).tolist() == [3, 0]
+  with pytest.raises(UserError, match="does not know 'é'"):
+    tokenizer.encode("aé")
 
 
 def test_trains_on_the_train_split_alone(tmp_path):
