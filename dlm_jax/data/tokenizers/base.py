@@ -68,6 +68,8 @@ class Tokenizer(Protocol):
   def encode(self, text: str, strict: bool = True) -> np.ndarray:
     """Ids int32 `[n]` of the text.
 
+    No text has the id of a special symbol, even if it spells one.
+
     `strict` is for text from a person, such as a prompt: it is encoded as it stands. Otherwise the
     text is a document of a corpus, and the tokenizer may simplify it first.
 
