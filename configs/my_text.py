@@ -2,10 +2,10 @@
 
   python -m dlm_jax.train --config=configs/my_text.py:absorbing,path=book.txt --workdir=runs/mine
 
-The path is a file or a glob. Documents end at blank lines; `--config.data.corpus.document=line` makes
-each line one, `file` each file, and `window` cuts a file without parts into pieces. Each document
-is in one split. What it reaches and how long it takes depends on the text: the same network on the
-embedded corpus takes about six minutes on two CPU cores.
+The path is a file or a glob. Documents end at blank lines; `--config.data.corpus.document=line`
+makes each line one, `file` each file, and `window` cuts a file without parts into pieces. A
+document lies in one split as a whole. What the network reaches and how long it takes depends on the
+text: on the embedded corpus it takes about six minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict
