@@ -3,6 +3,7 @@
   python -m dlm_jax.sample --workdir=W [--num=8] [--steps=64] [--sampler=first_hitting]
   python -m dlm_jax.sample --workdir=W --prompt="the history of "
   python -m dlm_jax.sample --workdir=W --infill="the ____ sat on the ____" --trajectory
+  python -m dlm_jax.sample --workdir=W --prompts=prompts.jsonl --num=4 --output=drawn.jsonl
   python -m dlm_jax.sample --workdir=W --sampler=remdm --sampler.eta=0.05
   python -m dlm_jax.sample --workdir=W --output=denoising.svg
 

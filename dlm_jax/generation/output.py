@@ -35,8 +35,9 @@ class SampleSettings(PromptSettings, DrawSettings):
       exceed it.
     weights: averaged weights, or those of the last step.
     step: step of the checkpoint. The default is the newest.
-    output: file to write. NAME.jsonl gets one JSON object a sequence, with what they depend on in
-      NAME.protocol.json; NAME.svg an animation of the first sequence as it is denoised.
+    output: file to write. NAME.jsonl gets one JSON object a sequence (of --prompts with the number
+      of its prompt, from 0), with what they depend on in NAME.protocol.json; NAME.svg an animation
+      of the first sequence as it is denoised.
   """
 
   workdir: str

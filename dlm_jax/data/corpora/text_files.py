@@ -34,7 +34,7 @@ class TextFiles:
 
   paths: tuple[str, ...]
   document: str = "blank_lines"
-  window: PositiveInt = 2000
+  window: PositiveInt = 1000
   validation: Fraction = 0.05
   test: Fraction = 0.05
 
