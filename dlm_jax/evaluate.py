@@ -18,7 +18,7 @@ from dlm_jax.evaluation.bound import EvaluateSettings, evaluate, show
 def main(settings: EvaluateSettings) -> None:
   record = evaluate(settings)
   if jax.process_index() == 0:
-    show(Console(), record)
+    show(Console(markup=False), record)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dlm_jax.evaluation.lm_eval_tasks import HarnessSettings, run_tasks, show
 def main(settings: HarnessSettings) -> None:
   record = run_tasks(settings)
   if jax.process_index() == 0:
-    show(Console(), record)
+    show(Console(markup=False), record)
 
 
 if __name__ == "__main__":

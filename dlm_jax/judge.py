@@ -18,7 +18,7 @@ from dlm_jax.evaluation.assess import JudgeSettings, assess, show
 def main(settings: JudgeSettings) -> None:
   record = assess(settings)
   if jax.process_index() == 0:
-    show(Console(), record)
+    show(Console(markup=False), record)
 
 
 if __name__ == "__main__":
