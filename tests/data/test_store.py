@@ -395,8 +395,12 @@ class TestErrors:
     with pytest.raises(UserError, match=r"train split has 10 tokens.*one row of 16.*data\.length"):
       preparation.prepare(_markov(tmp_path, 10))
     (tmp_path / "text.txt").write_text("some words in one document")
-    with pytest.raises(UserError, match="split has 0 tokens in 0 documents"):
+    with pytest.raises(UserError, match=r"one document .* split is empty: set data\.corpus\.doc"):
       preparation.prepare(_config(tmp_path))
+    (tmp_path / "text.txt").write_text("你\n\n好")
+    corpus = {**_config(tmp_path)["corpus"], "validation": 0, "test": 0}
+    with pytest.raises(UserError, match="train split has no document that holds text for the tok"):
+      preparation.prepare(_config(tmp_path, corpus=corpus))
     assert list((tmp_path / "data").iterdir()) == []
 
   @pytest.mark.parametrize(
