@@ -18,9 +18,9 @@ def programs(monkeypatch):
   """The (rows, length) of each program that is compiled to draw text."""
   compiled, make = [], draw._loop
 
-  def counted(settings, model, rows, given):
-    compiled.append((rows, len(given)))
-    return make(settings, model, rows, given)
+  def counted(settings, model, rows, prompt):
+    compiled.append((rows, prompt.length))
+    return make(settings, model, rows, prompt)
 
   monkeypatch.setattr(draw, "_loop", counted)
   return compiled
