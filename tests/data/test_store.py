@@ -298,7 +298,7 @@ class TestDamage:
     [
       ("manifest.json", '"rows": ', '"rows": 1', r"manifest\.json was altered after"),
       ("manifest.json", '"splits"', '"split"', r"manifest\.json has no field 'splits'"),
-      ("tokenizer.json", '"abc', '"ab', r"tokenizer\.json was altered after"),
+      ("tokenizer.json", "abc", "ab", r"tokenizer\.json was altered after"),
       ("tokenizer.json", '"name"', '"nam', r"tokenizer\.json is not JSON"),
       ("tokenizer.json", '"name"', '"nam"', r"tokenizer\.json has no field 'name'"),
     ],
