@@ -124,7 +124,7 @@ def _journal(settings: EvaluateSettings, model: Model, text: ScoredText) -> Jour
     return Journal()
   name = record_name(settings, model.provenance.step)
   depends_on = {"git_revision": provenance.git_revision(), "zero_shot": text.zero_shot}
-  path = Path(settings.output or storage.local(settings.workdir) / name)
+  path = storage.expand(settings.output or storage.local(settings.workdir) / name)
   return Journal(path.with_suffix(".jsonl"), identity(model) | depends_on)
 
 
