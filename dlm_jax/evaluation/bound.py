@@ -113,7 +113,7 @@ def evaluate(settings: EvaluateSettings) -> Record:
 def _write(settings: EvaluateSettings, record: Record) -> bool:
   """Writes the record, or prints it; returns whether it was written."""
   if settings.output is not None:
-    return storage.write_or_print(settings.output, record)
+    return storage.write_or_print(storage.expand(settings.output), record)
   name = record_name(settings, record["protocol"]["step"])
   return workdir.write_record(settings.workdir, name, record)
 
