@@ -36,6 +36,7 @@ def test_a_file_is_opened_by_what_it_holds(tmp_path, compress):
     (gzip.compress(b"one\n" * 1000)[:-9], "cannot be read .*get it again"),
     (lzma.compress(b"one\n" * 1000)[:-9], "cannot be read .*get it again"),
   ],
+  ids=["zstd", "zip", "pdf", "utf16", "utf16_without_mark", "latin1", "gzip_cut", "xz_cut"],
 )
 def test_what_is_no_text_is_named(tmp_path, data, message):
   with pytest.raises(UserError, match=message):
