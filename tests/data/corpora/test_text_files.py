@@ -48,10 +48,14 @@ def test_the_same_text_is_in_one_split(tmp_path):
   assert set.union(*splits) == set(texts)
 
 
-def test_a_file_written_again_is_another_version(tmp_path):
+def test_other_text_is_another_version_also_under_the_same_size_and_time(tmp_path):
   path = _write(tmp_path / "a.txt", "one")
-  before = text_files.make(paths=path).version
   os.utime(path, (1, 1))
+  before = text_files.make(paths=path).version
+  os.utime(path, (2, 2))
+  assert text_files.make(paths=path).version == before
+  _write(tmp_path / "a.txt", "two")
+  os.utime(path, (2, 2))
   assert text_files.make(paths=path).version != before
 
 
