@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dlm_jax.core.errors import UserError
@@ -70,7 +70,12 @@ def read_sealed(path: Path, fields: Mapping[str, type] | None = None, *, way_out
 
 def read_objects(path: Path) -> list[Record | None]:
   """The JSON objects of a file with one a line; None for each line that is none."""
-  return [_parsed(line) for line in path.read_bytes().splitlines()]
+  return parse_objects(path.read_bytes().splitlines())
+
+
+def parse_objects(lines: Iterable[bytes]) -> list[Record | None]:
+  """The JSON object of each line; None for each line that is none."""
+  return [_parsed(line) for line in lines]
 
 
 def _parsed(line: bytes) -> Record | None:

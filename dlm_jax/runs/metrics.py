@@ -14,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from dlm_jax.core.faults import writing
-from dlm_jax.core.json_files import read_objects
+from dlm_jax.core.json_files import parse_objects
 from dlm_jax.core.types import Fields, Record
 
 FILE = "metrics.jsonl"
@@ -121,8 +121,10 @@ def read_rows(workdir: Path) -> list[Record]:
 
 def _lines(path: Path) -> list[tuple[bytes, Record | None]]:
   """Each line, and the row in it; None where it holds none."""
-  rows = (row if row and isinstance(row.get("step"), int) else None for row in read_objects(path))
-  return list(zip(path.read_bytes().splitlines(), rows, strict=True))
+  lines = path.read_bytes().splitlines()  # read once: a run may be writing
+  objects = parse_objects(lines)
+  rows = (row if row and isinstance(row.get("step"), int) else None for row in objects)
+  return list(zip(lines, rows, strict=True))
 
 
 def _drop_rows_after(path: Path, step: int) -> None:
