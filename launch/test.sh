@@ -9,11 +9,13 @@ bash launch/test.sh [--fast | --style] [pytest arguments]
 
 Checks the style (ruff), the types (mypy) and the house rules, then runs the tests in two processes.
 
-  --fast   leave out the tests that are marked slow, and those that start other processes
-           (launchers, clusters, kills): for use while working
+  --fast   leave out the proofs, which compile for minutes (tests/conftest.py lists their folders),
+           and the tests that start other processes (launchers, clusters, kills): for use while
+           working, together with the test file of what is worked on
   --style  ruff, mypy and the house rules alone: what pre-commit runs
 
-Without an option everything runs, as in continuous integration.
+Without an option everything runs, as in continuous integration. What the tests compile is kept in
+~/.cache/dlm_jax/tests, so that the next run, of another clone too, takes a third of the time.
 TEXT
 }
 

@@ -32,9 +32,30 @@ STARTING_PROCESSES = {
   "tests/test_end_to_end.py",
 }
 
+# Files and folders whose tests compile for more than ten seconds in all.
+COMPILING = (
+  "tests/contract/test_networks.py",
+  "tests/contract/test_processes.py",
+  "tests/core/test_storage.py",
+  "tests/evaluation/",
+  "tests/model/",
+  "tests/networks/",
+  "tests/processes/",
+  "tests/runs/test_checkpoint.py",
+  "tests/samplers/",
+  "tests/schedules/test_gamma_schedules.py",
+  "tests/test_entry_points.py",
+  "tests/test_labels.py",
+  "tests/test_train.py",
+  "tests/training/",
+)
+
 
 def pytest_collection_modifyitems(items):
-  """Marks the tests that `launch/test.sh --fast` leaves out because they start processes."""
+  """Marks the tests that `launch/test.sh --fast` leaves out."""
   for item in items:
-    if item.path.relative_to(item.config.rootpath).as_posix() in STARTING_PROCESSES:
+    path = item.path.relative_to(item.config.rootpath).as_posix()
+    if path in STARTING_PROCESSES:
       item.add_marker("processes")
+    if path.startswith(COMPILING):
+      item.add_marker("slow")
