@@ -52,13 +52,19 @@ class Wanted:
 
   def check(self, metadata: Metadata) -> None:
     """Raises `UserError` where the checkpoint was saved under another config."""
-    if self.config is not None:
-      config_changes.require_same(
-        metadata["config"],
-        self.config,
-        f"the checkpoint of step {metadata['step']} was saved under another config",
-        "Use the config that it was trained with, or another --workdir to start a new run.",
+    if self.config is None:
+      return
+    if "config" not in metadata:
+      raise UserError(
+        f"the checkpoint of step {metadata['step']} is of another model: it holds no config of a "
+        "run. Move it away, or give another --workdir to start a new run."
       )
+    config_changes.require_same(
+      metadata["config"],
+      self.config,
+      f"the checkpoint of step {metadata['step']} was saved under another config",
+      "Use the config that it was trained with, or another --workdir to start a new run.",
+    )
 
 
 def restore(
@@ -137,16 +143,18 @@ def newest_metadata(directory: str | os.PathLike, step: int | None = None) -> Me
 
   Args:
     directory: where the steps are.
-    step: which checkpoint; None is the newest whose record can be read.
+    step: which checkpoint; None is the newest whose record can be read and is that of a run.
 
   Returns:
     None where there is none: `restore` says why.
   """
   for number in reversed(steps(directory) if step is None else [step]):
     try:
-      return _metadata(_read_record(absolute(directory) / str(number)))
+      found = _metadata(_read_record(absolute(directory) / str(number)))
     except Damaged:
       continue
+    if "config" in found:
+      return found
   return None
 
 

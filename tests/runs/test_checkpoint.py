@@ -413,6 +413,14 @@ def test_a_checkpoint_of_another_config_is_refused_whatever_its_shapes(two_steps
     checkpointer.restore(target, {**config, "shape": [2, 4]})
 
 
+def test_a_checkpoint_that_holds_no_config_is_that_of_no_run(tmp_path):
+  with open_(tmp_path) as checkpointer:
+    checkpointer.save(10, make_state(10), {})
+  assert checkpoint.newest_metadata(tmp_path) is None
+  with pytest.raises(UserError, match="step 10 is of another model: it holds no config of a run"):
+    checkpoint.restore(tmp_path, abstract(make_state(10)), config={"width": 8})
+
+
 def test_checkpoints_remember_at_which_steps_the_rates_were_changed(tmp_path):
   rates = {0: 1.0, 10: 0.5, 20: 0.5, 30: 0.25}
   for start, rate in rates.items():
