@@ -62,6 +62,8 @@ def test_text_that_spells_a_control_symbol_is_text():
   for one in (tokenizer, pickle.loads(pickle.dumps(tokenizer))):
     ids = one.encode(text)
     assert one.decode(ids) == text and not {one.eos_id, one.pad_id} & set(ids.tolist())
+    # It is read as any other text is, and not cut where the symbol would stand.
+    assert [one.decode([token]) for token in ids[1:4]] == ["<|", "endoftext", "|>"]
 
 
 def test_nor_is_it_control_where_the_vocabulary_holds_the_symbol_among_its_words():
