@@ -26,7 +26,7 @@ from dlm_jax import config_line
 from dlm_jax.core import faults
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.fields import of_dataclass
-from dlm_jax.distributed import cluster
+from dlm_jax.distributed import allocator, cluster
 from dlm_jax.training.preemption import RESUMABLE
 
 MISTAKE = 2
@@ -84,6 +84,7 @@ def run(
   def reported(_: list[str]) -> int | None:
     if not flags.FLAGS["verbosity"].present:
       logging.set_verbosity(logging.WARNING)
+    allocator.keep_freed_memory()
     try:
       arguments = () if settings is None else (_read(settings),)
       if "coordinator" not in flags.FLAGS:
@@ -129,10 +130,8 @@ def help_text(docstring: str, parts: list[type], notes: Callable[[], str] | None
         break_on_hyphens=False,
       )
   if any(kind is ml_collections.ConfigDict for kind in typing.get_type_hints(parts[0]).values()):
-    lines += [
-      "  --show_config",
-      "      Print every field of the config, its value and its meaning, and end.",
-    ]
+    lines.append("  --show_config")
+    lines.append("      Print every field of the config, its value and its meaning, and end.")
   if notes is not None:
     lines += ["", notes()]
   return "\n".join(lines)

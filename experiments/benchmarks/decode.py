@@ -16,10 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from dlm_jax import command_line
 from dlm_jax.core import resolve
 from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.networks import transformer
@@ -97,7 +98,7 @@ def medians(loops: tuple[Callable, ...], repeats: int) -> list[float]:
   return np.median(seconds[1:], axis=0).tolist()  # the first one compiles
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
   table = Table(title=f"one {jax.devices()[0].device_kind}")
   table.add_column("process", no_wrap=True)
   for column in ("width", "depth", "length", "rows", "V", "cached", "uncached", "ratio"):
@@ -113,4 +114,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command_line.run(main)

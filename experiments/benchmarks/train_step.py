@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from dlm_jax import command_line
 from dlm_jax.core import resolve
 from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
@@ -111,7 +112,7 @@ def peak_memory() -> str:
   return "unknown" if held is None else f"{held / 2**30:.1f}"
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
   on_cpu = jax.default_backend() == "cpu"
   dtype = jnp.float32 if on_cpu else jnp.bfloat16
   kind = jax.devices()[0].device_kind
@@ -138,4 +139,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command_line.run(main)
