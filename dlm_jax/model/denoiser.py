@@ -1,6 +1,7 @@
 """The network with its parameters bound: the callable that processes and samplers are given."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.model.head import WHOLE_HEAD, Head, with_count
 from dlm_jax.networks.base import Caches, Inputs, Network
 from dlm_jax.processes.base import Denoise, Process, Score
+from dlm_jax.processes.facets import HasSigma
 
 # In these, no position sees what stands after its block: what is finished can be cached.
 CACHED_PATTERNS = (Causal, BlockCausal, Blocks)
@@ -40,6 +42,7 @@ class Denoiser:
     labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
     overflow_counter: a scalar by which the derivative of what `score` returns is the number of
       positions that exceeded the slots of the head, see `head.with_count`.
+    sigma: of the process, for a network that reads it in place of t; put in place by `bound`.
 
   Conditioning is given by keyword: `clean` `[B, L]` with the pattern `Blocks`, `self_condition`
   `[B, L, W]` with a network that takes it, `positions` and `valid`; see `networks.base.Inputs`.
@@ -52,6 +55,7 @@ class Denoiser:
   pattern: Pattern = FULL
   labels: Array | None = None
   overflow_counter: Array | None = None
+  sigma: Callable[[Array], Array] | None = None
 
   def __call__(self, z: Array | SoftTokens, t: Array, /, **conditioning: Array | None) -> Array:
     """Logits `[B, L, V]` float32."""
@@ -103,12 +107,16 @@ class Denoiser:
     return inputs_of(
       self.network,
       z,
-      t,
+      self._time(t),
       pattern=self.pattern,
       labels=self.labels,
       dropout_keys=self.dropout_keys,
       **conditioning,
     )
+
+  def _time(self, t: Array) -> Array:
+    """What the network is given as the time."""
+    return t if self.sigma is None else self.sigma(t)
 
 
 def inputs_of(
@@ -150,7 +158,8 @@ class CachingDenoiser(Denoiser):
       z = self.pattern.shift(z)
     tokens = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
     positions = start + jnp.arange(size)
-    inputs = inputs_of(self.network, tokens, t, positions=positions, labels=self.labels)
+    time = self._time(t)
+    inputs = inputs_of(self.network, tokens, time, positions=positions, labels=self.labels)
     mask = jnp.arange(cache.shape[3]) <= self.pattern.last_seen(positions)[:, None]
     hidden, cache = self.network.extend(self.network_params, inputs, cache, start, mask)
     return self.network.head(self.network_params, hidden), cache
@@ -167,11 +176,14 @@ def bound(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:
   """The process with what it has learned in place, and the denoiser as the process reads it.
 
   What is learned stands in `params["process"]` of a `Denoiser`; a process may also scale the
-  network's input and add to its output. The denoiser keeps keys and values where it can, see
-  `CachingDenoiser`. Any other callable is taken as it is.
+  network's input and add to its output. The denoiser gives sigma to a network that reads it, and
+  keeps keys and values where it can, see `CachingDenoiser`. Any other callable is taken as it is.
   """
   if not isinstance(denoise, Denoiser):
     return process, denoise
   if denoise.learned is not None:
     process = process.bind(denoise.learned)
+  if denoise.network.reads_sigma:
+    assert isinstance(process, HasSigma)  # `from_config.build` has refused any other
+    denoise = replace(denoise, sigma=process.sigma)
   return process, process.precondition(with_cache(denoise))

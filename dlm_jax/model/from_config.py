@@ -8,6 +8,7 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
+from dlm_jax.processes.facets import HasSigma, meaning
 
 # A vocabulary that is larger than any, for what can be checked before the true one is there.
 ANY_VOCABULARY = 1 << 30
@@ -42,6 +43,11 @@ def build(
     "dlm_jax.networks", config.network, num_labels=num_labels, interface=process.interface
   )
   network.check_pattern(process.pattern)
+  if network.reads_sigma and not isinstance(process, HasSigma):
+    raise UserError(
+      f"network.time_input 'sigma' needs {meaning(HasSigma)}, which {type(process).__name__} is "
+      "not: set it to 't'."
+    )
   changes = config.evaluation.get("process") or {}
   scored = process
   if changes:

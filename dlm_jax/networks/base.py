@@ -34,7 +34,8 @@ class Inputs:
   Attributes:
     tokens: int32 `[B, L]`, or `SoftTokens`; None where the state is continuous.
     states: float `[B, L, W]`, the state of a continuous process; None where it is tokens.
-    time: float32 `[B]`, or `[B, L]` where each position has its own.
+    time: float32 `[B]`, or `[B, L]` where each position has its own: t, or what the process gives
+      in its place.
     positions: int32 `[L]` or `[B, L]`, where each token stands in its text; None is 0..L-1.
     valid: bool `[B, L]`, the positions that may be attended to; None is all of them.
     pattern: which position sees which.
@@ -131,6 +132,11 @@ class Network:
   @property
   def knows_time(self) -> bool:
     """Whether the output depends on the time."""
+    return False
+
+  @property
+  def reads_sigma(self) -> bool:
+    """Whether the time that it is given is sigma = -log alpha(t), see `facets.HasSigma`."""
     return False
 
   def check_pattern(self, pattern: Pattern) -> None:

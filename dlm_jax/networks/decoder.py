@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dlm_jax.networks import embedding, layers
+from dlm_jax.networks import embedding, initialization, layers
 from dlm_jax.networks.base import Inputs
 from dlm_jax.networks.stack import (
   LayerInputs,
@@ -35,12 +35,13 @@ class GroupedQueryAttention(SelfAttention):
   def _project(self, name: str, x_BLD: Array, heads: int) -> Array:
     """`x` W, plus a bias if the config asks for one, as heads `[B, L, heads, K]`."""
     shape = (self.config.width, heads, self.config.size_of_head)
-    init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
+    init = initialization.kernel(self.config.initialization, in_axis=0, out_axis=(1, 2))
     kernel = self.param(name, init, shape, jnp.float32).astype(x_BLD.dtype)
     y_BLHK = jnp.einsum("bld,dhk->blhk", x_BLD, kernel)
     if not self.config.qkv_bias:
       return y_BLHK
-    bias = self.param(f"{name}_bias", nn.initializers.zeros, shape[1:], jnp.float32)
+    of_bias = initialization.bias(self.config.initialization, self.config.width)
+    bias = self.param(f"{name}_bias", of_bias, shape[1:], jnp.float32)
     return y_BLHK + bias.astype(x_BLD.dtype)
 
 
@@ -56,10 +57,13 @@ class LlamaLayer(nn.Module):
     c = self.config
     keys = (None, None) if dropout_keys is None else dropout_keys
     h_BLD = layers.Norm("rms", c.epsilon, name="attention_norm")(x_BLD)
+    h_BLD = h_BLD.astype(c.compute_dtype)
     h_BLD, cache = GroupedQueryAttention(c, name="attention")(h_BLD, shared, cache)
     x_BLD = add_branch(x_BLD, h_BLD, c.dropout, keys[0])
     h_BLD = layers.Norm("rms", c.epsilon, name="feedforward_norm")(x_BLD)
-    h_BLD = layers.Feedforward("swiglu", c.hidden_width, name="feedforward")(h_BLD)
+    h_BLD = h_BLD.astype(c.compute_dtype)
+    feedforward = layers.Feedforward("swiglu", c.hidden_width, c.initialization, name="feedforward")
+    h_BLD = feedforward(h_BLD)
     return add_branch(x_BLD, h_BLD, c.dropout, keys[1]), cache
 
 
@@ -74,7 +78,9 @@ class LlamaModule(StackedModule):
     self.layers = stack(LlamaLayer, c, depth=c.depth, unroll=c.unroll, remat=c.remat)
     self.final_norm = layers.Norm("rms", c.epsilon)
     if c.time_conditioned:
-      self.time = layers.TimeEmbedding(c.condition_width)
+      self.time = layers.TimeEmbedding(
+        c.condition_width, c.time_scale, initialization=c.initialization
+      )
       self.time_projection = layers.Dense(c.width, zero=True)
 
   @property
@@ -85,7 +91,7 @@ class LlamaModule(StackedModule):
     self, inputs: Inputs, shared: LayerInputs, cache: Array | None
   ) -> tuple[Array, Array | None]:
     c = self.config
-    x_BLD = embedding.apply(self.weights, inputs, c.compute_dtype)
+    x_BLD = embedding.apply(self.weights, inputs, c.residual_dtype, c.compute_dtype)
     if c.time_conditioned:
       t = inputs.time[:, None] if inputs.time.ndim == 1 else inputs.time
       x_BLD += self.time_projection(self.time(t)).astype(x_BLD.dtype)
@@ -93,4 +99,4 @@ class LlamaModule(StackedModule):
     if labels is not None:
       x_BLD += labels.astype(x_BLD.dtype)
     x_BLD, cache = self.layers(x_BLD, shared, layer_keys(inputs.dropout_keys, c.depth), cache)
-    return self.final_norm(x_BLD), cache
+    return self.final_norm(x_BLD).astype(c.compute_dtype), cache

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dlm_jax.networks import embedding, layers
+from dlm_jax.networks import embedding, initialization, layers
 from dlm_jax.networks.base import Inputs
 from dlm_jax.networks.stack import (
   LayerInputs,
@@ -35,7 +35,7 @@ class MultiHeadAttention(SelfAttention):
   def project(self, x_BLD: Array) -> tuple[Array, Array, Array]:
     c = self.config
     shape = (c.width, 3, c.heads, c.size_of_head)
-    init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3))
+    init = initialization.kernel(c.initialization, in_axis=0, out_axis=(1, 2, 3))
     qkv = self.param("qkv", init, shape, jnp.float32)
     q_BLHK, k_BLHK, v_BLHK = jnp.einsum("bld,dihk->iblhk", x_BLD, qkv.astype(x_BLD.dtype))
     return q_BLHK, k_BLHK, v_BLHK
@@ -54,10 +54,13 @@ class TransformerBlock(nn.Module):
     shifts, scales, gates = self._modulation(shared.condition)
     keys = (None, None) if dropout_keys is None else dropout_keys
     h = layers.Norm(c.norm, c.epsilon, name="attention_norm")(x_BLD) * (1 + scales[0]) + shifts[0]
-    h, cache = MultiHeadAttention(c, name="attention")(h, shared, cache)
+    h, cache = MultiHeadAttention(c, name="attention")(h.astype(c.compute_dtype), shared, cache)
     x_BLD = add_branch(x_BLD, gates[0] * h, c.dropout, keys[0])
     h = layers.Norm(c.norm, c.epsilon, name="feedforward_norm")(x_BLD) * (1 + scales[1]) + shifts[1]
-    h = layers.Feedforward(c.feedforward, c.hidden_width, name="feedforward")(h)
+    feedforward = layers.Feedforward(
+      c.feedforward, c.hidden_width, c.initialization, name="feedforward"
+    )
+    h = feedforward(h.astype(c.compute_dtype))
     return add_branch(x_BLD, gates[1] * h, c.dropout, keys[1]), cache
 
   def _modulation(self, condition: Array | None) -> tuple[Pair, Pair, Pair]:
@@ -80,7 +83,9 @@ class TransformerModule(StackedModule):
     self.blocks = stack(TransformerBlock, c, depth=c.depth, unroll=c.unroll, remat=c.remat)
     self.final_norm = layers.Norm(c.norm, c.epsilon)
     if c.conditioning == "adaln":
-      self.time = layers.TimeEmbedding(c.condition_width)
+      self.time = layers.TimeEmbedding(
+        c.condition_width, c.time_scale, initialization=c.initialization
+      )
       self.final_modulation = layers.Dense(2 * c.width, zero=True)
     columns = (c.interface.columns,)
     self.head_bias = self.param("head_bias", nn.initializers.zeros, columns, jnp.float32)
@@ -95,13 +100,13 @@ class TransformerModule(StackedModule):
     c = self.config
     condition = self._condition(inputs)
     shared = dataclasses.replace(shared, condition=condition)
-    x_BLD = embedding.apply(self.weights, inputs, c.compute_dtype)
+    x_BLD = embedding.apply(self.weights, inputs, c.residual_dtype, c.compute_dtype)
     x_BLD, cache = self.blocks(x_BLD, shared, layer_keys(inputs.dropout_keys, c.depth), cache)
     x_BLD = self.final_norm(x_BLD)
     if condition is not None:
       shift, scale = jnp.split(self.final_modulation(condition), 2, axis=-1)
       x_BLD = x_BLD * (1 + scale) + shift
-    return x_BLD, cache
+    return x_BLD.astype(c.compute_dtype), cache
 
   def head(self, hidden: Array) -> Array:
     return super().head(hidden) + self.head_bias

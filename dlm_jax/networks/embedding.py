@@ -12,6 +12,7 @@ from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.sharding import constrain
+from dlm_jax.networks import initialization
 from dlm_jax.networks.base import Inputs
 
 # Sets the draw that takes labels away apart from those of the layers' dropout.
@@ -32,13 +33,17 @@ class InputWeights(NamedTuple):
   self_condition_kernel: Array | None = None
 
 
-def declare(module: nn.Module, interface: NetworkInterface, width: int) -> InputWeights:
-  """Declares the parameters that `interface` needs in `module`, for a network of width D."""
+def declare(module: nn.Module, interface: NetworkInterface, width: int, init: str) -> InputWeights:
+  """Declares the parameters that `interface` needs in `module`, for a network of width D.
+
+  Args:
+    init: how they are drawn, see `initialization`.
+  """
   if interface.state_width is None:
-    shape, init = (interface.num_embeddings, width), nn.initializers.normal(0.02)
-    return InputWeights(table=module.param("embedding", init, shape, jnp.float32))
-  shape, init = (interface.state_width, width), nn.initializers.lecun_normal()
-  state = module.param("state_kernel", init, shape, jnp.float32)
+    shape, of_table = (interface.num_embeddings, width), initialization.embedding(init, width)
+    return InputWeights(table=module.param("embedding", of_table, shape, jnp.float32))
+  shape = (interface.state_width, width)
+  state = module.param("state_kernel", initialization.kernel(init), shape, jnp.float32)
   if not interface.self_conditioned:
     return InputWeights(state_kernel=state)
   zeros = nn.initializers.zeros
@@ -46,8 +51,10 @@ def declare(module: nn.Module, interface: NetworkInterface, width: int) -> Input
   return InputWeights(state_kernel=state, self_condition_kernel=earlier)
 
 
-def apply(weights: InputWeights, inputs: Inputs, dtype: jnp.dtype) -> Array:
-  """The embedding of the inputs `[B, L, D]` in `dtype`."""
+def apply(
+  weights: InputWeights, inputs: Inputs, dtype: jnp.dtype, product_dtype: jnp.dtype
+) -> Array:
+  """The embedding of the inputs `[B, L, D]` in `dtype`; products in `product_dtype`."""
   tokens = inputs.tokens
   if isinstance(tokens, SoftTokens):
     rows = embed(weights.table, tokens.tokens, dtype)
@@ -55,11 +62,14 @@ def apply(weights: InputWeights, inputs: Inputs, dtype: jnp.dtype) -> Array:
   elif tokens is not None:
     x = embed(weights.table, tokens, dtype)
   else:
-    x = jnp.einsum("blw,wd->bld", inputs.states.astype(dtype), weights.state_kernel.astype(dtype))
+    x = _product(inputs.states, weights.state_kernel, product_dtype).astype(dtype)
   if inputs.self_condition is not None:
-    kernel = weights.self_condition_kernel.astype(dtype)
-    x += jnp.einsum("blw,wd->bld", inputs.self_condition.astype(dtype), kernel)
+    x += _product(inputs.self_condition, weights.self_condition_kernel, product_dtype).astype(dtype)
   return constrain(x, BATCH_AXES, None, None)
+
+
+def _product(states: Array, kernel: Array, dtype: jnp.dtype) -> Array:
+  return jnp.einsum("blw,wd->bld", states.astype(dtype), kernel.astype(dtype))
 
 
 def label_rows(inputs: Inputs, num_labels: int, label_dropout: float) -> Array | None:

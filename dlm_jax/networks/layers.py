@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from dlm_jax.networks import initialization
+
 
 class Norm(nn.Module):
   """LayerNorm or RMSNorm over the last axis with a weight and no bias, computed in float32.
@@ -34,17 +36,21 @@ class Dense(nn.Module):
 
   Attributes:
     features: size of the output.
-    zero: initialise the weight to zero, as adaLN does for its modulations.
+    zero: initialise weight and bias to zero, as adaLN does for its modulations.
+    initialization: of the others, by name.
   """
 
   features: int
   zero: bool = False
+  initialization: str = "lecun"
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    init = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
-    kernel = self.param("kernel", init, (x.shape[-1], self.features), jnp.float32)
-    bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+    fan_in, zeros = x.shape[-1], nn.initializers.zeros
+    of_kernel = zeros if self.zero else initialization.kernel(self.initialization)
+    of_bias = zeros if self.zero else initialization.bias(self.initialization, fan_in)
+    kernel = self.param("kernel", of_kernel, (fan_in, self.features), jnp.float32)
+    bias = self.param("bias", of_bias, (self.features,), jnp.float32)
     return jnp.einsum("...c,cf->...f", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
 
 
@@ -59,51 +65,65 @@ def project(x: Array, kernel: Array, multiple: int = 1) -> Array:
   return jnp.einsum("...d,dv->...v", x, kernel, preferred_element_type=jnp.float32)[..., :columns]
 
 
+# The gates of a feedforward network, by its name.
+GATES = {"swiglu": nn.silu, "glu": nn.sigmoid}
+
+
 class Feedforward(nn.Module):
-  """tanh-GELU(x W_up + b) W_down + b (`gelu`), or (SiLU(x W_gate) * x W_up) W_down (`swiglu`).
+  """tanh-GELU(x W_up + b) W_down + b (`gelu`), or (g(x W_gate) * x W_up) W_down, with the gate g
+  SiLU (`swiglu`) or the sigmoid (`glu`).
 
   Attributes:
-    kind: `gelu` or `swiglu`.
+    kind: `gelu`, `swiglu` or `glu`.
     hidden: width of the hidden layer.
+    initialization: of its parameters, by name.
   """
 
   kind: str
   hidden: int
+  initialization: str = "lecun"
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    width, init = x.shape[-1], nn.initializers.lecun_normal()
+    width, init = x.shape[-1], initialization.kernel(self.initialization)
     up = self.param("up", init, (width, self.hidden), jnp.float32).astype(x.dtype)
     down = self.param("down", init, (self.hidden, width), jnp.float32).astype(x.dtype)
-    if self.kind == "swiglu":
+    if self.kind in GATES:
       gate = self.param("gate", init, (width, self.hidden), jnp.float32).astype(x.dtype)
-      h = nn.silu(jnp.einsum("bld,df->blf", x, gate)) * jnp.einsum("bld,df->blf", x, up)
+      h = GATES[self.kind](jnp.einsum("bld,df->blf", x, gate)) * jnp.einsum("bld,df->blf", x, up)
       return jnp.einsum("blf,fd->bld", h, down)
-    up_bias = self.param("up_bias", nn.initializers.zeros, (self.hidden,), jnp.float32)
-    down_bias = self.param("down_bias", nn.initializers.zeros, (width,), jnp.float32)
+    of_up, of_down = (
+      initialization.bias(self.initialization, fan_in) for fan_in in (width, self.hidden)
+    )
+    up_bias = self.param("up_bias", of_up, (self.hidden,), jnp.float32)
+    down_bias = self.param("down_bias", of_down, (width,), jnp.float32)
     h = nn.gelu(jnp.einsum("bld,df->blf", x, up) + up_bias.astype(x.dtype), approximate=True)
     return jnp.einsum("blf,fd->bld", h, down) + down_bias.astype(x.dtype)
 
 
 class TimeEmbedding(nn.Module):
-  """c = SiLU(W_2 SiLU(W_1 sincos(1000 t))) (DiT, Peebles and Xie 2022; the time scale of MD4).
+  """c = SiLU(W_2 SiLU(W_1 sincos(scale t))) (DiT, Peebles and Xie 2022).
 
   Attributes:
     features: size C of the conditioning vector.
+    scale: what the time is multiplied with.
     frequencies: size of the sinusoidal embedding, cosines first, longest period 1e4.
+    initialization: of its parameters, by name.
   """
 
   features: int
+  scale: float = 1000.0
   frequencies: int = 256
+  initialization: str = "lecun"
 
   @nn.compact
   def __call__(self, t: Array) -> Array:
     half = self.frequencies // 2
     rates = jnp.exp(-math.log(1e4) * jnp.arange(half) / half)
-    angles = 1000.0 * t[..., None].astype(jnp.float32) * rates
+    angles = self.scale * t[..., None].astype(jnp.float32) * rates
     h = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-    h = nn.silu(Dense(self.features, name="first")(h))
-    return nn.silu(Dense(self.features, name="second")(h))
+    h = nn.silu(Dense(self.features, initialization=self.initialization, name="first")(h))
+    return nn.silu(Dense(self.features, initialization=self.initialization, name="second")(h))
 
 
 def rotary_angles(positions: Array, head_width: int, base: float = 1e4) -> Array:

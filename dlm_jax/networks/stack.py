@@ -15,7 +15,7 @@ from dlm_jax.core.patterns import FULL, Blocks, Pattern
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import constrain
-from dlm_jax.networks import attention, embedding, layers
+from dlm_jax.networks import attention, embedding, initialization, layers
 from dlm_jax.networks.base import Inputs, two_streams
 from dlm_jax.networks.stacked_network import StackedNetwork
 
@@ -116,13 +116,16 @@ class SelfAttention(nn.Module):
       cache = attention.write(cache, k_BLGK, v_BLGK, shared.write_positions)
       keys, values = cache
       att_BLHK = attention.attend_masked(q_BLHK, keys, values, shared.mask, kernel)
-    init = nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2)
+    init = initialization.kernel(c.initialization, in_axis=(0, 1), out_axis=2)
     out_HKD = self.param("out", init, (c.heads, c.size_of_head, c.width), jnp.float32)
     return jnp.einsum("blhk,hkd->bld", att_BLHK, out_HKD.astype(x_BLD.dtype)), cache
 
 
 def add_branch(x: Array, branch: Array, rate: float, dropout_keys: Array | None) -> Array:
-  """The residual stream `x` `[B, L, D]` with the output of a branch, dropped out at `rate`."""
+  """The residual stream `x` `[B, L, D]` with the output of a branch, dropped out at `rate`.
+
+  The stream keeps its dtype, which is that of the branch or wider.
+  """
   return constrain(x + layers.dropout(branch, rate, dropout_keys), BATCH_AXES, None, None)
 
 
@@ -136,7 +139,7 @@ class StackedModule(nn.Module):
 
   def setup(self) -> None:
     c = self.config
-    self.weights = embedding.declare(self, c.interface, c.width)
+    self.weights = embedding.declare(self, c.interface, c.width, c.initialization)
     if c.num_labels:
       shape, init = (c.num_labels + 1, self.label_width), nn.initializers.normal(0.02)
       self.label_embedding = self.param("label_embedding", init, shape, jnp.float32)

@@ -23,11 +23,13 @@ from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import constrain
-from dlm_jax.networks import attention
+from dlm_jax.networks import attention, initialization
 from dlm_jax.networks.base import Inputs, LinenNetwork
 
 DTYPES = ("auto", "float32", "bfloat16")
 REMAT = ("none", "dots", "full")
+RESIDUAL = ("compute", "float32")
+TIME_INPUTS = ("t", "sigma")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,19 @@ class StackedNetwork(LinenNetwork):
     epsilon: added to the variance in every norm.
     rotary_base: the theta of rotary embedding.
     qk_norm: RMSNorm of queries and keys over each head, before the rotation.
+    initialization: how parameters are drawn: `lecun` (normal, biases 0), or `torch` (uniform, as
+      the layers of PyTorch are, biases too). Heads and modulations start at 0 in both.
     time_conditioned: whether the network is given the time.
+    time_input: what it is given as the time: `t`, or `sigma`, -log alpha(t) of the process.
+    time_scale: what that is multiplied with before its sines and cosines, whose longest period is
+      2 pi 1e4.
     condition_width: C, the size of the embedding of the time.
     label_dropout: how often training takes a label away, so that the network can do without.
     tied_head: the head is the transposed embedding.
     dropout: rate on both residual branches.
     dtype: compute dtype; `auto` is bfloat16 on accelerators and float32 on CPU.
+    residual: dtype of the residual stream, of embeddings, norms and modulations: `compute`, that
+      of the matrix products, or `float32`, as under PyTorch's autocast.
     attention: kernel, see `attention.choose`.
     unroll: how many layers one step of the scan holds; 0 is all of them.
     remat: what the backward pass keeps: `none` recomputes nothing, `dots` keeps the matrix products
@@ -59,12 +68,16 @@ class StackedNetwork(LinenNetwork):
   epsilon: Positive = 1e-5
   rotary_base: AtLeastOne = 1e4
   qk_norm: bool = False
+  initialization: str = "lecun"
   time_conditioned: bool = False
+  time_input: str = "t"
+  time_scale: Positive = 1000.0
   condition_width: PositiveInt = 128
   label_dropout: Probability = 0.1
   tied_head: bool = False
   dropout: Fraction = 0.1
   dtype: str = "auto"
+  residual: str = "compute"
   attention: str = "auto"
   unroll: NonNegativeInt = 1
   remat: str = "none"
@@ -76,6 +89,9 @@ class StackedNetwork(LinenNetwork):
   def __post_init__(self) -> None:
     require_known("network.dtype", self.dtype, DTYPES)
     require_known("network.remat", self.remat, REMAT)
+    require_known("network.residual", self.residual, RESIDUAL)
+    require_known("network.initialization", self.initialization, initialization.NAMES)
+    require_known("network.time_input", self.time_input, TIME_INPUTS)
     attention.check(self.attention)
     if self.tied_head and self.interface is not None and self.interface.state_width is not None:
       raise UserError(
@@ -110,8 +126,17 @@ class StackedNetwork(LinenNetwork):
     return jnp.dtype(jnp.float32 if platform() == "cpu" else jnp.bfloat16)
 
   @property
+  def residual_dtype(self) -> jnp.dtype:
+    """The dtype of the hidden states between layers."""
+    return jnp.dtype(jnp.float32) if self.residual == "float32" else self.compute_dtype
+
+  @property
   def knows_time(self) -> bool:
     return self.time_conditioned
+
+  @property
+  def reads_sigma(self) -> bool:
+    return self.time_conditioned and self.time_input == "sigma"
 
   def empty_cache(self, rows: int, length: int) -> Array:
     shape = (self.depth, 2, rows, length, self.key_heads, self.size_of_head)

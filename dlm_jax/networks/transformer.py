@@ -20,7 +20,7 @@ from dlm_jax.networks.stacked_network import StackedNetwork
 CHOICES = {
   "conditioning": ("adaln", "none"),
   "norm": ("layer", "rms"),
-  "feedforward": ("gelu", "swiglu"),
+  "feedforward": ("gelu", *layers.GATES),
 }
 
 
@@ -30,7 +30,8 @@ class Transformer(StackedNetwork):
 
   Attributes:
     heads: H; D must be an even multiple of it.
-    feedforward: `gelu` (hidden 4 D) or `swiglu` (hidden 8/3 D, in 64s: equal parameters).
+    feedforward: `gelu` (hidden 4 D), or gated by SiLU (`swiglu`) or by the sigmoid (`glu`), both
+      with hidden 8/3 D, in 64s (equal parameters) and no biases.
     norm: `layer` or `rms`.
     conditioning: `adaln`, adaLN-zero modulation of every block; `none`, no time at all.
     time_conditioned: whether adaLN sees the time, or 0 in its place.
@@ -83,7 +84,7 @@ class Transformer(StackedNetwork):
 
   @property
   def layer_weights(self) -> int:
-    products = {"gelu": 2, "swiglu": 3}[self.feedforward]
+    products = 3 if self.feedforward in layers.GATES else 2
     return 4 * self.width * self.width + products * self.width * self.hidden_width
 
   @property

@@ -78,6 +78,10 @@ class Absorbing(Process):
 
   # The masked fraction and its clock.
 
+  def sigma(self, t: Array) -> Array:
+    """-log alpha(t) of the schedule, as a network may be given it."""
+    return self.schedule.sigma(t)
+
   def masked(self, t: Array) -> Array:
     """The fraction of tokens masked at time t: 1 - alpha(t) stretched to [0, 1]."""
     start, end = self._ends()

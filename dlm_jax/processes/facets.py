@@ -36,6 +36,14 @@ class RevealsOnce(HasMask, Protocol):
 
 
 @runtime_checkable
+class HasSigma(Protocol):
+  """A process whose noise is told by the share alpha(t) of the tokens that it has left."""
+
+  def sigma(self, t: Array) -> Array:
+    """-log alpha(t), finite, which a network may be given in place of t (SEDD, MDLM)."""
+
+
+@runtime_checkable
 class Renoises(Protocol):
   """A process that noises each token by itself, with a draw from its prior."""
 
@@ -101,6 +109,7 @@ class Continuous(Protocol):
 FACETS: tuple[type, ...] = (
   HasMask,
   RevealsOnce,
+  HasSigma,
   Renoises,
   HasPosterior,
   HasJumpRates,

@@ -19,6 +19,9 @@ from dlm_jax.schedules import names
 
 # Stands for t = 0 where a power or logarithm of t has no finite value there.
 TINY = 1e-30
+# The signal that sigma = -log alpha counts at t = 1, where it would be infinite: MDLM, UDLM and Duo
+# give their networks the sigma of a schedule that ends there.
+LEAST_SIGNAL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Schedule:
   def one_minus_alpha(self, t: Array) -> Array:
     """1 - alpha(t). Subclasses override it where the subtraction would lose digits near t = 0."""
     return 1.0 - self.alpha(t)
+
+  def sigma(self, t: Array) -> Array:
+    """-log alpha(t), finite: where alpha falls to 0, that of the schedule that ends at 1e-3."""
+    return -jnp.log1p(-(1.0 - LEAST_SIGNAL) * self.one_minus_alpha(t))
 
 
 @dataclass(frozen=True)
@@ -158,14 +165,14 @@ class Geometric(Schedule):
   def _log_ratio(self) -> float:
     return math.log(self.sigma_max / self.sigma_min)
 
-  def _sigma(self, t: Array) -> Array:
+  def sigma(self, t: Array) -> Array:
     return self.sigma_min * jnp.exp(self._log_ratio * t)
 
   def alpha(self, t: Array) -> Array:
-    return jnp.exp(-self._sigma(t))
+    return jnp.exp(-self.sigma(t))
 
   def alpha_derivative(self, t: Array) -> Array:
-    sigma = self._sigma(t)
+    sigma = self.sigma(t)
     return -self._log_ratio * sigma * jnp.exp(-sigma)
 
   def inverse(self, alpha: Array) -> Array:
@@ -173,7 +180,7 @@ class Geometric(Schedule):
     return jnp.log(sigma / self.sigma_min) / self._log_ratio
 
   def one_minus_alpha(self, t: Array) -> Array:
-    return -jnp.expm1(-self._sigma(t))
+    return -jnp.expm1(-self.sigma(t))
 
 
 @dataclass(frozen=True)
@@ -193,6 +200,9 @@ class LogLinear(Schedule):
 
   def one_minus_alpha(self, t: Array) -> Array:
     return (1.0 - self.epsilon) * t
+
+  def sigma(self, t: Array) -> Array:
+    return -jnp.log1p(-(1.0 - max(self.epsilon, LEAST_SIGNAL)) * t)
 
 
 def classes() -> dict[str, type[Schedule]]:

@@ -38,6 +38,30 @@ def test_under_a_causal_pattern_a_position_reads_the_token_before_it(parts):
   np.testing.assert_array_equal(found, network.head(params, hidden))
 
 
+def test_a_network_that_reads_sigma_is_given_it_in_place_of_the_time(parts):
+  _, params = parts
+  plain, reads = (
+    transformer.make(
+      interface=NetworkInterface(columns=V, num_embeddings=V + 1),
+      time_conditioned=True,
+      time_input=name,
+      **SMALL,
+    )
+    for name in ("t", "sigma")
+  )
+  process = absorbing.make(vocab_size=V)
+  _, denoise = bound(process, Denoiser(reads, params))
+  sigma = -jnp.log(1 - 0.999 * T)
+  np.testing.assert_allclose(denoise(TOKENS, T), Denoiser(plain, params)(TOKENS, sigma), atol=1e-4)
+  _, unchanged = bound(process, Denoiser(plain, params))
+  np.testing.assert_array_equal(unchanged(TOKENS, T), Denoiser(plain, params)(TOKENS, T))
+  causal = Denoiser(reads, params, pattern=Causal(begin=V))
+  _, caches = bound(process, causal)
+  found, _ = caches.extend(caches.empty_cache(B, L), TOKENS, T, 0, L)
+  _, whole = bound(process, causal)
+  np.testing.assert_allclose(found, whole(TOKENS, T), atol=1e-4)
+
+
 def test_the_counter_s_derivative_is_the_positions_beyond_the_slots(parts):
   """Under `cond` too, and where the scores are exactly 0."""
   network, params = parts

@@ -1,6 +1,7 @@
 """The denoiser: its parts against plain formulas, and every option against the default."""
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -193,17 +194,21 @@ def test_tied_head_is_the_embedding():
   np.testing.assert_allclose(logits(net, params), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("fields", [{"feedforward": "swiglu"}, {"norm": "rms"}, {"qk_norm": True}])
+@pytest.mark.parametrize("fields", [{"feedforward": "glu"}, {"norm": "rms"}, {"qk_norm": True}])
 def test_other_options_train(fields):
   net = network(**fields)
   slope = jax.grad(lambda p: jnp.sum(logits(net, p) ** 2))(random_params(net))
   assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in jax.tree.leaves(slope["blocks"]))
 
 
-def test_swiglu_against_numpy():
-  """(SiLU(x W_gate) * x W_up) W_down, and a hidden layer of 8/3 of the width, in 64s."""
+@pytest.mark.parametrize(
+  ("kind", "gate"),
+  [("swiglu", lambda x: plain_silu(x)), ("glu", lambda x: 1 / (1 + np.exp(-x)))],
+)
+def test_gated_feedforward_against_numpy(kind, gate):
+  """(g(x W_gate) * x W_up) W_down, and a hidden layer of 8/3 of the width, in 64s."""
   x = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
-  layer = layers.Feedforward("swiglu", 20)
+  layer = layers.Feedforward(kind, 20)
   shapes = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
   rng = np.random.default_rng(1)
   p = {name: rng.normal(size=leaf.shape).astype(np.float32) for name, leaf in shapes.items()}
@@ -212,9 +217,9 @@ def test_swiglu_against_numpy():
     "up": (8, 20),
     "down": (20, 8),
   }
-  expected = (plain_silu(x @ p["gate"]) * (x @ p["up"])) @ p["down"]
+  expected = (gate(x @ p["gate"]) * (x @ p["up"])) @ p["down"]
   np.testing.assert_allclose(layer.apply({"params": p}, x), expected, rtol=1e-4, atol=1e-4)
-  widths = {width: network(feedforward="swiglu", width=width).hidden_width for width in (16, 768)}
+  widths = {width: network(feedforward=kind, width=width).hidden_width for width in (16, 768)}
   assert widths == {16: 64, 768: 2048}  # 8/3 of 768 is 2048
   assert layers.swiglu_width(4096) == 10944  # 8/3 of it is 10922.7, which is 170.7 times 64
 
@@ -235,6 +240,58 @@ def test_bfloat16_computes_in_it_and_stays_close(base):
   out = logits(net, params)
   assert out.dtype == jnp.float32
   assert np.abs(out - expected).mean() < 0.05 * np.abs(expected).mean()
+
+
+def test_the_residual_stream_of_float32_is_not_rounded_between_layers():
+  """Before training the layers add nothing, so that it is the embedding to the last bit."""
+  wide, narrow = (network(dtype="bfloat16", residual=r) for r in ("float32", "compute"))
+  params = jax.jit(wide.init)(jax.random.key(0), Inputs(tokens=Z, time=T))
+  assert wide.residual_dtype == jnp.float32 and hidden(wide, params).dtype == jnp.bfloat16
+  exact = hidden(network(), params).astype(jnp.bfloat16)
+  np.testing.assert_array_equal(hidden(wide, params), exact)
+  assert (hidden(narrow, params) != exact).any()
+  jaxpr = jax.make_jaxpr(lambda p: hidden(wide, p))(params).jaxpr
+  within_layers = [eqn.invars[1].aval.dtype for eqn in _products(jaxpr.eqns, scanned=False)]
+  assert len(within_layers) >= 6 and set(within_layers) == {jnp.dtype(jnp.bfloat16)}
+
+
+def _products(eqns, scanned):
+  """The products of matrices within a scan."""
+  for eqn in eqns:
+    if eqn.primitive.name == "dot_general" and scanned:
+      yield eqn
+    for inner in jax.extend.core.jaxprs_in_params(eqn.params):
+      yield from _products(inner.eqns, scanned or eqn.primitive.name == "scan")
+
+
+def test_the_scale_of_the_time_is_a_field(base):
+  params, expected = base
+  scaled = network(time_conditioned=True, time_scale=20.0)
+  np.testing.assert_allclose(logits(scaled, params, t=50 * T), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_parameters_are_drawn_as_pytorch_s_layers_are():
+  """Uniform within 1 / sqrt(fan-in), biases too; heads and modulations start at 0."""
+  net = network(initialization="torch", time_conditioned=True)
+  params = jax.jit(net.init)(jax.random.key(0), Inputs(tokens=Z, time=T))
+  width, blocks = SMALL["width"], params["blocks"]
+  limits = {
+    "embedding": (params["embedding"], width),
+    "qkv": (blocks["attention"]["qkv"], width),
+    "out": (blocks["attention"]["out"], width),
+    "up": (blocks["feedforward"]["up"], width),
+    "up_bias": (blocks["feedforward"]["up_bias"], width),
+    "down": (blocks["feedforward"]["down"], 4 * width),
+    "down_bias": (blocks["feedforward"]["down_bias"], 4 * width),
+    "time": (params["time"]["first"]["kernel"], 256),
+    "time_bias": (params["time"]["second"]["bias"], SMALL["condition_width"]),
+  }
+  for name, (leaf, fan_in) in limits.items():
+    share = np.abs(leaf) * np.sqrt(fan_in)
+    assert share.max() <= 1, name
+    assert share.mean() == pytest.approx(0.5, abs=0.05 if leaf.size > 100 else 0.4), name
+  for leaf in (params["head_kernel"], params["head_bias"], blocks["modulation"]["bias"]):
+    np.testing.assert_array_equal(leaf, 0.0)
 
 
 def test_dropout_depends_on_the_row_s_key_alone():
@@ -327,6 +384,9 @@ def test_a_parameter_without_a_rule_is_an_error():
     ({"heads": 5}, "not an even multiple"),
     ({"conditioning": "none", "time_conditioned": True}, "needs network.conditioning"),
     ({"attention": "cudn"}, "did you mean 'cudnn'"),
+    ({"initialization": "pytorch"}, "did you mean 'torch'"),
+    ({"residual": "flaot32"}, "did you mean 'float32'"),
+    ({"time_input": "sgima"}, "did you mean 'sigma'"),
     ({"depht": 3}, "did you mean 'depth'"),
     ({"dropout": 1.0}, "Transformer.dropout"),
   ],

@@ -38,6 +38,18 @@ def test_alpha_is_the_paper_s(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_sigma_is_minus_log_alpha_of_a_schedule_that_ends_above_0(name):
+  """For the linear one -log(1 - (1 - 1e-3) t), what MDLM, UDLM and Duo give their networks."""
+  schedule = alpha_schedules.make({"name": name})
+  least = 0.0 if name in SHORT else 1e-3
+  t = np.float32([0.0, 1e-4, 0.25, 0.9, 1.0])
+  expected = -np.log(least + (1 - least) * np.asarray(schedule.alpha(t), np.float64))
+  np.testing.assert_allclose(schedule.sigma(t), expected, rtol=1e-3, atol=1e-6)
+  end = {"geometric": 20.0}.get(name, -np.log(1e-3))
+  assert float(schedule.sigma(jnp.float32(1.0))) == pytest.approx(end, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_derivative_is_autodiff_s(name):
   schedule = alpha_schedules.make({"name": name})
   slope = jax.vmap(jax.grad(schedule.alpha))(INSIDE)

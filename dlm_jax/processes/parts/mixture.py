@@ -49,6 +49,10 @@ class Mixture(Process):
     """p_u: the share of uniform tokens in the noise; the rest is the mask."""
     raise NotImplementedError
 
+  def sigma(self, t: Array) -> Array:
+    """-log alpha(t) of the schedule, as a network may be given it."""
+    return self.schedule.sigma(t)
+
   # The signal, stretched over [0, 1].
 
   def alpha(self, t: Array) -> Array:
