@@ -182,7 +182,7 @@ def test_the_network_takes_the_mean_of_embeddings():
   table = params["embedding"]
   mixed = SoftTokens(others, jnp.broadcast_to(jnp.array([0.25, 0.75]), others.shape))
   weights = embedding.InputWeights(table=table)
-  rows = embedding.apply(weights, Inputs(tokens=mixed, time=jnp.zeros(1)), jnp.float32)
+  rows = embedding.apply(weights, Inputs(tokens=mixed, time=jnp.zeros(1)), jnp.float32, jnp.float32)
   np.testing.assert_allclose(rows, 0.25 * table[tokens] + 0.75 * table[tokens + 1], atol=1e-6)
 
 
