@@ -151,6 +151,7 @@ class Experiment:
       seed=self.config.seed,
       accumulate=self.training.accumulate,
       ema_decay=self.training.ema_decay,
+      ema_warmup=self.training.ema_warmup,
     )
     return compile_step(step, self.abstract_state, self.mesh)
 

@@ -16,7 +16,9 @@ class TrainingConfig:
     steps: of the whole run.
     batch_size: rows of the global batch.
     accumulate: micro-batches a step.
-    ema_decay: of the average of the parameters, reached after a warm-up.
+    ema_decay: of the average of the parameters; 0 is the parameters themselves.
+    ema_warmup: whether that decay is reached in the course of the first steps: min(decay,
+      (1 + n) / (10 + n)) after n of them.
     log_every, evaluate_every: steps between rows of metrics, and between validation bounds.
     max_skipped: after so many steps in a row that were left out, since their loss, their gradient
       or the state that they lead to is not finite, the run ends.
@@ -29,6 +31,7 @@ class TrainingConfig:
   batch_size: PositiveInt
   accumulate: PositiveInt = 1
   ema_decay: Fraction = 0.9999
+  ema_warmup: bool = True
   log_every: PositiveInt = 50
   evaluate_every: PositiveInt = 1000
   max_skipped: PositiveInt = 10

@@ -11,20 +11,27 @@ from jax.sharding import PartitionSpec
 from jax.tree_util import KeyPath
 from optax.contrib import MuonDimensionNumbers, muon
 
-from dlm_jax.core.errors import require_known
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.ranges import Fraction, NonNegative, NonNegativeInt, Positive, Probability
 from dlm_jax.core.types import Params, PyTree
 from dlm_jax.distributed.sharding import Rules, path_name
+from dlm_jax.training.clipping import clip_by_quantile
 
 MatrixAxes = Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]]
 
-# The optimizer's own arrays, which follow no parameter: Muon's Newton-Schulz coefficients.
-SHARDING_RULES: Rules = ((r"ns_coeffs$", PartitionSpec()),)
+# The optimizer's own arrays, which follow no parameter: Muon's Newton-Schulz coefficients, and the
+# norms that the gradient is clipped by.
+SHARDING_RULES: Rules = ((r"ns_coeffs$", PartitionSpec()), (r"recent_norms$", PartitionSpec()))
 
-# Where the parameters hold a learned noise schedule.
-SCHEDULE = "process/schedule/"
+# Where the parameters hold what has a learning rate of its own: a learned noise schedule, and the
+# embeddings of a continuous process.
+PLACES = {"schedule": "process/schedule/", "embeddings": "process/embeddings"}
 
-CHOICES = {"name": ("adamw", "muon"), "decay": ("constant", "cosine", "linear")}
+CHOICES = {
+  "name": ("adamw", "muon"),
+  "decay": ("constant", "cosine", "linear"),
+  "decay_weights_of": ("matrices", "all"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,16 @@ class OptimizerConfig:
       peak at the last step of training.
     beta1, beta2, epsilon: of Adam.
     momentum: of Muon (Nesterov).
-    weight_decay: decoupled, on matrices and embeddings; norms and biases have none.
+    weight_decay: decoupled: an update shrinks a weight by its learning rate times this.
+    decay_weights_of: `matrices` and embeddings, so that norms and biases are not shrunk, or `all`
+      that the network has.
     clip: largest global norm of the gradient; 0 does not clip.
+    clip_quantile: the gradient is clipped at this quantile of its latest 1000 norms, in the place
+      of `clip`; 0 does not.
+    embedding_learning_rate: peak for the embeddings that a continuous process learns: Adam, without
+      weight decay; None is that of the network, with it.
     schedule_learning_rate: peak for a learned noise schedule: Adam, outside the clipping.
+    schedule_weight_decay: of a learned noise schedule.
   """
 
   name: str = "adamw"
@@ -58,12 +72,21 @@ class OptimizerConfig:
   epsilon: Positive = 1e-8
   momentum: Fraction = 0.95
   weight_decay: NonNegative = 0.0
+  decay_weights_of: str = "matrices"
   clip: NonNegative = 1.0
+  clip_quantile: Fraction = 0.0
+  embedding_learning_rate: NonNegative | None = None
   schedule_learning_rate: NonNegative = 1e-2
+  schedule_weight_decay: NonNegative = 0.0
 
   def __post_init__(self) -> None:
     for field, choices in CHOICES.items():
       require_known(f"optimizer.{field}", getattr(self, field), choices)
+    if self.clip and self.clip_quantile:
+      raise UserError(
+        f"optimizer.clip is {self.clip} and optimizer.clip_quantile {self.clip_quantile}, and a "
+        "gradient is clipped once: set one of them to 0."
+      )
 
 
 def learning_rate(config: OptimizerConfig, peak: float, steps: int) -> optax.Schedule:
@@ -82,7 +105,7 @@ def learning_rate(config: OptimizerConfig, peak: float, steps: int) -> optax.Sch
 
 
 def decayed(params: Params) -> PyTree:
-  """True for the leaves that weight decay shrinks: everything but norm scales and biases."""
+  """True for what `decay_weights_of` "matrices" shrinks: all but norm scales and biases."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: not re.search(r"(scale|bias)$", path_name(path)), params
   )
@@ -115,31 +138,60 @@ def make(
   if not learned_schedule:
     return _of_network(config, steps, axes)
   # A loss of its own moves it, so its gradient must not weigh in the norm that is clipped.
-  rate = learning_rate(config, config.schedule_learning_rate, steps)
-  schedule = optax.adam(rate, b1=config.beta1, b2=config.beta2, eps=config.epsilon)
+  schedule = _adam(config, config.schedule_learning_rate, steps, config.schedule_weight_decay)
+  return _apart("schedule", schedule, _of_network(config, steps, axes))
+
+
+def _adam(
+  config: OptimizerConfig, peak: float, steps: int, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+  """Adam with decoupled weight decay on all that it is given."""
+  rate = learning_rate(config, peak, steps)
+  settings = {"b1": config.beta1, "b2": config.beta2, "eps": config.epsilon}
+  if not weight_decay:
+    return optax.adam(rate, **settings)
+  return optax.adamw(rate, weight_decay=weight_decay, **settings)
+
+
+def _apart(
+  name: str, own: optax.GradientTransformation, rest: optax.GradientTransformation
+) -> optax.GradientTransformation:
+  """`own` for the parameters in the place of that name, `rest` for the others."""
 
   def kinds(params: Params) -> PyTree:
     return jax.tree_util.tree_map_with_path(
-      lambda path, _: "schedule" if SCHEDULE in path_name(path) else "network", params
+      lambda path, _: name if PLACES[name] in path_name(path) else "network", params
     )
 
-  return optax.partition({"schedule": schedule, "network": _of_network(config, steps, axes)}, kinds)
+  return optax.partition({name: own, "network": rest}, kinds)
 
 
 def _of_network(
   config: OptimizerConfig, steps: int, axes: MatrixAxes
 ) -> optax.GradientTransformation:
+  """Of all but a learned noise schedule."""
   clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
+  if config.clip_quantile:
+    clip = clip_by_quantile(config.clip_quantile)
+  update = _update(config, steps, axes)
+  if config.embedding_learning_rate is not None:
+    embeddings = _adam(config, config.embedding_learning_rate, steps)
+    update = _apart("embeddings", embeddings, update)
+  return optax.chain(clip, update)
+
+
+def _update(config: OptimizerConfig, steps: int, axes: MatrixAxes) -> optax.GradientTransformation:
+  """What a clipped gradient is turned into: AdamW, or Muon and AdamW."""
   adam = optax.adamw(
     learning_rate(config, config.learning_rate, steps),
     b1=config.beta1,
     b2=config.beta2,
     eps=config.epsilon,
     weight_decay=config.weight_decay,
-    mask=decayed,
+    mask=decayed if config.decay_weights_of == "matrices" else None,
   )
   if config.name == "adamw":
-    return optax.chain(clip, adam)
+    return adam
   matrix = muon(
     learning_rate(config, config.matrix_learning_rate, steps),
     beta=config.momentum,
@@ -153,4 +205,4 @@ def _of_network(
     numbers = matrices(params, axes)
     return jax.tree.map(lambda _, m: "adam" if m is None else "matrix", params, numbers)
 
-  return optax.chain(clip, optax.partition({"matrix": matrix, "adam": adam}, kinds))
+  return optax.partition({"matrix": matrix, "adam": adam}, kinds)

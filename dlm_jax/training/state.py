@@ -60,6 +60,7 @@ def apply_gradients(
   ok: Array,
   optimizer: optax.GradientTransformation,
   ema_decay: float,
+  ema_warmup: bool = True,
 ) -> TrainState:
   """One update of parameters, optimizer and average; all three are kept if one is not finite.
 
@@ -72,13 +73,14 @@ def apply_gradients(
     gradients: of its parameters.
     ok: whether the step may be applied as far as is known; False keeps the three as well.
     optimizer: turns gradients into updates.
-    ema_decay: of the average, reached after a warm-up.
+    ema_decay: of the average.
+    ema_warmup: whether that is reached after a warm-up, see `warm_decay`.
   """
 
   def updated() -> tuple[Params, Params, PyTree]:
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    decay = warm_decay(state.step - state.skipped, ema_decay)
+    decay = warm_decay(state.step - state.skipped, ema_decay) if ema_warmup else ema_decay
     ema = jax.tree.map(lambda old, new: old + (1.0 - decay) * (new - old), state.ema, params)
     return params, ema, opt_state
 

@@ -30,6 +30,7 @@ def make_step(
   seed: int,
   accumulate: int = 1,
   ema_decay: float,
+  ema_warmup: bool = True,
 ) -> Step:
   """Returns `step(state, batch) -> (state, metrics)`.
 
@@ -44,7 +45,7 @@ def make_step(
     times: how the times t of the rows are drawn, and weighted.
     seed: all draws of a step are a function of (seed, step), those of a row of (seed, step, row).
     accumulate: micro-batches a step; divides B.
-    ema_decay: of the average of the parameters.
+    ema_decay, ema_warmup: of the average of the parameters, see `apply_gradients`.
   """
 
   def mean_loss(
@@ -65,7 +66,7 @@ def make_step(
       loss, overflow, gradients = _accumulate(gradient, state.params, parts, scored)
     norm = optax.tree.norm(gradients)
     ok = jnp.isfinite(loss) & jnp.isfinite(norm)
-    state = apply_gradients(state, gradients, ok, optimizer, ema_decay)
+    state = apply_gradients(state, gradients, ok, optimizer, ema_decay, ema_warmup)
     metrics = {
       "loss": loss,
       "gradient_norm": norm,

@@ -10,7 +10,7 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
-from dlm_jax.training import optimizer
+from dlm_jax.training import clipping, optimizer
 from dlm_jax.training.optimizer import OptimizerConfig
 
 NET = transformer.make(
@@ -70,6 +70,39 @@ def test_weight_decay_shrinks_only_those():
     assert (updates["blocks"]["attention"]["qkv"] < 0).all()
 
 
+def test_weight_decay_may_shrink_norms_and_biases_too():
+  config = OptimizerConfig(
+    warmup_steps=0, weight_decay=0.5, learning_rate=0.1, decay_weights_of="all"
+  )
+  update = optimizer.make(config, 10, NET.matrix_axes)
+  zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+  updates, _ = jax.jit(update.update)(zeros, update.init(PARAMS), PARAMS)
+  for leaf in jax.tree.leaves(updates):
+    np.testing.assert_allclose(leaf, -0.05, rtol=1e-5)
+
+
+def test_schedule_and_embeddings_have_rates_and_decays_of_their_own():
+  """Adam's first step is the rate; a weight of 1 shrinks by the rate times its decay besides."""
+  config = OptimizerConfig(
+    warmup_steps=0,
+    clip=0.0,
+    learning_rate=1e-3,
+    weight_decay=0.5,
+    schedule_learning_rate=0.1,
+    schedule_weight_decay=0.2,
+    embedding_learning_rate=1e-2,
+  )
+  params = {
+    "kernel": jnp.ones((2, 2)),
+    "process": {"embeddings": jnp.ones((3, 2)), "schedule": {"ends": jnp.ones(2)}},
+  }
+  update = optimizer.make(config, 10, (), learned_schedule=True)
+  updates, _ = update.update(jax.tree.map(jnp.ones_like, params), update.init(params), params)
+  np.testing.assert_allclose(updates["kernel"], -1e-3 * 1.5, rtol=1e-4)
+  np.testing.assert_allclose(updates["process"]["schedule"]["ends"], -0.1 * 1.2, rtol=1e-4)
+  np.testing.assert_allclose(updates["process"]["embeddings"], -1e-2, rtol=1e-4)
+
+
 def test_muon_orthogonalises_each_matrix_of_each_layer():
   config = OptimizerConfig(name="muon", warmup_steps=0, clip=0.0, matrix_learning_rate=1.0)
   update = optimizer.make(config, 10, NET.matrix_axes)
@@ -108,9 +141,31 @@ def test_gradients_are_clipped_to_the_global_norm():
   assert float(optax.tree.norm(firsts)) == pytest.approx(0.1, rel=1e-3)  # (1 - beta1) * clip
 
 
+def test_gradients_are_clipped_to_a_quantile_of_their_latest_norms(monkeypatch):
+  """Once the window is full: until then what stands for earlier norms is huge."""
+  monkeypatch.setattr(clipping, "WINDOW", 8)
+  clip = clipping.clip_by_quantile(0.75)
+  norms = np.random.default_rng(0).uniform(1.0, 9.0, 30).astype(np.float32)
+  state, seen = clip.init({}), [clipping.BEFORE] * 8
+  for norm in norms:
+    direction = {"w": jnp.float32([0.6, 0.0]), "b": jnp.float32([0.8])}
+    clipped, state = clip.update(jax.tree.map(lambda u, n=norm: n * u, direction), state)
+    expected = min(float(norm), np.quantile(seen[-8:], 0.75))
+    assert float(optax.tree.norm(clipped)) == pytest.approx(expected, rel=1e-4)
+    seen.append(float(norm))
+  # What a run needs to go on as if it had not stopped lies in the state of the optimizer.
+  state = optimizer.make(OptimizerConfig(clip=0.0, clip_quantile=0.95), 10, ()).init({})
+  assert any(leaf.shape == (8,) for leaf in jax.tree.leaves(state))
+
+
 @pytest.mark.parametrize(
   ("fields", "sentence"),
-  [({"name": "moun"}, "did you mean 'muon'"), ({"decay": "cosin"}, "did you mean 'cosine'")],
+  [
+    ({"name": "moun"}, "did you mean 'muon'"),
+    ({"decay": "cosin"}, "did you mean 'cosine'"),
+    ({"decay_weights_of": "al"}, "did you mean 'all'"),
+    ({"clip_quantile": 0.95}, "a gradient is clipped once: set one of them to 0"),
+  ],
 )
 def test_mistakes_are_named(fields, sentence):
   with pytest.raises(UserError, match=sentence):

@@ -28,6 +28,12 @@ def test_the_decay_warms_up():
   np.testing.assert_allclose(decays, [0.1, 0.5, 0.99])
 
 
+def test_an_average_without_warm_up_has_its_decay_from_the_first_step():
+  gradients, ok = {"w": jnp.ones(1)}, jnp.asarray(True)
+  after = state.apply_gradients(first(), gradients, ok, OPTIMIZER, 0.99, ema_warmup=False)
+  assert float(after.ema["w"][0]) == pytest.approx(-0.01)
+
+
 def test_skipped_steps_do_not_warm_the_average_up():
   """Two updates of -1 give the same average with and without skipped steps between them."""
   plain = stepped(stepped(first(), 1.0), 1.0)
