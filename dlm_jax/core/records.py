@@ -7,6 +7,8 @@ from dlm_jax.core.types import Json
 # What an evaluation gives, `protocol["quantity"]`.
 EXACT = "negative log-likelihood"
 BOUND = "upper bound on the negative log-likelihood"
+# How a bound is found, `protocol["bound"]`: that of the process, or its probability flow.
+BOUNDS = ("variational", "flow")
 
 
 def is_exact(protocol: Mapping[str, Json]) -> bool:

@@ -38,7 +38,8 @@ class EvaluateSettings:
 
   Attributes:
     workdir: directory of the run.
-    split: split of its data: train, validation or test.
+    split: split of its data: train, validation or test. The default is evaluation.split of its
+      config, test unless that says otherwise.
     samples: times and noises drawn for each sequence; more give a smaller standard error. An exact
       likelihood needs one and takes one.
     weights: averaged weights, or those of the last step.
@@ -46,8 +47,9 @@ class EvaluateSettings:
     batch_size: sequences evaluated at once. It changes no number. The default is that of training.
     seed: seed of times and noise.
     bound: the bound of the process itself, or that of a continuous process through its probability
-      flow.
-    flow_steps: Heun steps of the probability flow, at two network evaluations each.
+      flow. The default is evaluation.bound of its config, variational unless that says otherwise.
+    flow_steps: Heun steps of the probability flow, at two network evaluations each. The default is
+      evaluation.flow_steps of its config, 64 unless that says otherwise.
     rows: evaluate at most so many sequences, evenly spread over the split. A standard error
       needs two. The default is all.
     labels: whether the model sees the labels of labelled text: the bound is then on
@@ -62,14 +64,14 @@ class EvaluateSettings:
   """
 
   workdir: str
-  split: str = "test"
+  split: str | None = None
   samples: PositiveInt = 16
   weights: Literal["ema", "raw"] = "ema"
   step: NonNegativeInt | None = None
   batch_size: PositiveInt | None = None
   seed: Seed = 0
-  bound: Literal["variational", "flow"] = "variational"
-  flow_steps: PositiveInt = 64
+  bound: Literal["variational", "flow"] | None = None
+  flow_steps: PositiveInt | None = None
   rows: Annotated[int, Range(at_least=2)] | None = None
   labels: bool = True
   times: Literal["stratified", "independent", "quadrature"] = "stratified"
@@ -79,6 +81,10 @@ class EvaluateSettings:
   def __post_init__(self) -> None:
     require_known("--times", self.times, likelihood.TIMINGS)
     resolve.require_ranges(self, "--")
+
+
+# What is scored, and how, where neither the command nor the config of the run says it.
+DEFAULTS = {"split": "test", "bound": "variational", "flow_steps": 64}
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,7 @@ def evaluate(settings: EvaluateSettings) -> Record:
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
   if not settings.labels:
     model.check_unlabelled("--nolabels")
-  if model.evaluation_process.exact:
-    settings = dataclasses.replace(settings, samples=1)
+  settings = complete(settings, model)
   text = _text(settings, model)
   journal = _journal(settings, model, text)
   with journal.stoppable("scored batches"):
@@ -108,6 +113,17 @@ def evaluate(settings: EvaluateSettings) -> Record:
   if jax.process_index() == 0 and _write(settings, record):
     journal.remove()
   return record
+
+
+def complete(settings: EvaluateSettings, model: Model) -> EvaluateSettings:
+  """The settings with what they leave open as the config of the run has it."""
+  config = model.provenance.config["evaluation"]
+  chosen = {
+    name: vars(settings)[name] or config.get(name) or default for name, default in DEFAULTS.items()
+  }
+  if model.evaluation_process.exact:
+    chosen["samples"] = 1
+  return dataclasses.replace(settings, **chosen)
 
 
 def _write(settings: EvaluateSettings, record: Record) -> bool:

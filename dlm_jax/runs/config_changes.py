@@ -20,6 +20,9 @@ CHANGEABLE = (
   "evaluation.rows",
   "evaluation.samples",
   "evaluation.batch_size",
+  "evaluation.split",
+  "evaluation.bound",
+  "evaluation.flow_steps",
   "mesh",
   "wandb_project",
   "replaced",  # how the config came about

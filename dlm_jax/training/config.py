@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.ranges import Fraction, PositiveInt, Probability, Range
+from dlm_jax.core.records import BOUNDS
+from dlm_jax.data.corpora.base import SPLITS
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-  """Fields of `config.evaluation`: the validation bound during training.
+  """Fields of `config.evaluation`: the validation bound during training, and the protocol of the
+  number that is reported: what `dlm_jax.evaluate` does unless it is told otherwise.
 
   Attributes:
     rows: at most so many rows of the validation split; a standard error needs two.
@@ -66,9 +69,19 @@ class EvaluationConfig:
     batch_size: rows at once.
     process: fields of the process that are set otherwise where a bound is estimated, in
       `evaluate` too: such as counted masking, where training follows a paper.
+    split: that `evaluate` scores; None is test.
+    bound: what it gives, variational or flow; None is variational.
+    flow_steps: Heun steps of the probability flow; None is 64.
   """
 
   rows: Annotated[int, Range(at_least=2)] = 1024
   samples: PositiveInt = 1
   batch_size: PositiveInt = 64
   process: Mapping[str, object] = field(default_factory=dict)
+  split: str | None = None
+  bound: str | None = None
+  flow_steps: PositiveInt | None = None
+
+  def __post_init__(self) -> None:
+    require_known("evaluation.split", self.split, (None, *SPLITS))
+    require_known("evaluation.bound", self.bound, (None, *BOUNDS))

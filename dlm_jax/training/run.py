@@ -28,7 +28,7 @@ from dlm_jax.training.progress_line import ProgressLine
 from dlm_jax.training.saving import Saver
 from dlm_jax.training.start import first_state
 from dlm_jax.training.state import TrainState
-from dlm_jax.training.throughput import Meter, peak_flops
+from dlm_jax.training.throughput import Meter, peak_flops, training_flops_per_token
 from dlm_jax.training.validation import require_validation, validation
 
 
@@ -163,12 +163,16 @@ def _batches(experiment: Experiment) -> Batches:
 
 
 def _meter(experiment: Experiment) -> Meter:
-  """Three times the forward FLOPs: the backward pass takes two more for each product."""
-  length, pattern = experiment.length, experiment.process.pattern
-  scored = experiment.training.head_capacity or 1.0
+  length = experiment.length
   return Meter(
     tokens_per_step=experiment.training.batch_size * length,
-    flops_per_token=3 * experiment.network.flops_per_token(length, pattern, scored),
+    flops_per_token=training_flops_per_token(
+      experiment.network,
+      experiment.process.pattern,
+      length,
+      scored=experiment.training.head_capacity or 1.0,
+      teachers=1 if experiment.distillation.teacher else 0,
+    ),
     devices=jax.device_count(),
     peak=peak_flops(),
   )

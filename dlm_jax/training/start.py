@@ -11,6 +11,7 @@ from dlm_jax.core.types import Params
 from dlm_jax.distributed import cluster
 from dlm_jax.experiment import Experiment
 from dlm_jax.model.model import load
+from dlm_jax.networks.base import Network
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.workdir import plain
 from dlm_jax.training.state import TrainState
@@ -82,14 +83,27 @@ def averaged_weights(experiment: Experiment, path: str, field: str) -> Params:
     UserError: there is no such run, or its network is another.
   """
   model = load(path)
-  theirs, ours = model.network, experiment.network
+  require_same_network(model.network, experiment.network, field, path)
+  return model.params
+
+
+def require_same_network(theirs: Network, ours: Network, field: str, path: str) -> None:
+  """Raises `UserError` unless a run can start from the weights of the run in `path`.
+
+  Args:
+    theirs, ours: the network of that run, and of the one that starts.
+    field: of the config, which names that run.
+    path: of that run.
+  """
+  if type(theirs) is not type(ours):
+    pair = (type(theirs).__name__, type(ours).__name__)
+    raise UserError(f"the network of {field} {path} is {pair[0]}, this one {pair[1]}.")
   for name in (f.name for f in dataclasses.fields(ours)):
     if getattr(theirs, name) != getattr(ours, name):
       raise UserError(
         f"the network of {field} {path} has {name} {getattr(theirs, name)}, this one "
         f"{getattr(ours, name)}: a run that starts from the weights of another has its network."
       )
-  return model.params
 
 
 def _with_weights(experiment: Experiment, path: str, field: str) -> TrainState:

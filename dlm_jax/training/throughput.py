@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from dlm_jax.core.patterns import Pattern
+from dlm_jax.networks.base import Network
+
 # Dense bf16 peaks in FLOPs/s of one device (summed in float32), from the vendors' data sheets, by
 # `device_kind`. What is not here has no MFU.
 PEAK_FLOPS = {
@@ -52,6 +55,21 @@ def _seconds(run: Callable[[], object]) -> float:
   start = time.perf_counter()
   run()
   return time.perf_counter() - start
+
+
+def training_flops_per_token(
+  network: Network, pattern: Pattern, length: int, *, scored: float = 1.0, teachers: int = 0
+) -> float:
+  """FLOPs of a training step for one token of a row of `length`, from shapes.
+
+  Three times those of the forward pass, as the backward pass takes two more for each product, and
+  once more for each teacher.
+
+  Args:
+    network, pattern, length, scored: see `Network.flops_per_token`.
+    teachers: networks that are evaluated besides and not trained.
+  """
+  return (3 + teachers) * network.flops_per_token(length, pattern, scored)
 
 
 @dataclass(frozen=True)

@@ -1,126 +1,168 @@
-"""Published numbers, and ours beside them.
+"""What the papers report, what it takes to train it here, and ours beside it.
 
-  python -m experiments.paper_tables.table [--runs=mdlm,text8=runs/mdlm --runs=...]
+  python -m experiments.paper_tables.table
+  python -m experiments.paper_tables.table --row=bd3lm_owt_16 --dry_run
+  python -m experiments.paper_tables.table --row=bd3lm_owt_16
 
-prints markdown. A run is one of a recipe of config.py, scored on its test split by
-`dlm_jax.evaluate`; how far it was trained stands beside its number.
+The first prints all tables as markdown: each row with its parameters, its cost and its command,
+then the published numbers, with ours where the run of a row has been evaluated. The second prints
+the stages of a row as they will run, and the third runs them, or goes on with them.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from absl import flags
 
 from dlm_jax import command_line
-from dlm_jax.core import storage
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.records import is_exact
-from experiments.paper_tables import config
+from dlm_jax.evaluation.bound import DEFAULTS, EvaluateSettings, evaluate
+from dlm_jax.runs.workdir import require_resumable
+from dlm_jax.training.run import train
+from experiments.paper_tables import ours, published, rows
+from experiments.paper_tables.published import Published
+from experiments.paper_tables.rows import MACHINES, Stage
 
-PUBLISHED = Path(__file__).parent / "published.json"
-UNITS = {"bits_per_character": "bits/char", "perplexity": "perplexity"}
-# What the tables call a packing, by the name it has here.
-PACKINGS = {"stream": "stream", "wrapped": "packed", "padded": "unpacked"}
 
-
-@dataclass(frozen=True)
-class Ours:
-  """A number of a run.
+@dataclass(frozen=True, kw_only=True)
+class TableSettings:
+  """What is printed or run.
 
   Attributes:
-    recipe, corpus, packing: which cell of the tables it stands in.
-    results: of the record of `evaluate`, by unit.
-    step: it was trained for.
-    exact: whether it is a likelihood and no bound.
+    row: run this row of the table: all of its stages, and its evaluation. The default is to print
+      the tables.
+    dry_run: print the stages of the row, and run nothing.
+    runs: directory of the runs, each under the name of its row.
   """
 
-  recipe: str
-  corpus: str
-  packing: str
-  results: Mapping[str, Mapping[str, float]]
-  step: int
-  exact: bool
+  row: str | None = None
+  dry_run: bool = False
+  runs: str = "runs"
 
 
-def read(run: str) -> Ours:
-  """The number of `METHOD,CORPUS=WORKDIR`: the newest evaluation of the test split.
+def main(settings: TableSettings) -> int:
+  if settings.row is None:
+    if settings.dry_run:
+      raise UserError("--dry_run prints the stages of a row: give one with --row.")
+    print("\n".join(tables(settings.runs)))
+    return 0
+  stages = rows.stages(settings.row, settings.runs)
+  check(stages)
+  if settings.dry_run:
+    print("\n".join(described(stages)))
+    return 0
+  for stage in stages:
+    code = train(stage.config.lock(), stage.workdir)
+    if code != 0:
+      return code
+  evaluate(EvaluateSettings(workdir=stages[-1].workdir))
+  return 0
 
-  Raises:
-    UserError: there is no such recipe or evaluation, or the run is not one of this recipe.
+
+def check(stages: Sequence[Stage]) -> None:
+  """Raises `UserError` where a stage cannot run, before the first one does.
+
+  The corpus lacks the split that is scored, or what is there of a stage was another run.
   """
-  name, _, workdir = run.partition("=")
-  method, _, corpus = name.partition(",")
-  if (method, corpus) not in config.recipes():
-    raise UserError(f"--runs {run!r} does not begin with a recipe, such as mdlm,text8=runs/mdlm.")
-  files = storage.expand(workdir).glob("evaluations/*-test-*.json")
-  records = [json.loads(path.read_text()) for path in files]
-  if not records:
-    raise UserError(f"{workdir} has no evaluation of its test split: run dlm_jax.evaluate on it.")
-  record = max(records, key=lambda r: (r["protocol"]["step"], r["protocol"]["environment"]["date"]))
-  protocol = record["protocol"]
-  asked = config.get_config(name)
-  for field, ours in {
-    "process": protocol["config"]["process"]["name"],
-    "data.corpus": protocol["config"]["data"]["corpus"]["name"],
-  }.items():
-    wanted = asked.process.name if field == "process" else asked.data.corpus.name
-    if ours != wanted:
-      raise UserError(f"{workdir} has {field} {ours!r}, and the recipe {name} has {wanted!r}.")
-  return Ours(
-    method,
-    corpus,
-    PACKINGS[protocol["packing"]],
-    record["results"],
-    protocol["step"],
-    is_exact(protocol),
-  )
+  made = stages[-1].config
+  corpus = resolve.make("dlm_jax.data.corpora", made.data.corpus)
+  split = made.evaluation.get("split") or DEFAULTS["split"]
+  if split not in corpus.splits:
+    raise UserError(
+      f"the protocol of {stages[-1].row} scores the {split} split, and its corpus has only "
+      f"{', '.join(corpus.splits)}: set evaluation.split to one of them."
+    )
+  for stage in stages:
+    require_resumable(stage.workdir, stage.config)
 
 
-def tables(runs: Sequence[Ours]) -> str:
-  """Markdown, a table for each corpus, packing and metric: none ever mixes two."""
-  rows = json.loads(PUBLISHED.read_text(encoding="utf-8"))["rows"]
-  parts = []
-  for corpus, packing, metric in dict.fromkeys(
-    (row["corpus"], row["packing"], row["metric"]) for row in rows
-  ):
-    parts += [
-      f"### {corpus}, {packing}, {UNITS[metric]}",
-      "",
-      "| method | published | ours | trained for |",
-      "|---|---|---|---|",
-    ]
-    cell = (corpus, packing, metric)
-    parts += [_line(r, runs) for r in rows if (r["corpus"], r["packing"], r["metric"]) == cell]
-    parts.append("")
-  return "\n".join(parts)
+def described(stages: Sequence[Stage]) -> Iterator[str]:
+  """The stages as they will run, a line or two each."""
+  last = stages[-1]
+  yield f"{last.row}: {ours.protocol_text(last.config)}"
+  for number, stage in enumerate(stages, start=1):
+    training, cost = stage.config.training, stage.cost
+    yield f"{number}. {stage.train}"
+    yield (
+      f"   {training.steps:,} steps of {training.batch_size} rows of {stage.config.data.length}: "
+      f"{_tokens(cost.tokens)} tokens, {cost.parameters:,} parameters, {cost.flops:.2g} FLOPs"
+    )
+    hours = (f"{_hours(cost.hours(machine))} h on {machine}" for machine in MACHINES)
+    yield f"   {', '.join(hours)}, at {rows.UTILIZATION:.0%} of the peak"
+  yield f"{len(stages) + 1}. {last.evaluate}"
+  for number in published.load():
+    if number.recipe == last.recipe:
+      yield f"   published: {number.text} ({', '.join(number.column)}; {number.source})"
 
 
-def _line(row: Mapping[str, Any], runs: Sequence[Ours]) -> str:
-  bound = "" if row["kind"] == "exact" else "≤ "
-  place = (row["recipe"], row["corpus"], row["packing"])
-  ours = [run for run in runs if (run.recipe, run.corpus, run.packing) == place]
-  values, trained = [], []
-  for run in ours:
-    value = run.results[row["metric"]]
-    sign = "" if run.exact else "≤ "
-    values.append(f"{sign}{value['value']:.4g} ± {value['standard_error']:.1g}")
-    paper = config.get_config(f"{run.recipe},{run.corpus}").training.steps
-    trained.append(f"{run.step:,} of {paper:,} steps")
-  cells = (row["method"], f"{bound}{row['value']}", "; ".join(values), "; ".join(trained))
+def tables(directory: str) -> Iterator[str]:
+  """Markdown: the rows, then the published numbers, a table for each that was measured."""
+  numbers = published.load()
+  yield from ["## Rows", "", *_row_table(directory), "", "## Published numbers", ""]
+  found = ours.read_all(directory)
+  plain = [number for number in numbers if number.trained_on is None]
+  for column in dict.fromkeys(number.column for number in plain):
+    yield from [f"### {', '.join(column)}", ""]
+    yield from _number_table([n for n in plain if n.column == column], found)
+    yield ""
+  zero_shot = [number for number in numbers if number.trained_on is not None]
+  for column in dict.fromkeys(number.column for number in zero_shot):
+    yield from [f"### {', '.join(column)}", ""]
+    yield from _zero_shot_table([n for n in zero_shot if n.column == column], found)
+    yield ""
+
+
+def _row_table(directory: str) -> Iterator[str]:
+  machines = [f"hours on {machine}" for machine in MACHINES]
+  yield _line(["row", "parameters", "tokens", "FLOPs", *machines, "trained by"])
+  yield "|" + "---|" * (5 + len(machines))
+  for row in rows.names():
+    stages = rows.stages(row, directory)
+    costs = [stage.cost for stage in stages]
+    hours = (_hours(sum(cost.hours(machine) for cost in costs)) for machine in MACHINES)
+    tokens, flops = sum(cost.tokens for cost in costs), sum(cost.flops for cost in costs)
+    cells = [row, f"{costs[-1].parameters:,}", _tokens(tokens), f"{flops:.2g}", *hours]
+    yield _line([*cells, "<br>".join(f"`{stage.train}`" for stage in stages)])
+
+
+def _number_table(numbers: Sequence[Published], found: Sequence[ours.Ours]) -> Iterator[str]:
+  yield _line(["method", "published", "kind", "steps", "trained by", "source", "row", "ours"])
+  yield "|" + "---|" * 8
+  for number in numbers:
+    steps = f"{number.steps:,}" if number.steps else ""
+    row = ours.row_of(number) or f"none: {number.why_no_recipe}"
+    source = f"{number.source} ({number.note})" if number.note else number.source
+    cells = [number.text, ours.kind_text(number), steps, number.trained_by, source, row]
+    yield _line([number.method, *cells, ours.text(number, found)])
+
+
+def _zero_shot_table(numbers: Sequence[Published], found: Sequence[ours.Ours]) -> Iterator[str]:
+  corpora = list(dict.fromkeys(number.corpus for number in numbers))
+  yield _line(["method", "kind", "trained by", "source", "row", *corpora])
+  yield "|" + "---|" * (5 + len(corpora))
+  for key in dict.fromkeys((n.method, n.source) for n in numbers):
+    part = {n.corpus: n for n in numbers if (n.method, n.source) == key}
+    first = next(iter(part.values()))
+    cells = [_both(part[corpus], found) if corpus in part else "" for corpus in corpora]
+    about = [ours.kind_text(first), first.trained_by, first.source, ours.row_of(first) or "none"]
+    yield _line([first.method, *about, *cells])
+
+
+def _both(number: Published, found: Sequence[ours.Ours]) -> str:
+  value = ours.text(number, found)
+  return f"{number.text}, ours {value}" if value else number.text
+
+
+def _line(cells: Sequence[str]) -> str:
   return "| " + " | ".join(cells) + " |"
 
 
-def define_flags() -> None:
-  flags.DEFINE_multi_string("runs", [], "METHOD,CORPUS=WORKDIR; may be given more than once.")
+def _tokens(number: int) -> str:
+  return f"{number / 1e9:.3g}B"
 
 
-def main() -> None:
-  print(tables([read(run) for run in flags.FLAGS.runs]))
+def _hours(hours: float) -> str:
+  return f"{hours:,.3g}" if hours < 1000 else f"{hours:,.0f}"
 
 
 if __name__ == "__main__":
-  define_flags()
-  command_line.run(main)
+  command_line.run(main, TableSettings, distributed=True, stoppable=True)

@@ -20,7 +20,8 @@ ROWS, LENGTH = 10, 16
 
 
 def settings(workdir="nowhere", **fields):
-  return EvaluateSettings(workdir=str(workdir), **{"samples": 2, "batch_size": 4} | fields)
+  small = bound.DEFAULTS | {"samples": 2, "batch_size": 4}
+  return EvaluateSettings(workdir=str(workdir), **small | fields)
 
 
 def untrained(lengths=None, **fields):

@@ -1,18 +1,18 @@
 """Each recipe of the papers starts; and the tables hold what published.json and the runs say."""
 
-import json
+import dataclasses
 
 import jax
 import numpy as np
 import pytest
 
+from dlm_jax import configuration, train
 from dlm_jax import experiment as experiments
-from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.training.step import make_step
-from experiments.paper_tables import config, table
+from experiments.paper_tables import config, ours, published, rows, table
 
 REDUCED = {"width": 32, "heads": 2, "depth": 1, "condition_width": 16, "dtype": "float32"}
 
@@ -71,60 +71,140 @@ def test_a_recipe_that_is_not_there_is_named():
     config.get_config("md4,owt")
 
 
-def test_published_numbers_say_whether_they_bound_and_how_they_were_packed():
-  rows = json.loads(table.PUBLISHED.read_text(encoding="utf-8"))["rows"]
-  for row in rows:
-    assert row["kind"] == ("exact" if row["method"] == "AR" else "bound")
-    assert row["packing"] in table.PACKINGS.values() and row["method_paper"]
-    assert float(row["value"]) > 1
-    assert row["recipe"] is None or (row["recipe"], row["corpus"]) in config.recipes()
-  keys = [(row["corpus"], row["packing"], row["method"]) for row in rows]
+def test_published_numbers_say_what_they_are_and_where_they_stand():
+  numbers = published.load()
+  known = {",".join(recipe) for recipe in config.recipes()}
+  for number in numbers:
+    assert float(number.value) > 0 and number.source and number.trained_by
+    assert (number.recipe is None) == bool(number.why_no_recipe), number
+    assert number.recipe is None or number.recipe in known, number
+    scored = number.kind in (*published.BOUNDS, "exact")
+    assert scored == (number.scored is not None) == (number.split is not None)
+    assert number.kind != "flow_bound" or number.flow_steps
+    if number.recipe and scored:  # the recipe is scored under the protocol of its paper
+      made = config.get_config(number.recipe)
+      assert number.length == made.data.length
+      assert number.split == made.evaluation.get("split", "test")
+  keys = [
+    (n.source, n.column, n.corpus, n.method, n.steps, n.sampler_steps, n.tokens) for n in numbers
+  ]
   assert len(set(keys)) == len(keys)
 
 
-def test_packings_are_never_in_one_table():
-  text = table.tables([])
-  packed, unpacked = (text.index(f"### lm1b, {p}") for p in ("packed", "unpacked"))
-  assert packed < text.index("≤ 31.78") < unpacked < text.index("≤ 27.04")
-  assert "| AR | 1.23 |" in text and "| MDLM | ≤ 1.40 |" in text
+def test_a_number_keeps_its_sign_and_what_differs_its_table():
+  by_table = {}
+  for number in published.load():
+    if number.trained_on is None:
+      by_table.setdefault(number.column, {})[number.method] = number.text
+  packed, unpacked = (
+    by_table["lm1b", packing, "rows of 128", "test split", "perplexity"]
+    for packing in ("packed", "unpacked")
+  )
+  assert packed["MDLM"] == "≤ 31.0" and packed["AR"] == "22.83"
+  assert unpacked["Duo"] == "≤ 29.9"
+  assert "≤ 76.9 ± 2.3" not in packed.values()
+
+
+@pytest.mark.parametrize("row", ["ar_lm1b", "mdlm_owt"])
+def test_a_row_has_its_cost_and_its_commands(row, capsys):
+  assert table.main(table.TableSettings(row=row, dry_run=True, runs="there")) == 0
+  text = capsys.readouterr().out
+  method, corpus = row.split("_")
+  name = f"experiments/paper_tables/config.py:{method},{corpus}"
+  assert f"1. python -m dlm_jax.train --config={name} --workdir=there/{row}\n" in text
+  assert f"2. python -m dlm_jax.evaluate --workdir=there/{row}\n" in text
+  (stage,) = rows.stages(row, "there")
+  steps, tokens = stage.config.training.steps, stage.cost.tokens
+  assert tokens == steps * 512 * stage.config.data.length and f"{steps:,} steps of 512" in text
+  hours = stage.cost.flops / (0.4 * 8 * 989e12 * 3600)
+  assert stage.cost.hours("8xH100") == pytest.approx(hours)
+  # Six FLOPs for a weight and a token, but for the embedding, whose rows are looked up.
+  weights = stage.cost.parameters - rows.vocab_size(stage.config) * 768
+  assert stage.cost.flops / tokens == pytest.approx(6 * weights, rel=0.35)
+
+
+def two_stages(monkeypatch, **fields):
+  """`udlm,text8` starts from the run of `mdlm,text8`, with other fields than its own."""
+  original = config.get_config
+
+  def changed(argument):
+    made = original(argument)
+    if argument == "udlm,text8":
+      made.network.update(time_conditioned=False)
+      made.training.weights = "elsewhere/mdlm_text8"
+      made.process = {"name": "absorbing"}
+      for name, value in fields.items():
+        section, field = name.split("__")
+        made[section][field] = value
+    return made
+
+  load = configuration.load
+  path = f"{rows.CONFIG}:"
+  monkeypatch.setattr(
+    configuration,
+    "load",
+    lambda file, given: (
+      configuration.override(changed(file.removeprefix(path)), given)
+      if file.startswith(path)
+      else load(file, given)
+    ),
+  )
+
+
+def test_a_row_that_starts_from_another_has_its_stages(monkeypatch, capsys):
+  two_stages(monkeypatch)
+  assert table.main(table.TableSettings(row="udlm_text8", dry_run=True)) == 0
+  text = capsys.readouterr().out
+  assert "1. python -m dlm_jax.train" in text and "--workdir=runs/mdlm_text8\n" in text
+  assert "--workdir=runs/udlm_text8 --config.training.weights=runs/mdlm_text8\n" in text
+  assert "3. python -m dlm_jax.evaluate --workdir=runs/udlm_text8" in text
+
+
+@pytest.mark.parametrize(
+  ("fields", "sentence"),
+  [
+    ({"training__weights": "runs/mine"}, "starts from the run runs/mine, and its last part is no"),
+    ({"network__width": 384}, "network of training.weights mdlm_text8 has width 768, this one 384"),
+    ({"evaluation__split": "validation", "data__corpus": "lm1b"}, "scores the validation split"),
+  ],
+)
+def test_a_row_that_cannot_run_is_refused_before_it_does(fields, sentence, monkeypatch):
+  if "data__corpus" in fields:
+    fields = fields | {"data__corpus": config.get_config("mdlm,lm1b").data.corpus}
+  two_stages(monkeypatch, **fields)
+  with pytest.raises(UserError, match=sentence):
+    table.main(table.TableSettings(row="udlm_text8", dry_run=True))
 
 
 @pytest.fixture(scope="module")
-def run(corpus, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("run") / "mdlm"
+def runs(corpus, tmp_path_factory):
+  directory = tmp_path_factory.mktemp("runs")
+  workdir = str(directory / "mdlm_text8")
   made = reduced("mdlm,text8", corpus).unlock()
   made.training.update(steps=2, evaluate_every=2)
   made.evaluation.update(rows=8, batch_size=8)
-  assert train.train(made.lock(), str(workdir)) == 0
-  evaluate(EvaluateSettings(workdir=str(workdir), samples=1))
-  return workdir
+  assert train.train(made.lock(), workdir) == 0
+  evaluate(EvaluateSettings(workdir=workdir, samples=1))
+  return directory
 
 
-def test_our_number_stands_beside_the_published_one(run, monkeypatch):
-  with pytest.raises(UserError, match=r"has data.corpus 'text_files', and the recipe"):
-    table.read(f"mdlm,text8={run}")
-  original = config.get_config
-
-  def on_files(argument):
-    made = original(argument)
-    made.data.corpus.name = "text_files"
-    return made
-
-  monkeypatch.setattr(config, "get_config", on_files)
-  ours = table.read(f"mdlm,text8={run}")
-  assert (ours.step, ours.packing, ours.exact) == (2, "stream", False)
-  (line,) = [
-    line for line in table.tables([ours]).splitlines() if line.startswith("| MDLM | ≤ 1.40")
-  ]
-  value = ours.results["bits_per_character"]["value"]
-  assert f"≤ {value:.4g} ±" in line and "2 of 1,000,000 steps" in line
-  monkeypatch.undo()
-  with pytest.raises(UserError, match="has process 'absorbing', and the recipe udlm,text8"):
-    table.read(f"udlm,text8={run}")
+def test_our_number_stands_beside_the_published_one_with_what_differs(runs, monkeypatch):
+  (found,) = ours.read_all(str(runs))
+  assert (found.row, found.kind, found.split, found.step) == ("mdlm_text8", "nelbo", "test", 2)
+  assert "data.corpus.name" in found.differs and "training.batch_size" in found.differs
+  (number,) = (n for n in published.load() if (n.corpus, n.method) == ("text8", "MDLM"))
+  value = found.results["bits_per_character"]["value"]
+  text = ours.text(number, [found])
+  assert text.startswith(f"≤ {value:.4g} ±") and "(2 of 1,000,000 steps; differs in" in text
+  for other in ({"kind": "flow_bound"}, {"split": "validation"}, {"recipe": "ar,text8"}):
+    assert ours.text(dataclasses.replace(number, **other), [found]) == ""
+  monkeypatch.setattr(config, "METHODS", {"mdlm": "mdlm"})
+  monkeypatch.setattr(config, "ONLY", {"mdlm": ("text8",)})
+  assert text in "\n".join(table.tables(str(runs)))
 
 
-def test_mistakes(tmp_path):
-  with pytest.raises(UserError, match="does not begin with a recipe"):
-    table.read(f"mdml,text8={tmp_path}")
-  with pytest.raises(UserError, match="no evaluation of its test split"):
-    table.read(f"mdlm,text8={tmp_path}")
+def test_mistakes():
+  with pytest.raises(UserError, match="no row 'mdml_text8': did you mean 'mdlm_text8'"):
+    table.main(table.TableSettings(row="mdml_text8"))
+  with pytest.raises(UserError, match="give one with --row"):
+    table.main(table.TableSettings(dry_run=True))

@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError, nearest
 
+SPLITS = ("train", "validation", "test")
 # Bytes of a corpus up to which a change of its files is known by their content.
 HASHED = 256 << 20
 
