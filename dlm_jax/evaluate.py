@@ -12,7 +12,8 @@ import jax
 from rich.console import Console
 
 from dlm_jax import command_line
-from dlm_jax.evaluation.bound import EvaluateSettings, evaluate, show
+from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.evaluation.bound_table import show
 
 
 def main(settings: EvaluateSettings) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.store import Rows
-from dlm_jax.evaluation import bound, likelihood
+from dlm_jax.evaluation import bound, bound_table, likelihood
 from dlm_jax.evaluation.bound import EvaluateSettings, ScoredText, evaluate
 from dlm_jax.evaluation.estimates import Bound
 from dlm_jax.model.model import load, training_data
@@ -123,7 +123,7 @@ def test_the_table_says_that_it_is_a_bound():
   # A perplexity beyond float64.
   record["results"]["perplexity"] = {"value": math.inf, "standard_error": math.inf}
   console = Console(file=io.StringIO(), width=80)
-  console.print(bound.table(record))
+  console.print(bound_table.table(record))
   shown = console.file.getvalue()
   for part in ("test split, step 7, ema weights", "upper bound", "nats / token", "1.235", "0.012"):
     assert part in shown
