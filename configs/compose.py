@@ -21,7 +21,6 @@ ALIASES = {
   "ar": "autoregressive",
   "bd3lm": "block",
   "genmd4": "generalized_absorbing",
-  "gidd": "hybrid",
   "sedd": "score_absorbing",
   "sedd_uniform": "score_uniform",
   "udlm": "uniform",

@@ -8,6 +8,7 @@ MDLM = "MDLM, Sahoo et al. 2024"
 MD4 = "MD4, Shi et al. 2024"
 SEDD = "SEDD, Lou et al. 2024"
 DUO = "Duo, Sahoo et al. 2025"
+GIDD = "GIDD, von Rutte et al. 2025"
 
 # The training that MDLM, SEDD, UDLM, Duo and BD3-LM share.
 SHARED = (

@@ -227,13 +227,13 @@ def output_of(name: str, x: Array, z: Array, alpha: Array, sigma: Array) -> Arra
 
 def mixture_denoiser(
   joint: Joint,
-  uniform_fraction: float = 1.0,
+  uniform_fraction: float | Callable[[Array], Array] = 1.0,
   noise: Callable[[Array], Array] = lambda t: t,
   given: np.ndarray | None = None,
   block_size: int | None = None,
 ) -> Callable[..., Array]:
-  """The exact denoiser of noise that is uniform with some probability and the mask V otherwise:
-  log p(x_i | z without position i), `[B, L, V]`.
+  """The exact denoiser of noise that is uniform with some probability, or one that depends on the
+  time, and the mask V otherwise: log p(x_i | z without position i), `[B, L, V]`.
 
   Not p(x_i | z): q(z_s | z_t, x) is linear-fractional in x, and its mean over p(x_i | z) is had by
   putting the leave-one-out posterior in the place of x. Positions `given` bool `[L]` are known not
@@ -242,8 +242,9 @@ def mixture_denoiser(
   certain = np.zeros(joint.length, bool) if given is None else given
 
   def log_likelihood(z: Array, t: Array) -> Array:
-    noised = jnp.where(certain, 0.0, noise(_per_sequence(t)))
-    return jnp.log(_likelihood(joint, z, noised, uniform_fraction))
+    time = _per_sequence(t)
+    share = uniform_fraction(time) if callable(uniform_fraction) else uniform_fraction
+    return jnp.log(_likelihood(joint, z, jnp.where(certain, 0.0, noise(time)), share))
 
   return exact_denoiser(joint, log_likelihood, block_size=block_size, leave_one_out=True)
 
@@ -287,7 +288,7 @@ def uniform_score_denoiser(
   return denoise
 
 
-def _likelihood(joint: Joint, z: Array, noise: Array, uniform_fraction: float) -> Array:
+def _likelihood(joint: Joint, z: Array, noise: Array, uniform_fraction: float | Array) -> Array:
   """q(z_i | x_i) at each position of each sequence x, `[B, V^L, L]`."""
   kept = z[:, None] == joint.sequences
   masked = z[:, None] == joint.vocab_size

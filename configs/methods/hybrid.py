@@ -1,14 +1,13 @@
 """Hybrid diffusion (GIDD, von Rutte et al. 2025): a tenth of the noise is random tokens.
 
-Unlike in the paper, that share is the same at all times.
+Unlike in the paper, that share is the same at all times; `gidd` is the paper's.
 """
 
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import EVERY_POSITION, SHARED, timed
+from configs.recipes import EVERY_POSITION, GIDD, SHARED, timed
 
-GIDD = "GIDD, von Rutte et al. 2025"
 RECIPE = SHARED
 
 

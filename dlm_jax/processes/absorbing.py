@@ -107,11 +107,15 @@ class Absorbing(Process):
     noise = self.schedule.one_minus_alpha
     return noise(jnp.float32(0.0)), noise(jnp.float32(1.0))
 
+  def noise(self, key: Array, shape: tuple[int, ...], t: Array) -> Array:
+    """What tokens are replaced by: the mask, `[B, L]`."""
+    del key, t
+    return jnp.full(shape, self.mask_id, jnp.int32)
+
   # The contract of `Process`.
 
   def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
-    del key  # every position is masked
-    return jnp.full(shape, self.mask_id, jnp.int32)
+    return self.noise(key, shape, jnp.ones(shape[0]))
 
   def corrupt(self, key: Array, x: Array, t: Array, given: Array | None = None) -> Array:
     free, u = base.free(given, x.shape), draws.row_uniform(key, x.shape)

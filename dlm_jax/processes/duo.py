@@ -93,7 +93,7 @@ class Duo(Uniform):
     likeliest = jnp.argmax(soft.weights, axis=-1, keepdims=True)
     z = jnp.take_along_axis(soft.tokens, likeliest, axis=-1)[..., 0]
     alpha_BL, rate = (base.per_position(a) for a in (alpha, -slope / alpha))
-    level = Level(alpha_BL, 1.0 - alpha_BL, rate)
+    level = Level.constant(alpha_BL, 1.0 - alpha_BL, rate, self.uniform_fraction)
     return self.integrand(denoise, (soft, self.time_of_alpha(alpha)), x, z, level, given)
 
   def latent(self, key: Array, x: Array, gamma: Array, given: Array | None = None) -> SoftTokens:

@@ -45,10 +45,13 @@ class HasSigma(Protocol):
 
 @runtime_checkable
 class Renoises(Protocol):
-  """A process that noises each token by itself, with a draw from its prior."""
+  """A process that noises each token by itself, with a draw that knows nothing of it."""
 
   def noised(self, t: Array) -> Array:
     """The fraction of tokens that the noise has replaced at the time `t`."""
+
+  def noise(self, key: Array, shape: tuple[int, ...], t: Array) -> Array:
+    """Draws of what it replaces them with at the time `t` `[B]` or `[B, L]`, int32 `[B, L]`."""
 
 
 @runtime_checkable

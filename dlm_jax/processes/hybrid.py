@@ -2,8 +2,8 @@
 
 Between absorbing (p_u = 0) and uniform noise (p_u = 1): the mask says where something is missing,
 and the random tokens teach the network that what it sees may be wrong, so that it can correct
-itself. Unlike in GIDD's experiments, where uniform noise comes and goes in the middle of the time,
-p_u does not change: the prior is the same mixture.
+itself. p_u does not change, so that the prior is the same mixture. In `gidd` the random tokens come
+and go in the middle of the time.
 """
 
 from dataclasses import dataclass

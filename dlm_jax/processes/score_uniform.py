@@ -39,7 +39,7 @@ class ScoreUniform(Mixture):
   def _ends(self) -> tuple[Array, Array]:
     return self.schedule.alpha(jnp.float32(0.0)), jnp.float32(0.0)
 
-  def noised(self, t: Array) -> Array:
+  def lost(self, t: Array) -> Array:
     one_minus = self.schedule.one_minus_alpha
     start = one_minus(jnp.float32(0.0))
     return (one_minus(t) - start) / (1.0 - start)

@@ -39,12 +39,12 @@ class Psi(Sampler):
   ) -> State:
     assert isinstance(process, Renoises)
     z, shape, given = state.z, state.z.shape, state.given
-    choice_key, reverse_key, clean_key, noise_key, prior_key = split_rows(state.keys, shape[0], 5)
+    choice_key, reverse_key, clean_key, noise_key, fresh_key = split_rows(state.keys, shape[0], 5)
     reversed_ = process.reverse(reverse_key, prediction, z, t, s, given)
     # The reverse step to 0 draws from p(x_i | z), z_i included; a prediction may be without it.
     clean = process.reverse(clean_key, prediction, z, t, jnp.zeros_like(s), given)
     is_noise = row_uniform(noise_key, shape) < process.noised(s)[:, None]
-    corrected = jnp.where(is_noise, process.prior(prior_key, shape), clean)
+    corrected = jnp.where(is_noise, process.noise(fresh_key, shape, s), clean)
     predicts = row_uniform(choice_key, shape) < self.kappa
     return dataclasses.replace(state, z=jnp.where(predicts, reversed_, corrected))
 

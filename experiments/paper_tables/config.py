@@ -26,6 +26,9 @@ METHODS = {
   "duo": "duo",
   "plaid": "plaid",
   "langflow": "langflow",
+  "gidd_0": "gidd,p_u=0.0,length=512",
+  "gidd_1": "gidd,p_u=0.1,length=512",
+  "gidd_2": "gidd,p_u=0.2,length=512",
 } | {f"bd3lm_{size}": f"block,block_size={size}" for size in (4, 8, 16)}
 # The papers that do not report on every corpus.
 ONLY = {
@@ -34,7 +37,7 @@ ONLY = {
   "duo": ("lm1b", "owt"),
   "plaid": ("text8", "lm1b"),
   "langflow": ("lm1b", "owt"),
-}
+} | {f"gidd_{tenths}": ("owt",) for tenths in range(3)}
 
 
 def recipes() -> list[tuple[str, str]]:

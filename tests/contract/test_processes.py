@@ -18,7 +18,7 @@ import pytest
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import FULL
-from dlm_jax.processes import facets, score_uniform
+from dlm_jax.processes import facets, gidd, score_uniform
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.block import Block
 from dlm_jax.processes.facets import Continuous
@@ -29,6 +29,13 @@ from tests import toy
 
 PACKAGE = "dlm_jax.processes"
 NOISED_BY_SCORES = score_uniform.make(vocab_size=3).noised
+# Times at which the variance of the bound is finite; where random tokens come with the root of t it
+# is not.
+FIELDS = {
+  "gaussian": toy.GAUSSIAN,
+  "gidd": {"schedule": {"name": "polynomial", "exponent": 3.0}},
+}
+GIDD = gidd.make(vocab_size=3, **FIELDS["gidd"])
 # Each takes the toy joint, and for a process that runs in blocks also `block_size`.
 ORACLES = {
   "absorbing": toy.absorbing_denoiser,
@@ -37,12 +44,14 @@ ORACLES = {
   "duo": toy.mixture_denoiser,
   "gaussian": toy.gaussian_denoiser,
   "generalized_absorbing": toy.generalized_denoiser,
+  "gidd": partial(
+    toy.mixture_denoiser, uniform_fraction=lambda t: GIDD.level(t).p_u, noise=GIDD.noised
+  ),
   "hybrid": partial(toy.mixture_denoiser, uniform_fraction=0.1),
   "score_absorbing": toy.score_denoiser,
   "score_uniform": partial(toy.uniform_score_denoiser, noise=NOISED_BY_SCORES),
   "uniform": toy.mixture_denoiser,
 }
-FIELDS = {"gaussian": toy.GAUSSIAN}
 
 
 def refused_by_blocks(process):
@@ -64,7 +73,7 @@ VARIANTS = {
 } | {
   f"blocks_of_{inner}": (
     "block",
-    {"inner": {"name": inner}, "block_size": 2},
+    {"inner": {"name": inner, **FIELDS.get(inner, {})}, "block_size": 2},
     partial(ORACLES[inner], block_size=2),
   )
   for inner in IN_BLOCKS

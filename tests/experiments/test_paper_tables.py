@@ -63,7 +63,8 @@ def test_a_recipe_has_the_training_of_its_paper(recipe):
   made = config.get_config(",".join(recipe))
   assert made.data.packing == ("stream" if recipe[1] == "text8" else "wrapped")
   assert (made.network.width, made.training.batch_size) == (768, 512)
-  assert made.training.steps == (1_300_000 if recipe[0].startswith("sedd") else 1_000_000)
+  steps = {"sedd": 1_300_000, "gidd": 500_000}
+  assert made.training.steps == steps.get(recipe[0].partition("_")[0], 1_000_000)
 
 
 def test_a_recipe_that_is_not_there_is_named():

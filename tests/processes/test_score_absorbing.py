@@ -40,7 +40,7 @@ def implied_scores(log_p, z, t):
 
 def noise_matrix(process):
   """t -> q(z_t | x) of one position, `[V, states]`."""
-  pi = process.prior_prob(jnp.arange(process.num_embeddings))
+  pi = process.noise_prob(jnp.arange(process.num_embeddings), process.uniform_fraction)
   kept = jnp.eye(V, process.num_embeddings)
   return lambda t: process.alpha(t) * kept + process.noised(t) * pi
 

@@ -105,7 +105,7 @@ def test_guiding_posteriors(name):
   plain = PROCESSES[name]
   process, denoise = guided(plain, scale)
   states = plain.num_embeddings
-  pi = np.asarray(plain.prior_prob(jnp.arange(states)), np.float64)
+  pi = np.asarray(plain.noise_prob(jnp.arange(states), plain.uniform_fraction), np.float64)
   a_t, a_s = (float(plain.alpha(jnp.float32(time))) for time in (t, s))
   step = a_t / a_s * np.eye(states) + (1 - a_t / a_s) * pi
   weights = np.ones(states)

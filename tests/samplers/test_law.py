@@ -15,6 +15,7 @@ from dlm_jax.processes import (
   absorbing,
   duo,
   generalized_absorbing,
+  gidd,
   hybrid,
   score_absorbing,
   score_uniform,
@@ -36,7 +37,8 @@ EXPONENTS = np.array([0.5, 1.0, 2.0], np.float32)
 
 def mixture(process):
   """The process, and its exact denoiser as a function of the positions given and of the blocks."""
-  return process, partial(toy.mixture_denoiser, JOINT, process.uniform_fraction, process.noised)
+  share = lambda t: process.level(t).p_u  # noqa: E731
+  return process, partial(toy.mixture_denoiser, JOINT, share, process.noised)
 
 
 def uniform_score(process):
@@ -54,6 +56,7 @@ CASES = {
   "uniform": mixture(uniform.make(vocab_size=V, schedule={"name": "cosine"})),
   "duo": mixture(duo.make(vocab_size=V)),
   "hybrid": mixture(hybrid.make(vocab_size=V, p_u=0.2)),
+  "gidd": mixture(gidd.make(vocab_size=V, p_u=0.2)),
   "score_absorbing": masked(score_absorbing.make(vocab_size=V), toy.score_denoiser),
   "generalized_absorbing": masked(
     GENERALIZED, partial(toy.generalized_denoiser, exponents=EXPONENTS)

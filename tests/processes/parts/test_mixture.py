@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.processes import absorbing, hybrid, uniform
+from dlm_jax.processes import absorbing, gidd, hybrid, uniform
 from dlm_jax.processes.draws import row_keys
 from tests import toy
 
@@ -20,6 +20,8 @@ PROCESSES = {
   "geometric": uniform.make(vocab_size=V, schedule={"name": "geometric"}),
   "masks": hybrid.make(vocab_size=V, p_u=0.0),
   "tokens": hybrid.make(vocab_size=V, p_u=1.0),
+  "gidd": gidd.make(vocab_size=V, p_u=0.2),
+  "gidd_cosine": gidd.make(vocab_size=V, p_u=0.5, schedule={"name": "cosine"}),
 }
 
 
@@ -30,17 +32,25 @@ def process(request):
 
 def noise_matrix(process):
   """t -> q(z_t | x) of one position, `[V, states]`."""
-  pi = process.prior_prob(jnp.arange(process.num_embeddings))
-  kept = jnp.eye(V, process.num_embeddings)
-  return lambda t: process.alpha(t) * kept + process.noised(t) * pi
+  states, kept = jnp.arange(process.num_embeddings), jnp.eye(V, process.num_embeddings)
+
+  def q(t):
+    level = process.level(t)
+    return level.alpha * kept + level.noise * process.noise_prob(states, level.p_u)
+
+  return q
 
 
 def bound(process, denoise):
   return toy.quadrature_bound(JOINT, process, denoise, noise_matrix(process))
 
 
+def exact_denoiser(process):
+  return toy.mixture_denoiser(JOINT, lambda t: process.level(t).p_u, process.noised)
+
+
 def test_bound_of_the_exact_denoiser_is_the_entropy(process):
-  exact = toy.mixture_denoiser(JOINT, process.uniform_fraction, process.noised)
+  exact = exact_denoiser(process)
   assert bound(process, exact) == pytest.approx(JOINT.entropy, rel=2e-4)
 
 
@@ -49,7 +59,7 @@ def test_the_posterior_that_sees_its_own_token_is_not_the_optimum(name):
   """The parameterization wants p(x_i | z without z_i): p(x_i | z) counts the noisy token twice."""
   process = PROCESSES[name]
   twice = toy.full_posterior(JOINT, process.uniform_fraction, process.noised)
-  exact = toy.mixture_denoiser(JOINT, process.uniform_fraction, process.noised)
+  exact = exact_denoiser(process)
   assert bound(process, twice) > JOINT.entropy * 1.01
   assert bound(process, toy.wrong_denoiser(exact)) > JOINT.entropy * 1.01
 
@@ -179,6 +189,23 @@ def test_reverse_draws_from_bayes_rule(t, s, p_u):
     if possible.sum() > 1:
       p_value = stats.chisquare(counts[possible], rows * expected[possible]).pvalue
       assert p_value > 1e-4, (z, counts / rows, expected)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
+def test_dynamic_weights_of_gidd(t):
+  """Masks weigh 2, random tokens 1, true ones about b / V sqrt(t / (1 - t)); the cap holds."""
+  fields = {"vocab_size": V, "p_u": 0.2}
+  x, times = np.zeros((1, 3), np.int32), jnp.full(1, t)
+  z, logits = np.array([[V, 1, 0]]), jax.random.normal(jax.random.key(0), (1, 3, V))
+  bound = nelbo_at(gidd.make(**fields), x, z, logits, times)
+  dynamic = toy.noised_as(gidd.make(**fields, weighting="dynamic", weight_cap=1.5), jnp.asarray(z))
+  loss = dynamic.loss(jax.random.key(0), lambda z, t: logits, x, times)
+  ratio = 0.5 / V * np.sqrt(t / (1 - t))  # b is 2 p_u / (1 - p_u)
+  of_x = ratio / (1 + ratio)
+  of_bound = np.array([2.0, 1.0, of_x]) / (2 * t * (1 - t))
+  np.testing.assert_allclose(loss[0] / bound[0], [1.5, 1.0, of_x] / of_bound, rtol=1e-4)
+  gradient = jax.grad(lambda o: dynamic.loss(jax.random.key(0), lambda z, t: o, x, times).sum())
+  assert all(np.isfinite(gradient(logits)).all() for times in (jnp.zeros(1), jnp.ones(1)))
 
 
 def test_the_prior_is_the_mixture():
