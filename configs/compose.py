@@ -87,8 +87,10 @@ def config(
   assign(made, (Field(field, value, "sizes") for field, value in overrides.items()))
   assign(made, (Field(SHORTCUTS[n], _number(v), "argument") for n, v in pairs.items()))
   assign(made, method.fields(made, **own[1]))
-  if made.process.name != "absorbing":
-    made.evaluation.process = {}  # what the corpus sets there are fields of masked diffusion
+  if made.process.name != "absorbing" or made.network.get("time_conditioned"):
+    # What the corpus sets there are fields of masked diffusion: the same bound with less noise, for
+    # a network that is not given the time.
+    made.evaluation.process = {}
   return made
 
 

@@ -9,6 +9,7 @@ MD4 = "MD4, Shi et al. 2024"
 SEDD = "SEDD, Lou et al. 2024"
 DUO = "Duo, Sahoo et al. 2025"
 GIDD = "GIDD, von Rutte et al. 2025"
+PLAID = "Plaid, Gulrajani and Hashimoto 2023"
 
 # The training that MDLM, SEDD, UDLM, Duo and BD3-LM share.
 SHARED = (
@@ -17,6 +18,8 @@ SHARED = (
   Field("network.depth", 12, MDLM),
   Field("network.condition_width", 128, MDLM),
   Field("network.dropout", 0.1, MDLM),
+  Field("network.initialization", "torch", MDLM),
+  Field("network.residual", "float32", MDLM),
   Field("optimizer.name", "adamw", MDLM),
   Field("optimizer.learning_rate", 3e-4, MDLM),
   Field("optimizer.beta1", 0.9, MDLM),
@@ -32,16 +35,25 @@ SHARED = (
   Field("times.sampling", "antithetic", MDLM),
   Field("times.epsilon", 1e-3, MDLM),
 )
-# How MD4 and GenMD4 are trained on text8.
+# How MDLM, SEDD, UDLM and Duo give their networks the time, where they do: raw, as -log alpha.
+RAW_SIGMA = (
+  Field("network.time_input", "sigma", MDLM),
+  Field("network.time_scale", 1.0, MDLM),
+)
+# How MD4 and GenMD4 are trained on text8, but for the learning rate.
 MD4_TRAINING = (
+  Field("network.feedforward", "glu", f"{MD4}, the authors' code"),
+  Field("network.initialization", "lecun", f"{MD4}, the authors' code"),
+  Field("network.dtype", "float32", f"{MD4}, the authors' code"),
   Field("network.dropout", 0.05, MD4),
-  Field("optimizer.learning_rate", 5e-4, MD4),
   Field("optimizer.weight_decay", 0.03, MD4),
+  Field("optimizer.decay_weights_of", "all", f"{MD4}, the authors' code"),
+  Field("optimizer.clip", 0.0, f"{MD4}, the authors' code"),
   Field("optimizer.warmup_steps", 2000, MD4),
   Field("optimizer.decay", "cosine", MD4),
+  Field("training.ema_warmup", False, f"{MD4}, the authors' code"),
   Field("times.sampling", "shared_offset", MD4),
 )
-SEDD_TRAINING = (Field("training.steps", 1_300_000, SEDD),)
 # A corpus with a large vocabulary scores masked positions alone, which these methods cannot.
 EVERY_POSITION = Field("training.head_capacity", 0.0, "ours: all positions are scored")
 
@@ -89,7 +101,7 @@ def continuous(source: str, **process: object) -> tuple[Field, ...]:
     Field("times.epsilon", 0.0, source),
     Field("training.head_chunks", 1, "ours: all logits are needed at once"),
     Field("training.head_capacity", 0.0, "ours: all logits are needed at once"),
-    Field("optimizer.schedule_learning_rate", 1e-2, "ours: no paper speaks of it"),
+    Field("optimizer.schedule_learning_rate", 1e-2, f"{PLAID}, the authors' code"),
   )
 
 
@@ -98,6 +110,7 @@ def of_letters(config: ConfigDict) -> bool:
   return config.data.tokenizer.name in ("letters", "character")
 
 
-def first_entropy(config: ConfigDict) -> float:
-  """What an untrained network pays a token, in nats: log V of letters, or of GPT-2's vocabulary."""
-  return 3.3 if of_letters(config) else 10.8
+def first_entropy(config: ConfigDict, of_words: float = 10.8) -> float:
+  """Where a fitted schedule starts, in nats a token: log V of letters, or `of_words`, by default
+  log V of GPT-2's vocabulary."""
+  return 3.3 if of_letters(config) else of_words

@@ -6,9 +6,9 @@ They are mixtures that a Gaussian under the uniform noise gives, which makes lea
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import DUO, EVERY_POSITION, SHARED, timed
+from configs.recipes import DUO, EVERY_POSITION, RAW_SIGMA, SHARED, timed
 
-RECIPE = SHARED
+RECIPE = (*SHARED, *RAW_SIGMA)
 
 
 def fields(config: ConfigDict) -> tuple[Field, ...]:

@@ -8,10 +8,10 @@ from ml_collections import ConfigDict
 
 from configs.compose import Field
 from configs.methods import duo
-from configs.recipes import DUO, SHARED
+from configs.recipes import DUO
 
 SECTION = f"{DUO}, section 4.2"
-RECIPE = SHARED
+RECIPE = duo.RECIPE
 BUDGET = (
   Field("training.steps", 50_000, SECTION),
   Field("distillation.gap", 1 / 512, SECTION),

@@ -2,8 +2,8 @@
 
 The authors' training code is not released. From the paper: embeddings as wide as the network, of
 size sqrt(W), the Gumbel schedule, its fit and cutoff, the output prior, self-conditioning at 0.25
-with a projection that starts at zero. Inferred: the schedule's own learning rate and optimizer, and
-that its first entropy is log V.
+with a projection that starts at zero. From the model that is released: the first values of the
+schedule. Inferred: the schedule's own learning rate and optimizer.
 
 For letters the schedule starts where embeddings of W numbers are told apart: |e|^2 = W against
 noise of e^gamma, so that this place moves with log W.
@@ -17,7 +17,14 @@ from configs.compose import Field
 from configs.recipes import SHARED, continuous, first_entropy, of_letters
 
 LANGFLOW = "LangFlow, 2026"
-RECIPE = SHARED
+# The network is given gamma, of which the process gives a twentieth; the numbers that are published
+# are bounds of the probability flow.
+RECIPE = (
+  *SHARED,
+  Field("network.time_scale", 20.0, f"{LANGFLOW}, the authors' model.py"),
+  Field("evaluation.bound", "flow", f"{LANGFLOW}, the authors' eval_ppl.py"),
+  Field("evaluation.flow_steps", 128, f"{LANGFLOW}, the authors' eval_ppl.py"),
+)
 
 
 def fields(config: ConfigDict, width: int = 0) -> tuple[Field, ...]:
@@ -30,5 +37,5 @@ def fields(config: ConfigDict, width: int = 0) -> tuple[Field, ...]:
     norm="root",
     objective="cross_entropy",
     self_conditioning=0.25,
-    schedule={**schedule, "entropy": first_entropy(config)},
+    schedule={**schedule, "entropy": first_entropy(config, 7.02)},
   )

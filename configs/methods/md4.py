@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from configs.compose import Field
 from configs.recipes import MD4, MD4_TRAINING, SHARED, masked, timed
 
-RECIPE = (*SHARED, *MD4_TRAINING)
+RECIPE = (*SHARED, *MD4_TRAINING, Field("optimizer.learning_rate", 5e-4, MD4))
 
 
 def fields(config: ConfigDict) -> tuple[Field, ...]:

@@ -6,10 +6,10 @@ Nothing in a noisy text says how noisy it is, so the network is given the time.
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import EVERY_POSITION, SHARED, timed
+from configs.recipes import EVERY_POSITION, RAW_SIGMA, SHARED, timed
 
 UDLM = "UDLM, Schiff et al. 2024"
-RECIPE = SHARED
+RECIPE = (*SHARED, *RAW_SIGMA)
 
 
 def fields(config: ConfigDict) -> tuple[Field, ...]:

@@ -1,0 +1,251 @@
+"""Each recipe, resolved to its last default, held to what the authors' code and papers say.
+
+The facts are in the sources that the files of `configs/methods` name. Fields that a row has as its
+group has them are not repeated: `MDLM` below is the training that most of them share.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import pytest
+
+from dlm_jax.core import resolve
+from dlm_jax.model import from_config
+from dlm_jax.processes.parts.times import Times
+from dlm_jax.training.config import EvaluationConfig, TrainingConfig
+from dlm_jax.training.optimizer import OptimizerConfig
+from experiments.paper_tables import config, rows
+
+MDLM = {
+  "network.width": 768,
+  "network.heads": 12,
+  "network.depth": 12,
+  "network.condition_width": 128,
+  "network.dropout": 0.1,
+  "network.norm": "layer",
+  "network.epsilon": 1e-5,
+  "network.rotary_base": 1e4,
+  "network.feedforward": "gelu",
+  "network.qk_norm": False,
+  "network.tied_head": False,
+  "network.conditioning": "adaln",
+  "network.time_conditioned": False,
+  "network.initialization": "torch",
+  "network.dtype": "auto",
+  "network.residual": "float32",
+  "optimizer.name": "adamw",
+  "optimizer.learning_rate": 3e-4,
+  "optimizer.beta1": 0.9,
+  "optimizer.beta2": 0.999,
+  "optimizer.epsilon": 1e-8,
+  "optimizer.weight_decay": 0.0,
+  "optimizer.clip": 1.0,
+  "optimizer.clip_quantile": 0.0,
+  "optimizer.warmup_steps": 2500,
+  "optimizer.decay": "constant",
+  "optimizer.final_fraction": 0.0,
+  "training.batch_size": 512,
+  "training.steps": 1_000_000,
+  "training.ema_decay": 0.9999,
+  "training.ema_warmup": True,
+  "times.sampling": "antithetic",
+  "times.epsilon": 1e-3,
+  "times.importance": False,
+  "evaluation.bound": None,
+}
+MASKED = {
+  "process.masking": "independent",
+  "process.weighting": "nelbo",
+  "process.timesteps": None,
+  "process.schedule": "Linear",
+}
+SIGMA = {
+  "network.time_conditioned": True,
+  "network.time_input": "sigma",
+  "network.time_scale": 1.0,
+}
+MD4 = {
+  "network.feedforward": "glu",
+  "network.hidden_width": 2048,
+  "network.initialization": "lecun",
+  "network.dtype": "float32",
+  "network.dropout": 0.05,
+  "network.time_conditioned": True,
+  "network.time_input": "t",
+  "network.time_scale": 1000.0,
+  "optimizer.weight_decay": 0.03,
+  "optimizer.decay_weights_of": "all",
+  "optimizer.clip": 0.0,
+  "optimizer.warmup_steps": 2000,
+  "optimizer.decay": "cosine",
+  "training.ema_warmup": False,
+  "times.sampling": "shared_offset",
+}
+CONTINUOUS = {
+  "network.time_conditioned": True,
+  "optimizer.schedule_learning_rate": 1e-2,
+  "times.epsilon": 0.0,
+  "process.parameterization": "categorical",
+  "process.output_prior": True,
+  "process.self_conditioning": 0.25,
+}
+# By method: what differs from `MDLM`, and what it has besides.
+METHODS = {
+  "ar": {"network.conditioning": "none"},
+  "mdlm": MASKED,
+  "mdlm_time": {**MASKED, **SIGMA},
+  "md4": {**MASKED, **MD4, "optimizer.learning_rate": 5e-4},
+  "genmd4": {
+    **MD4,
+    "optimizer.learning_rate": 3e-4,
+    "optimizer.schedule_learning_rate": 3e-4,
+    "optimizer.schedule_weight_decay": 0.03,
+    "times.epsilon": 0.0,
+    "process.start": 1e-3,
+    "process.schedule": "Polynomial",
+  },
+  "sedd": {**SIGMA, "process.schedule": "LogLinear"},
+  "sedd_uniform": {**SIGMA, "process.schedule": "Geometric"},
+  "udlm": {**SIGMA, "process.schedule": "Linear"},
+  "duo": {
+    **SIGMA,
+    "process.schedule": "Linear",
+    "process.temperature": 1e-3,
+    "process.curriculum_steps": 500_000,
+  },
+  "plaid": {
+    **CONTINUOUS,
+    "network.norm": "rms",
+    "network.dropout": 0.0,
+    "optimizer.learning_rate": 1.4e-3 / 3,
+    "optimizer.weight_decay": 4e-5 / (1.4e-3 / 3),
+    "optimizer.decay_weights_of": "all",
+    "optimizer.embedding_learning_rate": 1e-2,
+    "optimizer.schedule_weight_decay": 0.1,
+    "optimizer.beta2": 0.99,
+    "optimizer.clip": 0.0,
+    "optimizer.clip_quantile": 0.95,
+    "optimizer.decay": "linear",
+    "training.ema_decay": 0.0,
+    "times.sampling": "shared_offset",
+    "process.width": 16,
+    "process.norm": "unit",
+    "process.objective": "vlb",
+    "process.schedule": "MonotoneGamma",
+    "process.schedule.gamma_min": -3.0,
+    "process.schedule.gamma_max": 6.0,
+  },
+  "langflow": {
+    **CONTINUOUS,
+    "network.time_scale": 20.0,
+    "evaluation.bound": "flow",
+    "evaluation.flow_steps": 128,
+    "process.width": 768,
+    "process.norm": "root",
+    "process.objective": "cross_entropy",
+    "process.schedule": "GumbelGamma",
+    "process.schedule.location": 4.723,
+    "process.schedule.scale": 0.852,
+    "process.schedule.entropy": 7.02,
+    "process.schedule.cutoff": 1e-5,
+  },
+}
+GIDD = {
+  "network.dropout": 0.0,
+  "network.time_conditioned": True,
+  "network.time_input": "t",
+  "network.time_scale": 1.0,
+  "optimizer.learning_rate": 5e-4,
+  "optimizer.beta2": 0.99,
+  "optimizer.epsilon": 1e-9,
+  "optimizer.weight_decay": 0.02,
+  "optimizer.decay_weights_of": "all",
+  "optimizer.warmup_steps": 10_000,
+  "optimizer.decay": "cosine",
+  "optimizer.final_fraction": 0.1,
+  "training.steps": 500_000,
+  "training.ema_decay": 0.0,
+  "times.sampling": "shared_offset",
+  "times.epsilon": 1e-4,
+  "process.weighting": "dynamic",
+  "process.weight_cap": 2.0,
+  "process.schedule": "Linear",
+}
+METHODS |= {f"gidd_{tenths}": {**GIDD, "process.p_u": tenths / 10} for tenths in range(3)}
+# By corpus, or method and corpus.
+ROWS = {
+  ("ar", "owt"): {"training.steps": 500_000},
+  ("owt_250k",): {"training.steps": 250_000},
+  ("duo", "owt_250k"): {"process.curriculum_steps": 125_000},
+}
+# The rows of text: length, vocabulary and packing.
+DATA = {
+  "text8": (256, 27, "stream"),
+  "lm1b": (128, 30522, "wrapped"),
+  "owt": (1024, 50257, "wrapped"),
+  "owt_250k": (1024, 50257, "wrapped"),
+}
+HELD = [recipe for recipe in config.recipes() if recipe[0] in METHODS]
+
+
+def resolved(made) -> dict[str, object]:
+  """Every part of a config as it is built: defaults that no config mentions are there too."""
+  parts = from_config.build(made, rows.vocab_size(made))
+  return {
+    "network": parts.network,
+    "process": parts.process,
+    "optimizer": resolve.build(OptimizerConfig, made.optimizer),
+    "training": resolve.build(TrainingConfig, made.training),
+    "evaluation": resolve.build(EvaluationConfig, made.evaluation),
+    "times": resolve.build(Times, made.times),
+  }
+
+
+def value(parts: Mapping[str, object], name: str) -> object:
+  """The field of that dotted name; of a part, the name of its class."""
+  first, *rest = name.split(".")
+  found = parts[first]
+  for field in rest:
+    found = (
+      type(found).__dict__[field].fget(found) if field == "hidden_width" else vars(found)[field]
+    )
+  return type(found).__name__ if dataclasses.is_dataclass(found) else found
+
+
+@pytest.mark.parametrize("recipe", HELD, ids="-".join)
+def test_a_recipe_is_that_of_its_paper_field_by_field(recipe):
+  method, corpus = recipe
+  made = config.get_config(",".join(recipe))
+  parts = resolved(made)
+  facts = {**MDLM, **METHODS[method], **ROWS.get((corpus,), {}), **ROWS.get(recipe, {})}
+  found = {name: value(parts, name) for name in facts}
+  assert found == {
+    name: pytest.approx(fact) if isinstance(fact, float) else fact for name, fact in facts.items()
+  }
+  length = 512 if method.startswith("gidd") else DATA[corpus][0]
+  assert (made.data.length, rows.vocab_size(made), made.data.packing) == (length, *DATA[corpus][1:])
+
+
+@pytest.mark.parametrize("recipe", HELD, ids="-".join)
+def test_masks_are_counted_only_for_a_network_without_the_time(recipe):
+  """Trained with independent masks and the time, it would be scored on what it never saw."""
+  made = config.get_config(",".join(recipe))
+  counted = made.evaluation.process.get("masking") == "counted"
+  assert counted == (recipe[0] == "mdlm")
+
+
+def test_the_recipe_of_a_method_alone_is_that_of_its_authors():
+  """Where the rows of the table were trained by others: Plaid's own network and budget."""
+  made = config.CORPORA["text8"].get_config("plaid,recipe=paper")
+  parts = resolved(made)
+  facts = {
+    "network.width": 384,
+    "network.heads": 6,
+    "network.depth": 16,
+    "optimizer.learning_rate": 1.4e-3 * 256 / 384,
+    "training.batch_size": 256,
+    "training.steps": 92_000,
+  }
+  assert {name: value(parts, name) for name in facts} == facts
+  shrunk = parts["optimizer"].learning_rate * parts["optimizer"].weight_decay
+  assert shrunk == pytest.approx(4e-5)
