@@ -115,7 +115,7 @@ def two_stages(monkeypatch, **fields):
   def changed(argument):
     made = original(argument)
     if argument == "udlm,text8":
-      made.network.update(time_conditioned=False)
+      made.network = original("mdlm,text8").network
       made.training.weights = "elsewhere/mdlm_text8"
       made.process = {"name": "absorbing"}
       for name, value in fields.items():
