@@ -14,7 +14,7 @@ from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.sharding import Rules, constrain
 from dlm_jax.model.head import WHOLE_HEAD, Head, with_count
-from dlm_jax.networks.base import Caches, Inputs, Network
+from dlm_jax.networks.base import Cache, Caches, Inputs, Network
 from dlm_jax.processes.base import Denoise, Process, Score
 from dlm_jax.processes.facets import HasSigma
 
@@ -142,13 +142,13 @@ class CachingDenoiser(Denoiser):
         f"{type(self.pattern).__name__}: sample without a cache."
       )
 
-  def empty_cache(self, rows: int, length: int) -> Array:
+  def empty_cache(self, rows: int, length: int) -> Cache:
     """What `extend` starts from, with room for `length` positions."""
     return self.network.empty_cache(rows, length)
 
   def extend(
-    self, cache: Array, z: Array, t: Array, start: Array | int, size: int
-  ) -> tuple[Array, Array]:
+    self, cache: Cache, z: Array, t: Array, start: Array | int, size: int
+  ) -> tuple[Array, Cache]:
     """Logits `[B, size, V]` of the positions of `z` `[B, L]` from `start` on, and the cache.
 
     They are those of `denoise(z, t)` there, if the cache has seen the final tokens of all positions
@@ -160,7 +160,7 @@ class CachingDenoiser(Denoiser):
     positions = start + jnp.arange(size)
     time = self._time(t)
     inputs = inputs_of(self.network, tokens, time, positions=positions, labels=self.labels)
-    mask = jnp.arange(cache.shape[3]) <= self.pattern.last_seen(positions)[:, None]
+    mask = jnp.arange(cache[0].keys.shape[1]) <= self.pattern.last_seen(positions)[:, None]
     hidden, cache = self.network.extend(self.network_params, inputs, cache, start, mask)
     return self.network.head(self.network_params, hidden), cache
 

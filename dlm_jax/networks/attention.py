@@ -89,7 +89,7 @@ def attend_masked(
   """Attention of `query` `[B, n, H, K]` over `key` and `value` `[B, S, G, K]`.
 
   Args:
-    query, key, value: as of `attend`; `key` and `value` may be a cache.
+    query, key, value: as of `attend`.
     mask: bool `[n, S]` or `[B, n or 1, S]`, which key each query sees; None is all.
     implementation: `flat` for the form that a CPU is fast at; everything else is XLA's.
   """
@@ -100,13 +100,37 @@ def attend_masked(
   return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
 
 
-def write(cache: Array, key: Array, value: Array, write_positions: Array) -> Array:
-  """The cache `[2, B, S, G, K]` with keys and values `[B, n, G, K]`, see `Caches.extend`."""
-  new = jnp.stack([key, value])
+def write(cache: Array, new: Array, write_positions: Array) -> Array:
+  """Cached keys or values `[B G, S, K]` with `new` `[B, n, G, K]` among them, see `Caches.extend`.
+
+  A cache has the shape of the product that reads it. Were there a reshape between the two, XLA
+  would write once for each, each into a copy of the whole.
+  """
+  _, length, groups, width = new.shape
+  new = jnp.swapaxes(new, 1, 2).reshape(-1, length, width)
   if jnp.ndim(write_positions) == 0:
-    return jax.lax.dynamic_update_slice_in_dim(cache, new, write_positions, axis=2)
-  rows = jnp.arange(new.shape[1])[:, None]
-  return cache.at[:, rows, write_positions].set(new, mode="drop")
+    return jax.lax.dynamic_update_slice_in_dim(cache, new, write_positions, axis=1)
+  slots = jnp.repeat(write_positions, groups, axis=0)
+  return cache.at[jnp.arange(len(new))[:, None], slots].set(new, mode="drop")
+
+
+def attend_cached(query: Array, keys: Array, values: Array, mask: Array) -> Array:
+  """Attention of `query` `[B, n, H, K]` over cached `keys` and `values` `[B G, S, K]`.
+
+  Args:
+    mask: bool `[n, S]` or `[B, n, S]`, which slot each query sees.
+  """
+  rows, length, heads, width = query.shape
+  groups, slots = keys.shape[0] // rows, keys.shape[1]
+  q = query.reshape(rows, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
+  q = q.reshape(rows * groups, -1, width) * jnp.asarray(width**-0.5, query.dtype)
+  scores = jnp.einsum("rqk,rsk->rqs", q, keys, preferred_element_type=jnp.float32)
+  scores = scores.reshape(rows, groups, -1, length, slots)
+  scores = jnp.where(mask.reshape(-1, 1, 1, length, slots), scores, LEAST)
+  weights = jax.nn.softmax(scores).reshape(rows * groups, -1, slots).astype(values.dtype)
+  out = jnp.einsum("rqs,rsk->rqk", weights, values).astype(query.dtype)
+  out = out.reshape(rows, groups, -1, length, width).transpose(0, 3, 1, 2, 4)
+  return out.reshape(query.shape)
 
 
 def _visible(pattern: Causal | BlockCausal, length: int) -> Array:

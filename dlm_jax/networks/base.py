@@ -8,7 +8,7 @@ diffusion: what a process needs of it is a `NetworkInterface`, and which positio
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -171,20 +171,31 @@ class Network:
     raise NotImplementedError
 
 
-@runtime_checkable
-class Caches(Protocol):
-  """A network that keeps the keys and values of positions it has seen.
+class LayerCache(NamedTuple):
+  """The keys and the values that one layer keeps, each `[B G, S, K]`: heads of rows, slots, width.
 
-  A cache is an array `[N, 2, B, S, G, K]`: layers, keys and values, rows, slots, heads, head width.
+  Arrays of their own, so that a loop which extends them writes in place.
   """
 
-  def empty_cache(self, rows: int, length: int) -> Array:
+  keys: Array
+  values: Array
+
+
+# One for each layer.
+Cache = tuple[LayerCache, ...]
+
+
+@runtime_checkable
+class Caches(Protocol):
+  """A network that keeps the keys and values of positions it has seen."""
+
+  def empty_cache(self, rows: int, length: int) -> Cache:
     """A cache with `length` slots S in each row, in the compute dtype."""
     ...
 
   def extend(
-    self, params: Params, inputs: Inputs, cache: Array, write_positions: Array, mask: Array
-  ) -> tuple[Array, Array]:
+    self, params: Params, inputs: Inputs, cache: Cache, write_positions: Array, mask: Array
+  ) -> tuple[Array, Cache]:
     """The hidden states `[B, n, D]` of n more positions, and the cache that holds them as well.
 
     Args:

@@ -7,12 +7,13 @@ from flax import linen as nn
 from jax import Array
 
 from dlm_jax.networks import embedding, initialization, layers
-from dlm_jax.networks.base import Inputs
+from dlm_jax.networks.base import Cache, Inputs, LayerCache
 from dlm_jax.networks.stack import (
   LayerInputs,
   SelfAttention,
   StackedModule,
   add_branch,
+  extend,
   layer_keys,
   stack,
 )
@@ -52,8 +53,8 @@ class LlamaLayer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x_BLD: Array, shared: LayerInputs, dropout_keys: Array | None, cache: Array | None
-  ) -> tuple[Array, Array | None]:
+    self, x_BLD: Array, shared: LayerInputs, dropout_keys: Array | None, cache: LayerCache | None
+  ) -> tuple[Array, LayerCache | None]:
     c = self.config
     keys = (None, None) if dropout_keys is None else dropout_keys
     h_BLD = layers.Norm("rms", c.epsilon, name="attention_norm")(x_BLD)
@@ -88,8 +89,8 @@ class LlamaModule(StackedModule):
     return self.config.width
 
   def run(
-    self, inputs: Inputs, shared: LayerInputs, cache: Array | None
-  ) -> tuple[Array, Array | None]:
+    self, inputs: Inputs, shared: LayerInputs, cache: Cache | None
+  ) -> tuple[Array, Cache | None]:
     c = self.config
     x_BLD = embedding.apply(self.weights, inputs, c.residual_dtype, c.compute_dtype)
     if c.time_conditioned:
@@ -98,5 +99,9 @@ class LlamaModule(StackedModule):
     labels = self.embed_labels(inputs)
     if labels is not None:
       x_BLD += labels.astype(x_BLD.dtype)
-    x_BLD, cache = self.layers(x_BLD, shared, layer_keys(inputs.dropout_keys, c.depth), cache)
+    if cache is None:
+      x_BLD, _ = self.layers(x_BLD, shared, layer_keys(inputs.dropout_keys, c.depth), None)
+    else:
+      layer = LlamaLayer(c, parent=None)
+      x_BLD, cache = extend(layer, self.layers.variables, x_BLD, shared, cache)
     return self.final_norm(x_BLD).astype(c.compute_dtype), cache

@@ -11,12 +11,13 @@ from flax import linen as nn
 from jax import Array
 
 from dlm_jax.networks import embedding, initialization, layers
-from dlm_jax.networks.base import Inputs
+from dlm_jax.networks.base import Cache, Inputs, LayerCache
 from dlm_jax.networks.stack import (
   LayerInputs,
   SelfAttention,
   StackedModule,
   add_branch,
+  extend,
   layer_keys,
   stack,
 )
@@ -48,8 +49,8 @@ class TransformerBlock(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x_BLD: Array, shared: LayerInputs, dropout_keys: Array | None, cache: Array | None
-  ) -> tuple[Array, Array | None]:
+    self, x_BLD: Array, shared: LayerInputs, dropout_keys: Array | None, cache: LayerCache | None
+  ) -> tuple[Array, LayerCache | None]:
     c = self.config
     shifts, scales, gates = self._modulation(shared.condition)
     keys = (None, None) if dropout_keys is None else dropout_keys
@@ -95,13 +96,18 @@ class TransformerModule(StackedModule):
     return self.config.condition_width
 
   def run(
-    self, inputs: Inputs, shared: LayerInputs, cache: Array | None
-  ) -> tuple[Array, Array | None]:
+    self, inputs: Inputs, shared: LayerInputs, cache: Cache | None
+  ) -> tuple[Array, Cache | None]:
     c = self.config
     condition = self._condition(inputs)
     shared = dataclasses.replace(shared, condition=condition)
     x_BLD = embedding.apply(self.weights, inputs, c.residual_dtype, c.compute_dtype)
-    x_BLD, cache = self.blocks(x_BLD, shared, layer_keys(inputs.dropout_keys, c.depth), cache)
+    if cache is None:
+      x_BLD, _ = self.blocks(x_BLD, shared, layer_keys(inputs.dropout_keys, c.depth), None)
+    else:
+      x_BLD, cache = extend(
+        TransformerBlock(c, parent=None), self.blocks.variables, x_BLD, shared, cache
+      )
     x_BLD = self.final_norm(x_BLD)
     if condition is not None:
       shift, scale = jnp.split(self.final_modulation(condition), 2, axis=-1)

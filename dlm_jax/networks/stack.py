@@ -12,11 +12,12 @@ from flax import linen as nn
 from jax import Array
 
 from dlm_jax.core.patterns import FULL, Blocks, Pattern
+from dlm_jax.core.types import PyTree
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import constrain
 from dlm_jax.networks import attention, embedding, initialization, layers
-from dlm_jax.networks.base import Inputs, two_streams
+from dlm_jax.networks.base import Cache, Inputs, LayerCache, two_streams
 from dlm_jax.networks.stacked_network import StackedNetwork
 
 # The head is filled up to a multiple of so many columns: 50,257 columns of 16 bits lie at odd
@@ -77,6 +78,23 @@ def stack(
   return scanned(config)
 
 
+def extend(
+  layer: nn.Module, weights: PyTree, x_BLD: Array, shared: LayerInputs, cache: Cache
+) -> tuple[Array, Cache]:
+  """`x` after as many times `layer`, with the stacked `weights`, and the cache that has seen it.
+
+  The layers are not scanned: the arrays of a scan are cut out of the stacked ones and put together
+  again, so that the cache, and every weight, would be copied at each token.
+  """
+  extended = []
+  for index, of_layer in enumerate(cache):
+    own = jax.tree.map(lambda stacked, i=index: stacked[i], weights)
+    x_BLD, longer = layer.apply(own, x_BLD, shared, None, of_layer)
+    assert isinstance(longer, LayerCache)
+    extended.append(longer)
+  return x_BLD, tuple(extended)
+
+
 def layer_keys(row_keys: Array | None, depth: int) -> Array | None:
   """Dropout keys `[N, 2, B]`, one for each layer, branch and row, from one a row."""
   if row_keys is None:
@@ -88,8 +106,8 @@ def layer_keys(row_keys: Array | None, depth: int) -> Array | None:
 class SelfAttention(nn.Module):
   """Attention over the visible positions, H / G heads of the queries to one of keys and values.
 
-  A subclass says what queries, keys and values are. With a cache, the keys and values
-  `[2, B, S, G, K]` of a row, those of `x` are written into it and it is what `x` attends to.
+  A subclass says what queries, keys and values are. With a cache, those of `x` are written into it
+  and it is what `x` attends to.
   """
 
   config: StackedNetwork
@@ -100,8 +118,8 @@ class SelfAttention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x_BLD: Array, shared: LayerInputs, cache: Array | None
-  ) -> tuple[Array, Array | None]:
+    self, x_BLD: Array, shared: LayerInputs, cache: LayerCache | None
+  ) -> tuple[Array, LayerCache | None]:
     c = self.config
     q_BLHK, k_BLGK, v_BLGK = self.project(x_BLD)
     if c.qk_norm:
@@ -109,13 +127,13 @@ class SelfAttention(nn.Module):
       k_BLGK = layers.Norm("rms", c.epsilon, name="key_norm")(k_BLGK)
     q_BLHK = layers.rotate(q_BLHK, shared.angles)
     k_BLGK = layers.rotate(k_BLGK, shared.angles)
-    kernel = attention.choose(c.attention, x_BLD.dtype, cpu=c.cpu_attention)
     if cache is None:
+      kernel = attention.choose(c.attention, x_BLD.dtype, cpu=c.cpu_attention)
       att_BLHK = attention.attend(q_BLHK, k_BLGK, v_BLGK, kernel, shared.pattern, shared.valid)
     else:
-      cache = attention.write(cache, k_BLGK, v_BLGK, shared.write_positions)
-      keys, values = cache
-      att_BLHK = attention.attend_masked(q_BLHK, keys, values, shared.mask, kernel)
+      written = zip(cache, (k_BLGK, v_BLGK), strict=True)
+      cache = LayerCache(*(attention.write(*pair, shared.write_positions) for pair in written))
+      att_BLHK = attention.attend_cached(q_BLHK, *cache, shared.mask)
     init = initialization.kernel(c.initialization, in_axis=(0, 1), out_axis=2)
     out_HKD = self.param("out", init, (c.heads, c.size_of_head, c.width), jnp.float32)
     return jnp.einsum("blhk,hkd->bld", att_BLHK, out_HKD.astype(x_BLD.dtype)), cache
@@ -153,8 +171,8 @@ class StackedModule(nn.Module):
     raise NotImplementedError
 
   def run(
-    self, inputs: Inputs, shared: LayerInputs, cache: Array | None
-  ) -> tuple[Array, Array | None]:
+    self, inputs: Inputs, shared: LayerInputs, cache: Cache | None
+  ) -> tuple[Array, Cache | None]:
     """The normed output of the last layer, and the cache if there is one."""
     raise NotImplementedError
 
@@ -169,8 +187,8 @@ class StackedModule(nn.Module):
     return self.run(inputs, shared, None)[0][:, :length]
 
   def extend(
-    self, inputs: Inputs, cache: Array, write_positions: Array, mask: Array
-  ) -> tuple[Array, Array]:
+    self, inputs: Inputs, cache: Cache, write_positions: Array, mask: Array
+  ) -> tuple[Array, Cache]:
     shared = LayerInputs(angles=self._angles(inputs), write_positions=write_positions, mask=mask)
     return self.run(inputs, shared, cache)
 

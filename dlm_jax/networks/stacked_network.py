@@ -24,7 +24,7 @@ from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import constrain
 from dlm_jax.networks import attention, initialization
-from dlm_jax.networks.base import Inputs, LinenNetwork
+from dlm_jax.networks.base import Cache, Inputs, LayerCache, LinenNetwork
 
 DTYPES = ("auto", "float32", "bfloat16")
 REMAT = ("none", "dots", "full")
@@ -138,14 +138,14 @@ class StackedNetwork(LinenNetwork):
   def reads_sigma(self) -> bool:
     return self.time_conditioned and self.time_input == "sigma"
 
-  def empty_cache(self, rows: int, length: int) -> Array:
-    shape = (self.depth, 2, rows, length, self.key_heads, self.size_of_head)
-    cache = jnp.zeros(shape, self.compute_dtype)
-    return constrain(cache, None, None, BATCH_AXES, None, None, None)
+  def empty_cache(self, rows: int, length: int) -> Cache:
+    shape = (rows * self.key_heads, length, self.size_of_head)
+    empty = constrain(jnp.zeros(shape, self.compute_dtype), BATCH_AXES, None, None)
+    return (LayerCache(empty, empty),) * self.depth
 
   def extend(
-    self, params: Params, inputs: Inputs, cache: Array, write_positions: Array, mask: Array
-  ) -> tuple[Array, Array]:
+    self, params: Params, inputs: Inputs, cache: Cache, write_positions: Array, mask: Array
+  ) -> tuple[Array, Cache]:
     return self.apply("extend", params, inputs, cache, write_positions, mask)
 
   def flops_per_token(self, length: int, pattern: Pattern = FULL, scored: float = 1.0) -> float:

@@ -4,9 +4,10 @@ Block diffusion (BD3-LM, algorithm 2) with any sampler inside a block. An autore
 the same with blocks of one token, each of one step, whose network sees clean tokens alone.
 
 With a denoiser that keeps keys and values (`base.Extends`) an evaluation is of one block, and the
-samples are the same as without. What is cached of a block are its final tokens: one more evaluation
-of each finished block, but none in an autoregressive model, which reads its input from the left. A
-row may be longer than any that was trained on, and the loop stops where all rows have ended.
+samples are the same as without. What later blocks see of a block are its final tokens: one more
+evaluation of each finished block, but none in an autoregressive model, which reads its input from
+the left. A row may be longer than any that was trained on, and the loop stops where all rows have
+ended.
 """
 
 import dataclasses
@@ -173,8 +174,9 @@ class _Loop:
 
     def evaluate(cache: PyTree, z: Array, t: Array) -> tuple[Array, PyTree]:
       whole = jax.lax.dynamic_update_slice_in_dim(row, z, start, axis=1)
-      output, extended = self.extend(cache, whole, t, start, self.size)
-      return output, extended if self._reads_from_the_left else cache
+      # Keys and values of tokens that are not final yet stay as well: those of the final ones take
+      # their place before any other block sees them, and to restore the old ones is to copy all.
+      return self.extend(cache, whole, t, start, self.size)
 
     return evaluate
 

@@ -131,9 +131,9 @@ class Transition:
     needed = self.sampler.due(state, self.process)
     if needed is None:
       needed = carry.stale & jnp.any(open_positions(self.process, state.z, state.given))
-    fresh = lambda: evaluate(carry.cache, state.z, t)[0]  # noqa: E731
-    output = jax.lax.cond(needed, fresh, lambda: carry.output)
-    return output, carry.cache, needed.astype(jnp.int32)
+    fresh = lambda cache: evaluate(cache, state.z, t)  # noqa: E731
+    output, cache = jax.lax.cond(needed, fresh, lambda cache: (carry.output, cache), carry.cache)
+    return output, cache, needed.astype(jnp.int32)
 
   def _read(self, output: Array, state: State, t: Array) -> Prediction:
     """The prediction of the positions that the sampler reads."""
