@@ -3,7 +3,10 @@
 A command is a dataclass of settings and a function of it:
 
   if __name__ == "__main__":
-    command_line.run(evaluate, EvaluateSettings)
+    command_line.run("dlm_jax.evaluation.bound", EvaluateSettings)
+
+The work is `main` of that module, which is imported once the flags are read: neither `--help` nor a
+mistyped flag waits for JAX, which no module of settings imports.
 
 Each field of the dataclass is a flag. Its name, type and default are those of the field; its help
 is what the docstring of the class says of it under `Attributes:`. A field `part_settings` whose
@@ -12,6 +15,7 @@ metadata holds `nested` collects, as texts, the settings of the part that the fi
 """
 
 import dataclasses
+import importlib
 import sys
 import textwrap
 import types
@@ -25,13 +29,10 @@ from absl import app, flags, logging
 from dlm_jax import config_line
 from dlm_jax.core import faults
 from dlm_jax.core.errors import UserError, nearest
+from dlm_jax.core.exit_codes import INTERRUPTED, MISTAKE, RESUMABLE
 from dlm_jax.core.fields import of_dataclass
-from dlm_jax.distributed import allocator, cluster
-from dlm_jax.training.preemption import RESUMABLE
+from dlm_jax.distributed import allocator
 
-MISTAKE = 2
-# What a shell says of a command that Ctrl-C ended.
-INTERRUPTED = 130
 _WIDTH = 100
 
 Settings = TypeVar("Settings")
@@ -57,7 +58,7 @@ _nested: dict[str, dict[str, str]] = {}
 
 
 def run(
-  main: Callable[..., int | None],
+  main: str | Callable[..., int | None],
   settings: type | None = None,
   *,
   distributed: bool = False,
@@ -69,7 +70,8 @@ def run(
   Libraries report warnings and errors, and more with `--verbosity`.
 
   Args:
-    main: what the command does: `main(settings)`, or `main()` where `settings` is None.
+    main: what the command does, or the module whose `main` does it: `main(settings)`, or `main()`
+      where `settings` is None.
     settings: a dataclass whose fields are the flags of the command.
     distributed: several processes may run the command together: the others are found first and
       waited for at the end.
@@ -79,7 +81,7 @@ def run(
   if settings is not None:
     _define(settings)
   if distributed:
-    define_cluster()
+    _define(ClusterSettings)
 
   def reported(_: list[str]) -> int | None:
     if not flags.FLAGS["verbosity"].present:
@@ -87,13 +89,8 @@ def run(
     allocator.keep_freed_memory()
     try:
       arguments = () if settings is None else (_read(settings),)
-      if "coordinator" not in flags.FLAGS:
-        return main(*arguments)
-      place = (flags.FLAGS[name].value for name in ("coordinator", "num_processes", "process_id"))
-      cluster.start(*place, stoppable=stoppable)
-      code = main(*arguments)
-      cluster.barrier("the end")
-      return code
+      work = importlib.import_module(main).main if isinstance(main, str) else main
+      return _together(work, arguments, stoppable) if distributed else work(*arguments)
     except UserError as error:
       return _report(error)
     except KeyboardInterrupt as stop:
@@ -113,6 +110,17 @@ def run(
     return _parse(argv, settings)
 
   app.run(reported, flags_parser=parse)
+
+
+def _together(work: Callable[..., int | None], arguments: tuple, stoppable: bool) -> int | None:
+  """What `work` returns once all processes of the run have met, and when all have done it."""
+  from dlm_jax.distributed import cluster  # noqa: PLC0415  it brings JAX
+
+  place = (flags.FLAGS[name].value for name in ("coordinator", "num_processes", "process_id"))
+  cluster.start(*place, stoppable=stoppable)
+  code = work(*arguments)
+  cluster.barrier("the end")
+  return code
 
 
 def help_text(docstring: str, parts: list[type], notes: Callable[[], str] | None = None) -> str:
@@ -137,30 +145,13 @@ def help_text(docstring: str, parts: list[type], notes: Callable[[], str] | None
   return "\n".join(lines)
 
 
-def define_config() -> None:
-  """Defines `--config`, whose fields are set as `--config.a.b=value`."""
-  config_line.define()
-  for name in ("config", "config_field", "show_config"):
-    flags.declare_key_flag(name)
-
-
-def define_cluster() -> None:
-  """Defines the flags that say where the processes of a run meet."""
-  _define(ClusterSettings)
-
-
-def config() -> ml_collections.ConfigDict:
-  """The config that the flags describe. Raises `UserError` when it or its file is missing."""
-  return config_line.from_flags()
-
-
 def _define(settings: type) -> None:
   """A flag for each field of the dataclass, None where the command line does not set it."""
   hints, known = typing.get_type_hints(settings), of_dataclass(settings)
   for field in dataclasses.fields(settings):
     kind, text = _kind(hints[field.name]), known[field.name].meaning
     if kind is ml_collections.ConfigDict:
-      define_config()
+      config_line.define()
     elif field.metadata.get("nested"):
       continue
     elif typing.get_origin(kind) is Literal:
@@ -184,7 +175,9 @@ def _read(settings: type[Settings]) -> Settings:
   for field in dataclasses.fields(settings):
     kind = _kind(hints[field.name])
     if kind is ml_collections.ConfigDict:
-      values[field.name] = config()
+      from dlm_jax import config_flags  # noqa: PLC0415  it brings JAX
+
+      values[field.name] = config_flags.from_flags()
     elif field.metadata.get("nested"):
       values[field.name] = dict(_nested.get(_part(field), {}))
     elif flags.FLAGS[field.name].value is not None:
@@ -256,7 +249,9 @@ def _parse(argv: list[str], settings: type | None = None) -> list[str]:
   try:
     argv = config_line.rewrite(_without_nested(argv, settings))
     if config_line.is_shown(argv):
-      config_line.show(argv)
+      from dlm_jax import config_flags  # noqa: PLC0415  it brings JAX
+
+      config_flags.show(argv)
       sys.exit(0)
     rest = flags.FLAGS(argv)
   except flags.UnrecognizedFlagError as error:

@@ -9,40 +9,8 @@ devices (`cpu:8`), or `here`. No data is prepared: the vocabulary is that of the
 or `--vocab_size` where that tokenizer would have to be fetched first.
 """
 
-from dataclasses import dataclass
-
-import ml_collections
-from rich.console import Console
-
 from dlm_jax import command_line
-from dlm_jax.core.ranges import PositiveInt
-from dlm_jax.data import preparation
-from dlm_jax.distributed import ahead
-from dlm_jax.training.compilation import compile_ahead, show
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompileSettings:
-  """What is compiled, and for which devices.
-
-  Attributes:
-    config: file in configs/, its method and its arguments; a field is set by
-      --config.<field>=<value>.
-    topology: devices to compile for: v5e-256 (TPU chips), cpu:8 (CPU devices), or here.
-    vocab_size: number of symbols of the data. The default is that of the config's tokenizer.
-  """
-
-  config: ml_collections.ConfigDict
-  topology: str = "here"
-  vocab_size: PositiveInt | None = None
-
-
-def main(settings: CompileSettings) -> None:
-  topology = ahead.find(settings.topology)
-  data = settings.config.data
-  vocab_size = settings.vocab_size or preparation.fitted_tokenizer(data).vocab_size
-  show(Console(), compile_ahead(settings.config, topology, vocab_size))
-
+from dlm_jax.training.training_settings import CompileSettings
 
 if __name__ == "__main__":
-  command_line.run(main, CompileSettings)
+  command_line.run("dlm_jax.training.compilation", CompileSettings)

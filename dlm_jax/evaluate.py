@@ -8,19 +8,8 @@ autoregressive model) with its standard error, and writes them with everything t
 W/evaluations/, or to --output.
 """
 
-import jax
-from rich.console import Console
-
 from dlm_jax import command_line
-from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
-from dlm_jax.evaluation.bound_table import show
-
-
-def main(settings: EvaluateSettings) -> None:
-  record = evaluate(settings)
-  if jax.process_index() == 0:
-    show(Console(markup=False), record)
-
+from dlm_jax.evaluation.evaluation_settings import EvaluateSettings
 
 if __name__ == "__main__":
-  command_line.run(main, EvaluateSettings, distributed=True)
+  command_line.run("dlm_jax.evaluation.bound", EvaluateSettings, distributed=True)

@@ -9,18 +9,8 @@ where it stopped. The results are written to W/harness/ with everything they dep
 one's own are YAML files in --task_path.
 """
 
-import jax
-from rich.console import Console
-
 from dlm_jax import command_line
-from dlm_jax.evaluation.lm_eval_tasks import HarnessSettings, run_tasks, show
-
-
-def main(settings: HarnessSettings) -> None:
-  record = run_tasks(settings)
-  if jax.process_index() == 0:
-    show(Console(markup=False), record)
-
+from dlm_jax.evaluation.evaluation_settings import HarnessSettings
 
 if __name__ == "__main__":
-  command_line.run(main, HarnessSettings)
+  command_line.run("dlm_jax.evaluation.lm_eval_tasks", HarnessSettings)

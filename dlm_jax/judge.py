@@ -8,18 +8,8 @@ a directory). The same statistics of as many held-out rows stand beside those of
 written to W/samples.judged.json with the protocol of the samples.
 """
 
-import jax
-from rich.console import Console
-
 from dlm_jax import command_line
-from dlm_jax.evaluation.assess import JudgeSettings, assess, show
-
-
-def main(settings: JudgeSettings) -> None:
-  record = assess(settings)
-  if jax.process_index() == 0:
-    show(Console(markup=False), record)
-
+from dlm_jax.evaluation.evaluation_settings import JudgeSettings
 
 if __name__ == "__main__":
-  command_line.run(main, JudgeSettings)
+  command_line.run("dlm_jax.evaluation.assess", JudgeSettings)

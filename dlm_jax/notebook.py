@@ -7,7 +7,9 @@ import jax
 from dlm_jax.evaluation import conditional
 from dlm_jax.evaluation.conditional import ConditionalScoring, Score, ScoringRequest
 from dlm_jax.generation import prompts
-from dlm_jax.generation.draw import DrawSettings, draw
+from dlm_jax.generation.draw import draw
+from dlm_jax.generation.draw_settings import DrawSettings
+from dlm_jax.generation.prompt_text import BLANK
 from dlm_jax.model.model import Model, load
 
 __all__ = ["load", "sample", "score"]
@@ -19,7 +21,7 @@ def sample(
   *,
   prompt: str | None = None,
   infill: str | None = None,
-  blank: str = prompts.BLANK,
+  blank: str = BLANK,
   length: int | None = None,
   **settings: object,
 ) -> list[str]:
@@ -32,7 +34,7 @@ def sample(
     infill: text in which each `blank` is one token to draw.
     blank: what stands for it.
     length: tokens of each; None is the length of training.
-    **settings: the others of `generation.draw.DrawSettings`, such as `steps=128` or `top_p=0.9`.
+    **settings: the others of `DrawSettings`, such as `steps=128` or `top_p=0.9`.
 
   Raises:
     UserError: the model cannot draw with these settings.

@@ -9,13 +9,7 @@ copies each record there.
 """
 
 from dlm_jax import command_line
-from dlm_jax.reporting.report_files import ReportSettings, write_report
-
-
-def main(settings: ReportSettings) -> None:
-  for path in write_report(settings):
-    print(f"written to {path}")
-
+from dlm_jax.reporting.report_settings import ReportSettings
 
 if __name__ == "__main__":
-  command_line.run(main, ReportSettings)
+  command_line.run("dlm_jax.reporting.report_files", ReportSettings)

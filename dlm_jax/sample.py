@@ -13,13 +13,9 @@ underscores are text, another --blank stands for a token, or a backslash before 
 """
 
 from dlm_jax import command_line
-from dlm_jax.generation.draw import samplers_text
-from dlm_jax.generation.output import SampleSettings, sample
-
-
-def main(settings: SampleSettings) -> None:
-  sample(settings)
-
+from dlm_jax.generation.sample_settings import SampleSettings, samplers_text
 
 if __name__ == "__main__":
-  command_line.run(main, SampleSettings, distributed=True, notes=samplers_text)
+  command_line.run(
+    "dlm_jax.generation.output", SampleSettings, distributed=True, notes=samplers_text
+  )

@@ -7,18 +7,8 @@ Extreme times add variance to the gradient and teach little (BD3-LM, Arriola et 
 at the weights of the run W, names that with the smallest and writes all to W/clip-step*.json.
 """
 
-import jax
-from rich.console import Console
-
 from dlm_jax import command_line
-from dlm_jax.evaluation.block_times import BlockTimesSettings, search, show
-
-
-def main(settings: BlockTimesSettings) -> None:
-  record = search(settings)
-  if jax.process_index() == 0:
-    show(Console(), record)
-
+from dlm_jax.evaluation.evaluation_settings import BlockTimesSettings
 
 if __name__ == "__main__":
-  command_line.run(main, BlockTimesSettings, distributed=True)
+  command_line.run("dlm_jax.evaluation.block_times", BlockTimesSettings, distributed=True)

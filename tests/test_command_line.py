@@ -1,9 +1,14 @@
 """What a user sees who mistypes a flag: one sentence and exit code 2, nothing written."""
 
 import dataclasses
+import functools
+import importlib
+import json
 import os
+import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from typing import Literal
 
@@ -125,13 +130,58 @@ def test_mistakes_of_train(arguments, sentence, tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "sample", "tune_block_times"])
+# The names of the commands, and of each the call that runs it.
+COMMANDS = {
+  path.stem: call
+  for path in sorted((ROOT / "dlm_jax").glob("*.py"))
+  for call in re.findall(r"^  command_line\.run\([^()]*\)", path.read_text("utf-8"), re.M)
+}
+
+
+@functools.cache
+def helps():
+  """What `--help` prints of each command, and the libraries that this imported, in one process."""
+  code = f"""
+import contextlib, io, json, runpy, sys
+from absl import flags
+texts = {{}}
+for command in {list(COMMANDS)}:
+  for name in list(flags.FLAGS):
+    delattr(flags.FLAGS, name)
+  sys.argv[1:] = ["--help"]
+  with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+    runpy.run_module(f"dlm_jax.{{command}}", run_name="__main__", alter_sys=True)
+  texts[command] = text.getvalue()
+print(json.dumps([texts, sorted({{name.partition(".")[0] for name in sys.modules}})]))
+"""
+  done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+  return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_every_flag_of_the_command(command):
-  done = run(command, "--help")
-  flag = "--config" if command in ("prepare", "train") else "--workdir"
-  assert flag in done.stdout
-  assert f"python -m dlm_jax.{command}" in done.stdout
+  text = helps()[0][command]
+  for field in dataclasses.fields(settings_of(command)):
+    nested = field.metadata.get("nested")
+    flag = f"{field.name.removesuffix('_settings')}.SETTING" if nested else field.name
+    assert re.search(rf"^  --(\[no\])?{flag}\b", text, re.M), flag
+  assert f"python -m dlm_jax.{command}" in text
+
+
+def test_help_waits_for_no_heavy_library():
+  assert {"sample", "train"} <= COMMANDS.keys()
+  assert not {"jax", "flax", "optax", "orbax", "grain", "numpy", "matplotlib"} & set(helps()[1])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_work_of_a_command_takes_its_settings(command):
+  work = importlib.import_module(re.search(r'"([\w.]+)"', COMMANDS[command])[1])
+  assert typing.get_type_hints(work.main)["settings"] is settings_of(command)
+
+
+def settings_of(command):
+  (name,) = re.findall(r"\b\w+Settings\b", COMMANDS[command])
+  return vars(importlib.import_module(f"dlm_jax.{command}"))[name]
 
 
 @pytest.mark.slow

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlm_jax import train
 from dlm_jax.data.corpora import synthetic_markov
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.generation.draw import DrawSettings, draw
 from dlm_jax.model.model import load
+from dlm_jax.training.run import train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
       "checkpoint.save_every": 300,
     },
   )
-  assert train.train(config, str(directory / "run")) == 0
+  assert train(config, str(directory / "run")) == 0
   return directory / "run"
 
 

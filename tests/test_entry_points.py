@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.generation import prompts
 from dlm_jax.generation.draw import DrawSettings, draw
 from dlm_jax.model.model import load
 from dlm_jax.runs.metrics import read_rows
+from dlm_jax.training.run import train
 from tests import tiny
 
 LINEAR = {"name": "linear"}
@@ -81,8 +81,8 @@ def run(request, data, tmp_path_factory):
   fields |= {"network.time_conditioned": True}
   fields |= {"training.head_chunks": 1 if request.param in CONTINUOUS else 2}
   half = {"training.steps": 6}
-  assert train.train(tiny.config(data, **fields, **half), str(workdir)) == 0
-  assert train.train(tiny.config(data, **fields), str(workdir)) == 0
+  assert train(tiny.config(data, **fields, **half), str(workdir)) == 0
+  assert train(tiny.config(data, **fields), str(workdir)) == 0
   return workdir, fields
 
 
@@ -96,7 +96,7 @@ def losses(workdir):
 
 def test_resuming_is_bitwise_the_same(run, data, tmp_path):
   workdir, fields = run
-  assert train.train(tiny.config(data, **fields), str(tmp_path / "whole")) == 0
+  assert train(tiny.config(data, **fields), str(tmp_path / "whole")) == 0
   assert losses(workdir) == losses(tmp_path / "whole")
   assert [step for step, _ in losses(workdir)] == [2, 4, 6, 8, 10, 12]
   assert np.isfinite([loss for _, loss in losses(workdir)]).all()
@@ -107,7 +107,7 @@ def test_resuming_is_bitwise_the_same(run, data, tmp_path):
 def test_a_continuous_run_is_the_same_on_another_mesh(run, data, tmp_path):
   workdir, fields = run
   fields |= {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
-  assert train.train(tiny.config(data, **fields), str(tmp_path / "other")) == 0
+  assert train(tiny.config(data, **fields), str(tmp_path / "other")) == 0
   ours, other = (np.array(losses(path)) for path in (workdir, tmp_path / "other"))
   np.testing.assert_allclose(other, ours, rtol=2e-3)
 

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_labelled
 from dlm_jax.evaluation import likelihood
@@ -15,6 +14,7 @@ from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.generation import draw
 from dlm_jax.generation.draw import DrawSettings
 from dlm_jax.model.model import load, training_data
+from dlm_jax.training.run import train
 from tests import tiny
 
 CORPUS = {
@@ -42,7 +42,7 @@ def labelled(request, tmp_path_factory):
   fields = dict(LABELLED)
   if request.param == "uniform":
     fields |= {"process": {"name": "uniform"}, "network.time_conditioned": True}
-  assert train.train(tiny.config(directory / "data", **fields), str(directory / "run")) == 0
+  assert train(tiny.config(directory / "data", **fields), str(directory / "run")) == 0
   return load(str(directory / "run"), weights="raw")
 
 

@@ -15,22 +15,22 @@ import numpy as np
 import pytest
 
 from dlm_jax import experiment as experiments
-from dlm_jax import train
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.exit_codes import RESUMABLE
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.metrics import read_rows
 from dlm_jax.training import run
-from dlm_jax.training.preemption import RESUMABLE
+from dlm_jax.training.run import train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
 # Runs a tiny config in a process of its own: python -c SCRIPT data workdir '{"training.steps": 9}'
 SCRIPT = """
 import json, sys
-from dlm_jax import train
+from dlm_jax.training.run import train
 from tests import tiny
 data, workdir, fields = sys.argv[1:]
-sys.exit(train.train(tiny.config(data, **json.loads(fields)), workdir))
+sys.exit(train(tiny.config(data, **json.loads(fields)), workdir))
 """
 
 
@@ -43,7 +43,7 @@ def data(tmp_path_factory):
 def whole(data, tmp_path_factory):
   """The workdir of a run that nothing interrupted."""
   workdir = tmp_path_factory.mktemp("whole") / "run"
-  assert train.train(tiny.config(data), str(workdir)) == 0
+  assert train(tiny.config(data), str(workdir)) == 0
   return workdir
 
 
@@ -96,23 +96,23 @@ def test_a_run_leaves_what_the_readme_promises(whole):
 def test_stopping_and_resuming_is_bitwise_the_same(whole, data, tmp_path):
   workdir = tmp_path / "run"
   with ThreadPoolExecutor(1) as pool:  # as a notebook's server may run it
-    half = pool.submit(train.train, tiny.config(data, **{"training.steps": 6}), str(workdir))
+    half = pool.submit(train, tiny.config(data, **{"training.steps": 6}), str(workdir))
     assert half.result() == 0
-  assert train.train(tiny.config(data), str(workdir)) == 0
+  assert train(tiny.config(data), str(workdir)) == 0
   assert_same(state_at(workdir, data), state_at(whole, data))
   assert shown(workdir) == shown(whole)
 
 
 def test_a_finished_run_has_nothing_to_do(whole, data, capsys):
   before = (whole / "metrics.jsonl").read_text()
-  assert train.train(tiny.config(data), str(whole)) == 0
+  assert train(tiny.config(data), str(whole)) == 0
   assert "nothing to do" in capsys.readouterr().out
   assert (whole / "metrics.jsonl").read_text() == before
 
 
 def test_a_signal_before_the_first_step_is_resumable(data, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(run, "build", lambda config: os.kill(os.getpid(), signal.SIGTERM))
-  assert train.train(tiny.config(data), str(tmp_path / "run")) == RESUMABLE
+  assert train(tiny.config(data), str(tmp_path / "run")) == RESUMABLE
   assert "start the same command again to resume (exit code 75)" in capsys.readouterr().out
   assert not (tmp_path / "run").exists()
 
@@ -122,14 +122,14 @@ def test_kill_and_resume_is_bitwise_the_same(data, tmp_path):
   """Killed by SIGKILL anywhere after the first save, in another process; 400 steps against 400."""
   fields = {"training.steps": 400, "training.evaluate_every": 400, "checkpoint.save_every": 20}
   reference, workdir = tmp_path / "reference", tmp_path / "run"
-  assert train.train(tiny.config(data, **fields), str(reference)) == 0
+  assert train(tiny.config(data, **fields), str(reference)) == 0
   process = start(data, workdir, **fields)
   wait_for_step(process, workdir, 40)
   process.kill()
   process.wait()
   kept = checkpoint.steps(str(workdir / "checkpoints"))
   assert kept and kept[-1] < 400
-  assert train.train(tiny.config(data, **fields), str(workdir)) == 0
+  assert train(tiny.config(data, **fields), str(workdir)) == 0
   assert_same(state_at(workdir, data, 400), state_at(reference, data, 400))
   assert shown(workdir) == shown(reference)
 
@@ -145,7 +145,7 @@ def test_sigterm_saves_and_exits_resumable(data, tmp_path):
   (saved,) = checkpoint.steps(str(workdir / "checkpoints"))
   assert saved >= 4
   more = {**fields, "training.steps": saved + 2}
-  assert train.train(tiny.config(data, **more), str(workdir)) == 0
+  assert train(tiny.config(data, **more), str(workdir)) == 0
   assert checkpoint.steps(str(workdir / "checkpoints"))[-1] == saved + 2
 
 
@@ -153,8 +153,8 @@ def test_sigterm_saves_and_exits_resumable(data, tmp_path):
 def test_resuming_on_another_mesh_agrees_to_float32(whole, data, tmp_path):
   workdir = tmp_path / "run"
   first = {"training.steps": 6, "mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
-  assert train.train(tiny.config(data, **first), str(workdir)) == 0
-  assert train.train(tiny.config(data, **{"mesh.data": 1, "mesh.fsdp": 8}), str(workdir)) == 0
+  assert train(tiny.config(data, **first), str(workdir)) == 0
+  assert train(tiny.config(data, **{"mesh.data": 1, "mesh.fsdp": 8}), str(workdir)) == 0
   ours, reference = shown(workdir), shown(whole)
   for row, expected in zip(ours, reference, strict=True):
     assert row.keys() == expected.keys()
@@ -170,21 +170,21 @@ def test_steps_that_are_not_finite_end_the_run_and_it_goes_on_as_it_is_told(data
   for saved, save_every in (("nothing is saved", 99), ("its checkpoint of step 2", 2)):
     changes = dict.fromkeys(rates, 1e30) | {"checkpoint.save_every": save_every}
     with pytest.raises(UserError, match=sentence) as stopped:
-      train.train(tiny.config(data, **fields, **changes), str(workdir))
+      train(tiny.config(data, **fields, **changes), str(workdir))
     assert saved in str(stopped.value)
   assert f"--config.training.weights={workdir}" in str(stopped.value)
   smaller = dict(re.findall(r"--config\.(optimizer\.\w+)=(\S+)", str(stopped.value)))
   assert smaller.keys() == set(rates) and set(smaller.values()) == {"5e+29"}
   # The weights of step 2 are lost, so that smaller steps cannot mend them; but the run is resumed.
   with pytest.raises(UserError, match="not finite in 3 steps in a row, from step 2 on"):
-    train.train(tiny.config(data, **fields, **smaller), str(workdir))
+    train(tiny.config(data, **fields, **smaller), str(workdir))
   assert "resuming from step 2" in capsys.readouterr().out
 
 
 def test_another_config_does_not_touch_the_workdir(whole, data):
   before = {path: path.read_bytes() for path in sorted(whole.rglob("*")) if path.is_file()}
   with pytest.raises(UserError, match=r"optimizer\.momentum"):
-    train.train(tiny.config(data, **{"optimizer.momentum": 0.5}), str(whole))
+    train(tiny.config(data, **{"optimizer.momentum": 0.5}), str(whole))
   assert {path: path.read_bytes() for path in before} == before
 
 
@@ -209,5 +209,5 @@ def test_another_config_does_not_touch_the_workdir(whole, data):
 def test_mistakes_are_one_sentence_before_any_compile(data, tmp_path, fields, sentence):
   workdir = tmp_path / "run"
   with pytest.raises(UserError, match=sentence):
-    train.train(tiny.config(data, **fields), str(workdir))
+    train(tiny.config(data, **fields), str(workdir))
   assert not workdir.exists()

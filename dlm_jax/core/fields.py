@@ -4,6 +4,7 @@ A field knows its type, by which text of the command line is read, its default, 
 where it holds another part, the family that the part's name is chosen from.
 """
 
+import ast
 import dataclasses
 import inspect
 import re
@@ -14,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dlm_jax.core import parsing, resolve
+from dlm_jax.core import parsing, ranges, resolve
 from dlm_jax.core.errors import UserError, nearest, require_known
 
 # What the parts of a package are built with beside the fields of their config.
@@ -124,6 +125,25 @@ class Modules:
       else:
         of_class[field.name] = field
     return {name: field for name, field in of_class.items() if name not in elsewhere}
+
+  def read_source(self, name: str) -> tuple[str, list[Field]]:
+    """The docstring of a module and the fields of the dataclass that its `make` returns.
+
+    Both are read from the source: nothing is imported, as for `--help`. Fields are values, whose
+    types are known where they are ranges.
+    """
+    tree = resolve.source(self.package, name)
+    named = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    nodes = {node.name: node for node in named}
+    built = nodes[ast.unparse(nodes["make"].returns)]
+    meanings = _meanings(ast.get_docstring(built), "Attributes")
+    found = []
+    for node in built.body:
+      annotation = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else "ClassVar"
+      if not annotation.startswith("ClassVar"):
+        field, kind = ast.unparse(node.target), vars(ranges).get(annotation, object)
+        found.append(Field(field, kind, ast.literal_eval(node.value), meanings[field]))
+    return ast.get_docstring(tree), found
 
   def name_of(self, built: object) -> str:
     """The name by which a config chooses what has been built."""

@@ -5,11 +5,14 @@ without arrays, and part of what is compiled.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from dlm_jax.core.types import Indices
+# Positions in a row, or what is computed from them elementwise.
+Indices: TypeAlias = jax.Array | np.ndarray | int
 
 
 @jax.tree_util.register_static

@@ -34,6 +34,12 @@ def _names(package: str, entry: str) -> tuple[str, ...]:
   return tuple(sorted(path.stem for path in files if _defines(path, entry)))
 
 
+def source(package: str, name: str) -> ast.Module:
+  """The syntax of the module `package.name`, which is not imported."""
+  (root,) = importlib.import_module(package).__path__
+  return ast.parse((Path(root) / f"{name}.py").read_text(encoding="utf-8"))
+
+
 def _defines(path: Path, entry: str) -> bool:
   """Whether the file defines the function `entry`. A file with an error fails when it is chosen."""
   source = path.read_text(encoding="utf-8")

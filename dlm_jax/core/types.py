@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import numpy as np
-from jax import Array
-
 # Nested mappings whose leaves are arrays: the parameters of a network or of a process.
 Params: TypeAlias = Mapping[str, Any]
 # Any nesting of containers that `jax.tree` walks through, with arrays as leaves.
@@ -16,5 +13,3 @@ Json: TypeAlias = bool | int | float | str | list["Json"] | Mapping[str, "Json"]
 Fields: TypeAlias = Mapping[str, object]
 # A JSON object that is written as the record of a result and read back by its keys.
 Record: TypeAlias = dict[str, Any]
-# Positions in a row, or what is computed from them elementwise.
-Indices: TypeAlias = Array | np.ndarray | int

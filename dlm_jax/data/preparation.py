@@ -23,6 +23,7 @@ from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.data import packing, writing
 from dlm_jax.data.corpora.base import Corpus, Labelled
+from dlm_jax.data.prepare_settings import PrepareSettings
 from dlm_jax.data.store import FORMAT, MANIFEST, Store, content_hash, open_store
 from dlm_jax.data.tokenizers import base
 from dlm_jax.data.tokenizers.base import Tokenizer
@@ -252,3 +253,20 @@ def _write(
   if isinstance(corpus, Labelled):
     manifest["num_labels"] = corpus.num_labels
   (directory / MANIFEST).write_text(json.dumps(seal(manifest), indent=1), encoding="utf-8")
+
+
+def summary(store: Store) -> str:
+  """What a store holds, for a person to read."""
+  lines = [f"{store.directory}  (hash {store.hash[:12]}, {store.tokenizer.vocab_size} symbols)"]
+  for split, counts in store.manifest["splits"].items():
+    line = f"  {split:<10}" + "".join(
+      f"  {counts[name]:>13,} {name}" for name in ("documents", "rows", "tokens", "characters")
+    )
+    truncated = counts["truncated"]
+    lines.append(line + (f"  ({truncated:,} documents cut off)" if truncated else ""))
+  return "\n".join(lines)
+
+
+def main(settings: PrepareSettings) -> None:
+  """The command `prepare`."""
+  print(summary(prepare(settings.config.data)))

@@ -21,12 +21,10 @@ import jax
 from jax._src import distributed  # JAX shows neither its barriers nor its key-value store
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.exit_codes import LOST
 from dlm_jax.core.types import PyTree
 
 T = TypeVar("T")
-
-# EX_UNAVAILABLE of sysexits.h: another process was lost, and with it the run until it is restarted.
-LOST = 69
 
 # Seconds: to find each other, as machines of a cluster start at different moments; until a silent
 # process counts as dead; to end together, and how long the first to fail waits for the others.

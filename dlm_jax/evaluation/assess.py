@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -18,7 +18,6 @@ from rich.table import Table
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.json_files import read_object, read_objects
-from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.storage import write_or_print
 from dlm_jax.core.types import Record
@@ -27,6 +26,7 @@ from dlm_jax.data.store import Store
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed import progress
 from dlm_jax.evaluation import judges, text_statistics
+from dlm_jax.evaluation.evaluation_settings import JudgeSettings
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.evaluation.text_statistics import Interval
 from dlm_jax.model.model import load
@@ -36,26 +36,6 @@ from dlm_jax.runs import provenance
 _ROWS = 4096
 # Texts that the record keeps, to be looked at.
 _SHOWN = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeSettings:
-  """What is judged, and by whom.
-
-  Attributes:
-    samples: JSONL file of dlm_jax.sample, with its protocol beside it.
-    judge: workdir of an autoregressive run, or a causal model of transformers. The default is no
-      judge, and no perplexity.
-    weights: which weights of the judge run: averaged, or those of the last step.
-    copied: n-gram lengths for the memorisation check, in tokens.
-    reference: split of the data whose rows stand beside the samples.
-  """
-
-  samples: str
-  judge: str | None = None
-  weights: Literal["ema", "raw"] = "ema"
-  copied: tuple[PositiveInt, ...] = (8, 16, 32)
-  reference: str = "test"
 
 
 @dataclass(frozen=True)
@@ -278,3 +258,10 @@ def table(record: Record) -> Table:
 def show(console: Console, record: Record) -> None:
   """Prints the statistics."""
   console.print(table(record))
+
+
+def main(settings: JudgeSettings) -> None:
+  """The command `judge`."""
+  record = assess(settings)
+  if jax.process_index() == 0:
+    show(Console(markup=False), record)

@@ -1,8 +1,6 @@
 """The variance of block diffusion's loss under each interval of times it could be trained on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +11,11 @@ from rich.table import Table
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.ranges import NonNegativeInt, Range, Seed
 from dlm_jax.core.types import Params, Record
 from dlm_jax.distributed import progress
 from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding
+from dlm_jax.evaluation.evaluation_settings import BlockTimesSettings
 from dlm_jax.evaluation.likelihood import BindParams
 from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model, load, training_data
@@ -69,31 +67,6 @@ def summarize(table: np.ndarray) -> list[Record]:
     }
     for i in np.argsort(variance, kind="stable")
   ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockTimesSettings:
-  """What is searched, and how.
-
-  Attributes:
-    workdir: directory of the run.
-    batches: batches of the run's training batch size whose losses are compared; every interval sees
-      the same.
-    split: split of the data that they are drawn from: train, validation or test.
-    weights: averaged weights, or those of the last step.
-    step: step of the checkpoint. The default is the newest.
-    seed: seed of rows, times and noise.
-  """
-
-  workdir: str
-  batches: Annotated[int, Range(at_least=2)] = 100
-  split: str = "validation"
-  weights: Literal["ema", "raw"] = "ema"
-  step: NonNegativeInt | None = None
-  seed: Seed = 0
-
-  def __post_init__(self) -> None:
-    resolve.require_ranges(self, "--")
 
 
 def search(settings: BlockTimesSettings) -> Record:
@@ -158,3 +131,10 @@ def show(console: Console, record: Record) -> None:
   console.print(shown)
   first, last = record["intervals"][0]["clip"]
   console.print(f"--config.process.clip='({first:.1f}, {last:.1f})'", highlight=False)
+
+
+def main(settings: BlockTimesSettings) -> None:
+  """The command `tune_block_times`."""
+  record = search(settings)
+  if jax.process_index() == 0:
+    show(Console(), record)

@@ -7,13 +7,11 @@ import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
 
 import jax
+from rich.console import Console
 
-from dlm_jax.core import resolve, storage
-from dlm_jax.core.errors import require_known
-from dlm_jax.core.ranges import NonNegativeInt, PositiveInt, Range, Seed
+from dlm_jax.core import storage
 from dlm_jax.core.records import BOUND, EXACT
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.types import Record
@@ -21,65 +19,15 @@ from dlm_jax.data import zero_shot
 from dlm_jax.data.store import Rows
 from dlm_jax.distributed import progress
 from dlm_jax.evaluation import clusters, likelihood
+from dlm_jax.evaluation.bound_table import show
 from dlm_jax.evaluation.estimates import Bound, Estimate
+from dlm_jax.evaluation.evaluation_settings import EvaluateSettings
 from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
 from dlm_jax.model.model import Model, load, training_data
 from dlm_jax.processes.base import Process
 from dlm_jax.runs import provenance, workdir
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
-  """What is evaluated, and how.
-
-  Attributes:
-    workdir: directory of the run.
-    split: split of its data: train, validation or test. The default is evaluation.split of its
-      config, test unless that says otherwise.
-    samples: times and noises drawn for each sequence; more give a smaller standard error. An exact
-      likelihood needs one and takes one.
-    weights: averaged weights, or those of the last step.
-    step: step of the checkpoint. The default is the newest.
-    batch_size: sequences evaluated at once. It changes no number. The default is that of training.
-    seed: seed of times and noise.
-    bound: the bound of the process itself, or that of a continuous process through its probability
-      flow. The default is evaluation.bound of its config, variational unless that says otherwise.
-    flow_steps: Heun steps of the probability flow, at two network evaluations each. The default is
-      evaluation.flow_steps of its config, 64 unless that says otherwise.
-    rows: evaluate at most so many sequences, evenly spread over the split. A standard error
-      needs two. The default is all.
-    labels: whether the model sees the labels of labelled text: the bound is then on
-      -log p(text | label). Without labels it is on -log p(text), which needs label dropout in
-      training.
-    times: how times are chosen: stratified over all draws, independent, or the Gauss-Legendre nodes
-      in t, so that no Monte Carlo error comes from t.
-    corpus: zero-shot: evaluate this corpus in place of --split. UTF-8 files, or one of wikitext103,
-      ptb, lm1b, lambada, ag_news.
-    output: file to write the record to. The default is one in WORKDIR/evaluations/; where that
-      cannot be written, the record is printed.
-  """
-
-  workdir: str
-  split: str | None = None
-  samples: PositiveInt = 16
-  weights: Literal["ema", "raw"] = "ema"
-  step: NonNegativeInt | None = None
-  batch_size: PositiveInt | None = None
-  seed: Seed = 0
-  bound: Literal["variational", "flow"] | None = None
-  flow_steps: PositiveInt | None = None
-  rows: Annotated[int, Range(at_least=2)] | None = None
-  labels: bool = True
-  times: Literal["stratified", "independent", "quadrature"] = "stratified"
-  corpus: str | None = None
-  output: str | None = None
-
-  def __post_init__(self) -> None:
-    require_known("--times", self.times, likelihood.TIMINGS)
-    resolve.require_ranges(self, "--")
-
 
 # What is scored, and how, where neither the command nor the config of the run says it.
 DEFAULTS = {"split": "test", "bound": "variational", "flow_steps": 64}
@@ -265,3 +213,10 @@ def _slug(corpus: str) -> str:
   readable = re.sub(r"\W+", "_", Path(corpus).stem)
   is_named = corpus in zero_shot.PROTOCOLS
   return readable if is_named else f"{readable}_{zlib.crc32(corpus.encode()):08x}"
+
+
+def main(settings: EvaluateSettings) -> None:
+  """The command `evaluate`."""
+  record = evaluate(settings)
+  if jax.process_index() == 0:
+    show(Console(markup=False), record)

@@ -21,7 +21,8 @@ from dlm_jax.distributed.sharding import replicated
 from dlm_jax.evaluation import conditional, likelihood
 from dlm_jax.evaluation.conditional import ScoringRequest
 from dlm_jax.evaluation.journal import Journal
-from dlm_jax.generation.draw import DrawSettings, draw_batches
+from dlm_jax.generation.draw import draw_batches
+from dlm_jax.generation.draw_settings import DrawSettings
 from dlm_jax.generation.prompts import Prompt
 from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model

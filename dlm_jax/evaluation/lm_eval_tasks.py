@@ -2,57 +2,24 @@
 
 import importlib.util
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax.core import resolve, storage
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError, nearest
-from dlm_jax.core.ranges import NonNegativeInt, PositiveInt, Seed
 from dlm_jax.core.storage import write_or_print
 from dlm_jax.core.types import Record
+from dlm_jax.evaluation.evaluation_settings import HarnessSettings
 from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.model.model import Model, load
 from dlm_jax.runs import provenance
 
 # A task of lm-evaluation-harness, which has no types, or a group of tasks.
 Task: TypeAlias = Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class HarnessSettings:
-  """What is run.
-
-  Attributes:
-    workdir: directory of the run.
-    tasks: names of tasks of the harness.
-    task_path: directory of more task files (YAML).
-    samples: times and noises drawn for each request. An exact likelihood takes one.
-    batch_size: rows evaluated at once. It changes no number.
-    limit: documents of each task, at most. The default is all.
-    shots: examples in the prompt. The default is the task's own number.
-    weights: averaged weights, or those of the last step.
-    step: step of the checkpoint. The default is the newest.
-    seed: seed of times, noise and continuations.
-  """
-
-  workdir: str
-  tasks: tuple[str, ...]
-  task_path: str | None = None
-  samples: PositiveInt = 128
-  batch_size: PositiveInt = 128
-  limit: PositiveInt | None = None
-  shots: NonNegativeInt | None = None
-  weights: Literal["ema", "raw"] = "ema"
-  step: NonNegativeInt | None = None
-  seed: Seed = 0
-
-  def __post_init__(self) -> None:
-    resolve.require_ranges(self, "--")
 
 
 def run_tasks(settings: HarnessSettings) -> Record:
@@ -172,3 +139,10 @@ def show(console: Console, record: Record) -> None:
       soft_wrap=True,
       highlight=False,
     )
+
+
+def main(settings: HarnessSettings) -> None:
+  """The command `harness`."""
+  record = run_tasks(settings)
+  if jax.process_index() == 0:
+    show(Console(markup=False), record)

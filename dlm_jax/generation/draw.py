@@ -5,10 +5,9 @@ and from i alone: neither the batch size nor the number of devices changes it.
 """
 
 import dataclasses
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -18,69 +17,19 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.fields import Modules, require_field
-from dlm_jax.core.ranges import NonNegative, NonNegativeInt, PositiveInt, Seed
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding, replicated
+from dlm_jax.generation.draw_settings import DrawSettings
 from dlm_jax.generation.prompts import Prompt
 from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model
 from dlm_jax.processes.base import Denoise, Process
-from dlm_jax.samplers import grids, guidance, loops
+from dlm_jax.samplers import guidance, loops
 from dlm_jax.samplers.base import PACKAGE, Request, Sampler, SampleResult
-from dlm_jax.samplers.filters import Filters, TopP
+from dlm_jax.samplers.filters import Filters
 
 SAMPLERS = Modules(PACKAGE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrawSettings:
-  """How sequences are drawn. Raises `UserError` for a value that no model can honour.
-
-  Attributes:
-    num: number of sequences.
-    steps: number of sampling steps. Autoregressive decoding ignores it: one evaluation a token.
-    sampler: rule of a step of the reverse process, see below.
-    sampler_settings: settings of this sampler alone, as in --sampler=remdm --sampler.eta=0.05; see
-      below.
-    label: label of the sequences, for a model of labelled text. By default none is given.
-    guidance: strength of classifier-free guidance to --label. 1 is none; above 1 a text is more
-      like its label than the model thinks, at two network evaluations a step.
-    top_p: nucleus sampling: the smallest set of tokens whose probabilities reach it. 1 keeps
-      every token.
-    top_k: draw from so many most likely tokens. 0 keeps every token.
-    temperature: sampling temperature; 0 takes the most likely token.
-    grid: spacing of the times of the sampler, uniform or cosine.
-    batch_size: sequences drawn at once. It changes no sequence.
-    seed: seed of all draws. Sequence i depends on the seed and on i alone.
-    trajectory: whether to show how the first sequence is refined, state by state.
-  """
-
-  num: PositiveInt = 8
-  steps: PositiveInt = 64
-  sampler: str = "ancestral"
-  sampler_settings: Mapping[str, object] = field(default_factory=dict, metadata={"nested": True})
-  label: int | None = None
-  guidance: float = 1.0
-  top_p: TopP = 1.0
-  top_k: NonNegativeInt = 0
-  temperature: NonNegative = 1.0
-  grid: str = "uniform"
-  batch_size: PositiveInt = 64
-  seed: Seed = 0
-  trajectory: bool = False
-
-  def __post_init__(self) -> None:
-    resolve.require_ranges(self, "--")
-    if self.label is None and self.guidance != 1.0:
-      raise UserError("--guidance needs a --label to guide to.")
-    sampler_of(self.sampler, self.sampler_settings)
-    grids.check(self.grid)
-
-  @property
-  def filters(self) -> Filters:
-    """What the tokens are drawn from, in place of the prediction."""
-    return Filters(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
 
 
 @dataclass(frozen=True)
@@ -184,18 +133,6 @@ def sampler_of(name: str, settings: Mapping[str, object]) -> Sampler:
   return resolve.make(PACKAGE, {"name": name, **values})
 
 
-def samplers_text() -> str:
-  """The samplers and the settings of each, with their defaults, for `--help`."""
-  lines = ["Samplers (--sampler=NAME) and their own settings (--sampler.SETTING=VALUE):"]
-  for name in SAMPLERS.names():
-    docstring = resolve.module(PACKAGE, name).__doc__ or ""
-    lines.append(f"  {name}: {docstring.splitlines()[0]}")
-    for setting in SAMPLERS.fields(name).values():
-      text = f"{setting.name}={setting.default}: {setting.sentence}"
-      lines += textwrap.wrap(text, 96, initial_indent=" " * 6, subsequent_indent=" " * 10)
-  return "\n".join(lines)
-
-
 # The numbers and tokens of the sequences of a batch, and what of them is given where it differs.
 _Batch = tuple[Array, ...]
 
@@ -255,7 +192,7 @@ def _loop(settings: DrawSettings, model: Model, rows: int, prompt: Prompt) -> ja
       tokens=None if is_open else tokens,
       given=None if is_open else same if given is None else given,
       grid=settings.grid,
-      filters=settings.filters,
+      filters=Filters(temperature=settings.temperature, top_p=settings.top_p, top_k=settings.top_k),
       trajectory=settings.trajectory,
       end_id=model.tokenizer.eos_id,
       reuse=not model.network.knows_time,

@@ -2,67 +2,21 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
 from rich.console import Console
 
-from dlm_jax.core import storage
-from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import writing
-from dlm_jax.core.ranges import NonNegativeInt, PositiveInt
 from dlm_jax.distributed.progress import Progress
 from dlm_jax.generation import animation, prompts, rendering
-from dlm_jax.generation.draw import DrawSettings, Samples, draw_batches, join
-from dlm_jax.generation.prompt_settings import PromptSettings
+from dlm_jax.generation.draw import Samples, draw_batches, join
+from dlm_jax.generation.sample_settings import SampleSettings
 from dlm_jax.model.model import Model, load
 from dlm_jax.runs import provenance, workdir
 
 # States of a trajectory that are written, at most.
 _FRAMES = 128
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleSettings(PromptSettings, DrawSettings):
-  """What is drawn, from which run, and where it goes.
-
-  Attributes:
-    workdir: directory of the run.
-    length: tokens of a sequence. The default is the length of training; only block diffusion can
-      exceed it.
-    weights: averaged weights, or those of the last step.
-    step: step of the checkpoint. The default is the newest.
-    output: file to write. NAME.jsonl gets one JSON object a sequence (of --prompts with the number
-      of its prompt, from 0), with what they depend on in NAME.protocol.json; NAME.svg an animation
-      of the first sequence as it is denoised.
-  """
-
-  workdir: str
-  length: PositiveInt | None = None
-  weights: Literal["ema", "raw"] = "ema"
-  step: NonNegativeInt | None = None
-  output: str | None = None
-
-  def __post_init__(self) -> None:
-    PromptSettings.__post_init__(self)
-    DrawSettings.__post_init__(self)
-    if self.path is not None and not self.path.absolute().parent.is_dir():
-      raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
-    if self.is_animation:
-      object.__setattr__(self, "trajectory", True)
-
-  @property
-  def path(self) -> Path | None:
-    """Of the output."""
-    return None if self.output is None else storage.expand(self.output)
-
-  @property
-  def is_animation(self) -> bool:
-    """Whether the output is an SVG."""
-    return self.output is not None and self.output.endswith(".svg")
 
 
 def sample(settings: SampleSettings) -> Samples:
@@ -182,3 +136,8 @@ def token_texts(model: Model, states: np.ndarray) -> list[list[str]]:
     for token in np.unique(states)
   }
   return [[texts[token] for token in state] for state in states.tolist()]
+
+
+def main(settings: SampleSettings) -> None:
+  """The command `sample`."""
+  sample(settings)

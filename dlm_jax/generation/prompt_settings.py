@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.data import reading
-from dlm_jax.generation import prompts
-from dlm_jax.generation.prompts import BLANK, Pieces
+from dlm_jax.generation.prompt_text import BLANK, Pieces, pieces
 
 _SOURCES = ("prompt", "infill", "prompt_file", "infill_file", "prompts")
 
@@ -50,13 +49,13 @@ class PromptSettings:
       UserError: a file cannot be read, or a line of it holds something else.
     """
     if self.prompt is not None:
-      return [("--prompt", prompts.pieces(self.prompt, escapes=True))]
+      return [("--prompt", pieces(self.prompt, escapes=True))]
     if self.infill is not None:
-      return [("--infill", prompts.pieces(self.infill, self.blank, escapes=True))]
+      return [("--infill", pieces(self.infill, self.blank, escapes=True))]
     if self.prompt_file is not None:
-      return [("--prompt_file", prompts.pieces(_text(self.prompt_file)))]
+      return [("--prompt_file", pieces(_text(self.prompt_file)))]
     if self.infill_file is not None:
-      return [("--infill_file", prompts.pieces(_text(self.infill_file), self.blank))]
+      return [("--infill_file", pieces(_text(self.infill_file), self.blank))]
     if self.prompts is not None:
       return self._of_lines(self.prompts)
     return [("nothing", [])]
@@ -67,7 +66,7 @@ class PromptSettings:
       if line.strip():
         name = f"line {number} of {path}"
         field, text = _field(name, line)
-        found.append((name, prompts.pieces(text, self.blank if field == "infill" else None)))
+        found.append((name, pieces(text, self.blank if field == "infill" else None)))
     if not found:
       raise UserError(f"--prompts {path} has no line: give it one for each prompt.")
     return found

@@ -1,7 +1,6 @@
 """A report built from records: the files that the command `report` reads and writes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dlm_jax.core import storage
@@ -11,29 +10,11 @@ from dlm_jax.core.json_files import read_object
 from dlm_jax.core.types import Record
 from dlm_jax.reporting import comparison, page, tables
 from dlm_jax.reporting.comparison import Group, Result
+from dlm_jax.reporting.report_settings import ReportSettings
 from dlm_jax.runs.metrics import read_rows
 
 # Where a workdir has records.
 _RECORDS = ("evaluations/*.json", "**/*.judged.json", "harness/*.json")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportSettings:
-  """What is reported, and where to.
-
-  Attributes:
-    runs: workdirs of runs that were evaluated.
-    results: directories of records without their runs.
-    output: path of the report, without its suffix.
-    title: heading of the report.
-    keep: directory that each record is copied to. The default is no copy.
-  """
-
-  runs: tuple[str, ...] = ()
-  results: tuple[str, ...] = ()
-  output: str = "report"
-  title: str = "Diffusion language models"
-  keep: str | None = None
 
 
 def write_report(settings: ReportSettings) -> list[Path]:
@@ -112,3 +93,9 @@ def _named_apart(results: Sequence[Result]) -> list[Result]:
     name = result.name if count == 1 else f"{result.name} ({count})"
     named.append(Result(name, result.record))
   return named
+
+
+def main(settings: ReportSettings) -> None:
+  """The command `report`."""
+  for path in write_report(settings):
+    print(f"written to {path}")

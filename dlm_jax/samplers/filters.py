@@ -1,7 +1,6 @@
 """Temperature, top-k, top-p and forbidden tokens: maps from predictions to predictions."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +8,8 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.ranges import NonNegative, NonNegativeInt, Range
+from dlm_jax.core.ranges import NonNegative, NonNegativeInt, TopP
 from dlm_jax.processes.base import Prediction
-
-# A sum of probabilities that some tokens reach.
-TopP = Annotated[float, Range(above=0, at_most=1)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,13 @@ import ml_collections
 from rich.console import Console
 from rich.table import Table
 
+from dlm_jax.data import preparation
 from dlm_jax.distributed import ahead
 from dlm_jax.distributed.ahead import Collective, Cost, Topology
 from dlm_jax.distributed.platform import compiling_for
 from dlm_jax.distributed.sharding import batch_sharding
 from dlm_jax.experiment import Experiment, build
+from dlm_jax.training.training_settings import CompileSettings
 
 GIB = 2**30
 # Collectives of at least so many bytes are shown.
@@ -95,3 +97,11 @@ def _collectives_table(found: Sequence[Collective]) -> Table:
     largest = max(group, key=lambda collective: collective.bytes)
     table.add_row(kind, dtype, str(len(group)), " x ".join(map(str, largest.shape)))
   return table
+
+
+def main(settings: CompileSettings) -> None:
+  """The command `compile_check`."""
+  topology = ahead.find(settings.topology)
+  data = settings.config.data
+  vocab_size = settings.vocab_size or preparation.fitted_tokenizer(data).vocab_size
+  show(Console(), compile_ahead(settings.config, topology, vocab_size))

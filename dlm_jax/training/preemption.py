@@ -14,9 +14,6 @@ from dlm_jax.distributed import cluster
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 
-# EX_TEMPFAIL of sysexits.h: the command may be started again and will resume.
-RESUMABLE = 75
-
 
 class StopRequest:
   """While entered, the first SIGTERM or SIGINT to any process asks all of them to stop.

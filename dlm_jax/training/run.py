@@ -7,6 +7,7 @@ import ml_collections
 
 from dlm_jax.core import resolve, storage
 from dlm_jax.core.dotted import dotted
+from dlm_jax.core.exit_codes import RESUMABLE
 from dlm_jax.core.faults import SystemFault, writing
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import cluster
@@ -22,14 +23,20 @@ from dlm_jax.training.failures import advised
 from dlm_jax.training.loop import Loop
 from dlm_jax.training.monitor import Monitor
 from dlm_jax.training.optimizer import OptimizerConfig
-from dlm_jax.training.preemption import RESUMABLE, interruptible
+from dlm_jax.training.preemption import interruptible
 from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.progress_line import ProgressLine
 from dlm_jax.training.saving import Saver
 from dlm_jax.training.start import first_state
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter, peak_flops, training_flops_per_token
+from dlm_jax.training.training_settings import TrainSettings
 from dlm_jax.training.validation import require_validation, validation
+
+
+def main(settings: TrainSettings) -> int:
+  """The command `train`."""
+  return train(settings.config, settings.workdir, settings.profile)
 
 
 def train(config: ml_collections.ConfigDict, directory: str, profile: str = "") -> int:

@@ -16,7 +16,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax import command_line
+from dlm_jax import command_line, config_flags, config_line
 from dlm_jax import experiment as experiments
 from dlm_jax.data.batches import Batches
 from dlm_jax.distributed.sharding import to_global
@@ -62,7 +62,7 @@ def alternate(experiment: Experiment, batches: Batches, at_least: float) -> tupl
 
 
 def main() -> None:
-  experiment = experiments.build(command_line.config())
+  experiment = experiments.build(config_flags.from_flags())
   size = experiment.training.batch_size
   batches = Batches(experiment.store.rows("train"), size, experiment.config.seed)
   alone = seconds_of_input(batches, flags.FLAGS.seconds)
@@ -76,6 +76,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.define_config()
+  config_line.define()
   flags.DEFINE_float("seconds", 10.0, "How long each is timed, at least.")
   command_line.run(main)

@@ -17,13 +17,14 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from configs import stdlib_docs
-from dlm_jax import command_line, train
+from dlm_jax import command_line
 from dlm_jax.core import storage
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
 from dlm_jax.generation.draw import DrawSettings, draw
 from dlm_jax.model.model import load
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.runs.metrics import read_rows
+from dlm_jax.training.run import train
 
 ARMS = ("absorbing", "plaid", "langflow")
 # Embeddings of one width in both continuous arms: the networks are then of one size.
@@ -144,7 +145,7 @@ def main() -> None:
   results = {}
   for arm in ARMS:
     workdir = str(storage.expand(values.workdir) / arm)
-    if train.train(config(arm, values.steps, values.batch_size), workdir) != 0:
+    if train(config(arm, values.steps, values.batch_size), workdir) != 0:
       return
     results[arm] = measure(
       arm,

@@ -20,7 +20,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import stdlib_docs
-from dlm_jax import command_line, train
+from dlm_jax import command_line
 from dlm_jax.core import storage
 from dlm_jax.core.records import is_exact
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
@@ -28,6 +28,7 @@ from dlm_jax.model.model import load
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
 from dlm_jax.runs.metrics import read_rows
+from dlm_jax.training.run import train
 from experiments.paper_tables import published
 
 HERE = Path(__file__).parent
@@ -119,7 +120,7 @@ def main() -> int:
     results = {}
     for preset in PRESETS:
       workdir = storage.expand(values.workdir) / preset
-      code = train.train(config(preset, values.steps).lock(), str(workdir))
+      code = train(config(preset, values.steps).lock(), str(workdir))
       if code != 0:
         return code
       results[preset] = measure(workdir, values.samples)

@@ -26,7 +26,7 @@ from absl import flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from dlm_jax import command_line, train
+from dlm_jax import command_line
 from dlm_jax.core import storage
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.evaluation import assess, judges, text_statistics
@@ -34,6 +34,7 @@ from dlm_jax.generation.draw import DrawSettings, Samples, draw
 from dlm_jax.model.model import Model, load, training_data
 from dlm_jax.runs import provenance
 from dlm_jax.runs import workdir as workdirs
+from dlm_jax.training.run import train
 from experiments.paper_tables import scaled
 
 HERE = Path(__file__).parent
@@ -78,7 +79,7 @@ def trained(workdir: Path, preset: str, steps: int) -> Model:
   else:
     config = scaled.config(preset, steps)
   directory = str(workdir / preset)
-  if train.train(config.lock(), directory) != 0:
+  if train(config.lock(), directory) != 0:
     raise SystemExit("stopped and saved; start the same command again to go on")
   return load(directory)
 

@@ -153,6 +153,18 @@ def test_the_settings_of_a_command(settings, others):
 
 
 @pytest.mark.parametrize("name", SAMPLERS.names())
+def test_the_source_of_a_sampler_tells_its_settings(name):
+  """As its import does, which `--help` goes without."""
+
+  def told(field):
+    return field.name, field.default, field.sentence
+
+  docstring, found = SAMPLERS.read_source(name)
+  assert docstring.splitlines()[0] == resolve.module(SAMPLERS.package, name).__doc__.splitlines()[0]
+  assert list(map(told, found)) == list(map(told, SAMPLERS.fields(name).values()))
+
+
+@pytest.mark.parametrize("name", SAMPLERS.names())
 def test_a_sampler(name):
   for field in SAMPLERS.fields(name).values():
     require_one_sentence(

@@ -9,7 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from dlm_jax import configuration, train
+from dlm_jax import configuration
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.data import preparation, zero_shot
@@ -23,6 +23,7 @@ from dlm_jax.generation.output import SampleSettings
 from dlm_jax.reporting.report_files import ReportSettings, write_report
 from dlm_jax.runs import workdir
 from dlm_jax.runs.metrics import read_rows
+from dlm_jax.training.run import train
 from tests import tiny
 
 
@@ -168,11 +169,11 @@ def test_a_run_moves_to_another_machine(tmp_path, cache):
   """Resumed where nothing is cached, it ends as the run that was not interrupted."""
   data = {"directory": tmp_path / "data"}
   url = f"file://{tmp_path}/bucket/run"
-  assert train.train(tiny.config(**data, **{"training.steps": 4}), url) == 0
+  assert train(tiny.config(**data, **{"training.steps": 4}), url) == 0
   assert (tmp_path / "bucket" / "run" / "checkpoints" / "4").is_dir()
   assert not list(cache.rglob("checkpoints"))
   shutil.rmtree(cache)
-  assert train.train(tiny.config(**data, **{"training.steps": 8}), url) == 0
+  assert train(tiny.config(**data, **{"training.steps": 8}), url) == 0
   rows = read_rows(tmp_path / "bucket" / "run")
   assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8]
   shutil.rmtree(cache)

@@ -13,10 +13,10 @@ import jax
 import pytest
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.exit_codes import RESUMABLE
 from dlm_jax.distributed import cluster
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.metrics import read_rows
-from dlm_jax.training.preemption import RESUMABLE
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 24

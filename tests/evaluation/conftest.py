@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlm_jax import train
+from dlm_jax.training.run import train
 from tests import tiny
 
 
@@ -14,5 +14,5 @@ def runs(tmp_path_factory):
     process = {"name": name, "schedule": {"name": "linear"}}
     fields = {"training.steps": 4, "checkpoint.save_every": 2, "training.evaluate_every": 4}
     config = tiny.config(directory / "data", process=process, **fields)
-    assert train.train(config, str(directory / name)) == 0
+    assert train(config, str(directory / name)) == 0
   return directory

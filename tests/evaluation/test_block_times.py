@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import block_times
 from dlm_jax.evaluation.block_times import BlockTimesSettings
 from dlm_jax.processes import block
 from dlm_jax.processes.parts.times import Times
+from dlm_jax.training.run import train
 from tests import tiny, toy
 
 JOINT = toy.joint(length=4)
@@ -64,7 +64,7 @@ def test_the_command(tmp_path):
   process = {"name": "block", "inner": "absorbing", "block_size": 4}
   config = tiny.config(tmp_path / "data", process=process, **{"training.steps": 2})
   workdir = str(tmp_path / "run")
-  assert train.train(config, workdir) == 0
+  assert train(config, workdir) == 0
   record = block_times.search(BlockTimesSettings(workdir=workdir, batches=3))
   assert (record["batch_size"], record["step"], len(record["intervals"])) == (16, 2, 21)
   assert (tmp_path / "run" / "clip-step2-ema-seed0.json").exists()

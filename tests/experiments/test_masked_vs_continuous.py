@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from dlm_jax import train
 from dlm_jax.core import resolve
 from dlm_jax.runs.workdir import plain
 from dlm_jax.training.config import TrainingConfig
+from dlm_jax.training.run import train
 from experiments.masked_vs_continuous import run
 
 POINTS = [{"step": 50, "seconds": 10.0, "bits": 4.0}, {"step": 100, "seconds": 20.4, "bits": 3.5}]
@@ -66,7 +66,7 @@ def test_an_arm_is_trained_and_measured(tmp_path):
   config.process.width = 4
   config.evaluation.update(rows=8, batch_size=8)
   workdir = str(tmp_path / "langflow")
-  assert train.train(config.lock(), workdir) == 0
+  assert train(config.lock(), workdir) == 0
   record = run.measure("langflow", workdir, rows=8, flow=run.Flow(2, 4), steps=2)
   # The flow: two a Heun step and one to decode, all twice, since it is self-conditioned. Samples
   # carry their last prediction along: one a step and one to decode.

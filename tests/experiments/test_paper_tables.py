@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax import configuration, train
+from dlm_jax import configuration
 from dlm_jax import experiment as experiments
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.training.run import train
 from experiments.paper_tables import config, ours, published, rows, table
 
 REDUCED = {"width": 32, "heads": 2, "depth": 1, "condition_width": 16, "dtype": "float32"}
@@ -168,7 +169,7 @@ def runs(corpus, tmp_path_factory):
   made = reduced("mdlm,text8", corpus).unlock()
   made.training.update(steps=2, evaluate_every=2)
   made.evaluation.update(rows=8, batch_size=8)
-  assert train.train(made.lock(), workdir) == 0
+  assert train(made.lock(), workdir) == 0
   evaluate(EvaluateSettings(workdir=workdir, samples=1))
   return directory
 

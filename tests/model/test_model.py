@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax import experiment, train
+from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Full
 from dlm_jax.distributed.mesh import batch_shards
@@ -16,6 +16,7 @@ from dlm_jax.model import from_config
 from dlm_jax.model.model import load, training_data
 from dlm_jax.networks.transformer import Transformer
 from dlm_jax.runs import checkpoint
+from dlm_jax.training.run import train
 from tests import tiny
 
 
@@ -24,7 +25,7 @@ def run(tmp_path_factory):
   """The workdir of a trained run, and the directory of its data."""
   directory = tmp_path_factory.mktemp("model")
   config = tiny.config(directory / "data", **{"network.depth": 1, "training.steps": 8})
-  assert train.train(config, str(directory / "run")) == 0
+  assert train(config, str(directory / "run")) == 0
   return directory / "run", directory / "data"
 
 

@@ -4,11 +4,11 @@ import importlib.util
 
 import pytest
 
-from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.workdir import plain
+from dlm_jax.training.run import train
 from tests import tiny
 
 LABELLED = {"name": "synthetic_labelled", "train_documents": 64}
@@ -33,7 +33,7 @@ UNVALIDATED = {"name": "stdlib_docs", "validation": 0.0}
 def test_before_data_is_prepared(tmp_path, monkeypatch, fields, sentence):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   with pytest.raises(UserError, match=sentence):
-    train.train(tiny.config(tmp_path / "data", **fields), str(tmp_path / "run"))
+    train(tiny.config(tmp_path / "data", **fields), str(tmp_path / "run"))
   assert not (tmp_path / "run").exists() and not list((tmp_path / "data").glob("*"))
 
 
@@ -42,28 +42,28 @@ def test_a_run_of_another_config_is_refused_before_data_is_prepared(tmp_path, mo
   monkeypatch.setattr(checkpoint, "steps", lambda directory: [4])
   monkeypatch.setattr(checkpoint, "newest_metadata", lambda directory, step=None: saved)
   with pytest.raises(UserError, match=r"has another config: data\.length: 16 -> 8\. Undo"):
-    train.train(tiny.config(tmp_path / "data", **{"data.length": 8}), str(tmp_path / "run"))
+    train(tiny.config(tmp_path / "data", **{"data.length": 8}), str(tmp_path / "run"))
   assert not list(tmp_path.iterdir())
 
 
 def test_directories_that_cannot_be_made(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(UserError, match=r"cannot write to the workdir .*/file is a file\)"):
-    train.train(tiny.config(tmp_path / "data"), str(tmp_path / "file" / "run"))
+    train(tiny.config(tmp_path / "data"), str(tmp_path / "file" / "run"))
   with pytest.raises(UserError, match=r"data\.directory .* cannot be written \(Not a directory\)"):
-    train.train(tiny.config(tmp_path / "file" / "data"), str(tmp_path / "run"))
+    train(tiny.config(tmp_path / "file" / "data"), str(tmp_path / "run"))
   assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_before_a_step_is_taken(tmp_path, monkeypatch):
   one_row = {"data.corpus.validation_characters": 20}
   with pytest.raises(UserError, match="has 1 row, and a standard error needs 2"):
-    train.train(tiny.config(tmp_path / "data", **one_row), str(tmp_path / "run"))
+    train(tiny.config(tmp_path / "data", **one_row), str(tmp_path / "run"))
 
   def refuse(self, key, denoise, x, t, given=None):
     raise UserError("no bound of this kind.")
 
   monkeypatch.setattr(Absorbing, "nelbo", refuse)
   with pytest.raises(UserError, match="no bound of this kind"):
-    train.train(tiny.config(tmp_path / "data"), str(tmp_path / "run"))
+    train(tiny.config(tmp_path / "data"), str(tmp_path / "run"))
   assert not (tmp_path / "run").exists()

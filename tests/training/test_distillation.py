@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlm_jax import experiment, train
+from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_markov
 from dlm_jax.generation.draw import DrawSettings, draw
@@ -17,6 +17,7 @@ from dlm_jax.runs import checkpoint, workdir
 from dlm_jax.runs.metrics import read_rows
 from dlm_jax.training import distillation
 from dlm_jax.training.distillation import DistillationConfig
+from dlm_jax.training.run import train
 from tests import tiny, toy
 
 CHAIN = synthetic_markov.make(letters=5)
@@ -67,8 +68,7 @@ def data(tmp_path_factory):
 def teacher(data, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("teacher") / "run"
   assert (
-    train.train(config(data, **{"training.steps": 600, "optimizer.decay": "linear"}), str(workdir))
-    == 0
+    train(config(data, **{"training.steps": 600, "optimizer.decay": "linear"}), str(workdir)) == 0
   )
   return workdir
 
@@ -120,9 +120,9 @@ def test_the_loss_is_a_divergence():
 def test_the_teacher_stays_until_the_round_ends_and_the_run_resumes(data, teacher, tmp_path):
   taught = load(str(teacher)).params
   whole, parts = tmp_path / "whole", tmp_path / "parts"
-  assert train.train(student(data, teacher, steps=30), str(whole)) == 0
+  assert train(student(data, teacher, steps=30), str(whole)) == 0
   for steps in (10, 30):
-    assert train.train(student(data, teacher, steps=steps), str(parts)) == 0
+    assert train(student(data, teacher, steps=steps), str(parts)) == 0
     state = state_of(parts, steps)
     same = [
       np.array_equal(a, b)
@@ -150,7 +150,7 @@ def unlikely(run, steps, seed=0):
 def test_a_student_writes_better_in_one_step(data, teacher, tmp_path):
   slow = {"optimizer.learning_rate": 1e-3, "optimizer.matrix_learning_rate": 1e-3}
   fields = slow | {"distillation.steps_per_round": 100, "training.ema_decay": 0.98}
-  assert train.train(student(data, teacher, steps=400, **fields), str(tmp_path / "run")) == 0
+  assert train(student(data, teacher, steps=400, **fields), str(tmp_path / "run")) == 0
   before, after, many = (
     unlikely(run, steps) for run, steps in ((teacher, 1), (tmp_path / "run", 1), (teacher, 64))
   )
@@ -161,8 +161,8 @@ def test_a_student_writes_better_in_one_step(data, teacher, tmp_path):
 def test_mistakes_are_named(data, teacher, tmp_path):
   wider = student(data, teacher, **{"network.depth": 3})
   with pytest.raises(UserError, match=r"network of distillation\.teacher .* has depth 2, .* 3: a"):
-    train.train(wider, str(tmp_path / "run"))
+    train(wider, str(tmp_path / "run"))
   with pytest.raises(UserError, match="there is no run in nowhere"):
-    train.train(student(data, "nowhere"), str(tmp_path / "other"))
+    train(student(data, "nowhere"), str(tmp_path / "other"))
   with pytest.raises(UserError, match=r"not defined for the process Autoregressive.*duo, uniform"):
     distillation.check(DistillationConfig("x"), autoregressive.make(vocab_size=3))

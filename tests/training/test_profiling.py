@@ -3,9 +3,9 @@
 import jax
 import pytest
 
-from dlm_jax import train
 from dlm_jax.core.errors import UserError
 from dlm_jax.training import profiling
+from dlm_jax.training.run import train
 from tests import tiny
 
 
@@ -19,7 +19,7 @@ def traced_steps(directory):
 
 def test_traces_the_steps_and_changes_nothing_else(tmp_path):
   config = tiny.config(tmp_path / "data", **{"training.steps": 6})
-  assert train.train(config, str(tmp_path / "run"), profile="3:4") == 0
+  assert train(config, str(tmp_path / "run"), profile="3:4") == 0
   assert traced_steps(tmp_path / "run" / "profile") == {3, 4}
 
 

@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from dlm_jax import experiment, train
+from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
 from dlm_jax.model.model import load
 from dlm_jax.training import start
+from dlm_jax.training.run import train
 from tests import tiny
 
 
@@ -33,7 +34,7 @@ def data(tmp_path_factory):
 def other(data, tmp_path_factory):
   """The workdir of a run of two steps."""
   workdir = tmp_path_factory.mktemp("other") / "run"
-  assert train.train(tiny.config(data, **{"training.steps": 2}), str(workdir)) == 0
+  assert train(tiny.config(data, **{"training.steps": 2}), str(workdir)) == 0
   return workdir
 
 

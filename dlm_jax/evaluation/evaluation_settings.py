@@ -1,0 +1,139 @@
+"""The flags of the commands `evaluate`, `judge`, `harness` and `tune_block_times`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import require_known
+from dlm_jax.core.ranges import NonNegativeInt, PositiveInt, Range, Seed
+
+# How the times of an evaluation are chosen, see `likelihood.TIMINGS`.
+Timing = Literal["stratified", "independent", "quadrature"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+  """What is evaluated, and how.
+
+  Attributes:
+    workdir: directory of the run.
+    split: split of its data: train, validation or test. The default is evaluation.split of its
+      config, test unless that says otherwise.
+    samples: times and noises drawn for each sequence; more give a smaller standard error. An exact
+      likelihood needs one and takes one.
+    weights: averaged weights, or those of the last step.
+    step: step of the checkpoint. The default is the newest.
+    batch_size: sequences evaluated at once. It changes no number. The default is that of training.
+    seed: seed of times and noise.
+    bound: the bound of the process itself, or that of a continuous process through its probability
+      flow. The default is evaluation.bound of its config, variational unless that says otherwise.
+    flow_steps: Heun steps of the probability flow, at two network evaluations each. The default is
+      evaluation.flow_steps of its config, 64 unless that says otherwise.
+    rows: evaluate at most so many sequences, evenly spread over the split. A standard error
+      needs two. The default is all.
+    labels: whether the model sees the labels of labelled text: the bound is then on
+      -log p(text | label). Without labels it is on -log p(text), which needs label dropout in
+      training.
+    times: how times are chosen: stratified over all draws, independent, or the Gauss-Legendre nodes
+      in t, so that no Monte Carlo error comes from t.
+    corpus: zero-shot: evaluate this corpus in place of --split. UTF-8 files, or one of wikitext103,
+      ptb, lm1b, lambada, ag_news.
+    output: file to write the record to. The default is one in WORKDIR/evaluations/; where that
+      cannot be written, the record is printed.
+  """
+
+  workdir: str
+  split: str | None = None
+  samples: PositiveInt = 16
+  weights: Literal["ema", "raw"] = "ema"
+  step: NonNegativeInt | None = None
+  batch_size: PositiveInt | None = None
+  seed: Seed = 0
+  bound: Literal["variational", "flow"] | None = None
+  flow_steps: PositiveInt | None = None
+  rows: Annotated[int, Range(at_least=2)] | None = None
+  labels: bool = True
+  times: Timing = "stratified"
+  corpus: str | None = None
+  output: str | None = None
+
+  def __post_init__(self) -> None:
+    require_known("--times", self.times, get_args(Timing))
+    resolve.require_ranges(self, "--")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSettings:
+  """What is judged, and by whom.
+
+  Attributes:
+    samples: JSONL file of dlm_jax.sample, with its protocol beside it.
+    judge: workdir of an autoregressive run, or a causal model of transformers. The default is no
+      judge, and no perplexity.
+    weights: which weights of the judge run: averaged, or those of the last step.
+    copied: n-gram lengths for the memorisation check, in tokens.
+    reference: split of the data whose rows stand beside the samples.
+  """
+
+  samples: str
+  judge: str | None = None
+  weights: Literal["ema", "raw"] = "ema"
+  copied: tuple[PositiveInt, ...] = (8, 16, 32)
+  reference: str = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessSettings:
+  """What is run.
+
+  Attributes:
+    workdir: directory of the run.
+    tasks: names of tasks of the harness.
+    task_path: directory of more task files (YAML).
+    samples: times and noises drawn for each request. An exact likelihood takes one.
+    batch_size: rows evaluated at once. It changes no number.
+    limit: documents of each task, at most. The default is all.
+    shots: examples in the prompt. The default is the task's own number.
+    weights: averaged weights, or those of the last step.
+    step: step of the checkpoint. The default is the newest.
+    seed: seed of times, noise and continuations.
+  """
+
+  workdir: str
+  tasks: tuple[str, ...]
+  task_path: str | None = None
+  samples: PositiveInt = 128
+  batch_size: PositiveInt = 128
+  limit: PositiveInt | None = None
+  shots: NonNegativeInt | None = None
+  weights: Literal["ema", "raw"] = "ema"
+  step: NonNegativeInt | None = None
+  seed: Seed = 0
+
+  def __post_init__(self) -> None:
+    resolve.require_ranges(self, "--")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockTimesSettings:
+  """What is searched, and how.
+
+  Attributes:
+    workdir: directory of the run.
+    batches: batches of the run's training batch size whose losses are compared; every interval sees
+      the same.
+    split: split of the data that they are drawn from: train, validation or test.
+    weights: averaged weights, or those of the last step.
+    step: step of the checkpoint. The default is the newest.
+    seed: seed of rows, times and noise.
+  """
+
+  workdir: str
+  batches: Annotated[int, Range(at_least=2)] = 100
+  split: str = "validation"
+  weights: Literal["ema", "raw"] = "ema"
+  step: NonNegativeInt | None = None
+  seed: Seed = 0
+
+  def __post_init__(self) -> None:
+    resolve.require_ranges(self, "--")
