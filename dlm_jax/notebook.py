@@ -62,7 +62,7 @@ def score(
   Raises:
     UserError: a text is empty, too long, or holds characters outside the alphabet.
   """
-  begin = (model.tokenizer.bos_id,) if model.packing == "wrapped" else ()
+  begin = () if model.begin_id is None else (model.begin_id,)
   requests = [ScoringRequest(begin, tuple(model.tokenizer.encode(text).tolist())) for text in texts]
   scoring = ConditionalScoring(
     max_length=model.length, samples=samples, batch_size=batch_size, seed=seed, mesh=model.mesh

@@ -4,12 +4,16 @@
 - `wrapped`: the same, each window of `length - 2` tokens between the begin and end symbols, as
   where the papers train on OpenWebText and LM1B (MDLM, Duo).
 - `padded`: one document a row, cut off at `length` or filled up with the padding symbol.
+- `wrapped_padded`: the same, the document between the begin and end symbols, as where the papers
+  train on single sentences of LM1B (MDLM, UDLM, Duo).
 
 The tokens at the end of a stream that do not fill a window are dropped.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -34,11 +38,11 @@ class PackedRows:
 
 
 def stream(
-  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer
+  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer, *, separated: bool = True
 ) -> Iterator[PackedRows]:
-  """Windows of the joined documents."""
+  """Windows of the joined documents, with the separator between them unless told otherwise."""
   rest = np.zeros(0, np.uint8)
-  for group in _groups(_joined(documents, tokenizer)):
+  for group in _groups(_joined(documents, tokenizer) if separated else documents):
     tokens = np.concatenate([rest, *group]) if len(rest) else np.concatenate(group)
     cut = len(tokens) // length * length
     rest = tokens[cut:]
@@ -47,11 +51,11 @@ def stream(
 
 
 def wrapped(
-  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer
+  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer, *, separated: bool = True
 ) -> Iterator[PackedRows]:
-  """Windows of the joined documents between begin and end."""
+  """Windows of `stream` between begin and end."""
   ends = ((0, 0), (tokenizer.bos_id, tokenizer.eos_id))
-  for rows in stream(documents, length - 2, tokenizer):
+  for rows in stream(documents, length - 2, tokenizer, separated=separated):
     yield PackedRows(np.pad(rows.tokens, ((0, 0), (1, 1)), constant_values=ends))
 
 
@@ -67,38 +71,64 @@ def padded(
     yield PackedRows(tokens, lengths)
 
 
+def wrapped_padded(
+  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer
+) -> Iterator[PackedRows]:
+  """A document a row, between begin and end."""
+  ends = (tokenizer.bos_id, tokenizer.eos_id)
+  cut = (np.pad(document[: length - 2], 1, constant_values=ends) for document in documents)
+  return padded(cut, length, tokenizer)
+
+
 @dataclass(frozen=True)
 class Packing:
   """A way to pack.
 
   Attributes:
+    name: of it in `PACKINGS`.
     pack: `(documents, length, tokenizer) -> rows`. Documents are arrays `[n]`, n > 0, of a dtype
       that holds every id.
     special: the special symbols it needs.
     overhead: tokens of a row that are no text.
-    truncates: whether the tokens of a document beyond `length` are dropped.
+    truncates: whether a row is one document, whose tokens beyond `length` are dropped.
+    separated: whether the separator stands between documents.
   """
 
-  pack: Callable[[Iterable[np.ndarray], int, Tokenizer], Iterator[PackedRows]]
+  name: str
+  pack: Callable[..., Iterator[PackedRows]]
   special: tuple[str, ...] = ()
   overhead: int = 0
   truncates: bool = False
+  separated: bool = True
+
+  @property
+  def begins(self) -> bool:
+    """Whether a row begins with the begin symbol."""
+    return "bos" in self.special
+
+  def unseparated(self) -> "Packing":
+    """The same without a separator; itself where each row is one document anyway."""
+    if self.truncates:
+      return self
+    return dataclasses.replace(self, pack=partial(self.pack, separated=False), separated=False)
 
   def check(self, tokenizer: Tokenizer) -> None:
     """Raises `UserError` unless the tokenizer has the special symbols."""
     for name in self.special:
       if getattr(tokenizer, f"{name}_id") is None:
         raise UserError(
-          f"packing {self.pack.__name__!r} needs a {name} symbol, and the tokenizer has none: set "
+          f"packing {self.name!r} needs a {name} symbol, and the tokenizer has none: set "
           f"tokenizer.{name} to one of its symbols, or choose the packing 'stream'."
         )
 
 
-PACKINGS = {
-  "stream": Packing(stream),
-  "wrapped": Packing(wrapped, special=("bos", "eos"), overhead=2),
-  "padded": Packing(padded, special=("pad",), truncates=True),
-}
+ALL = (
+  Packing("stream", stream),
+  Packing("wrapped", wrapped, ("bos", "eos"), overhead=2),
+  Packing("padded", padded, ("pad",), truncates=True),
+  Packing("wrapped_padded", wrapped_padded, ("bos", "eos", "pad"), overhead=2, truncates=True),
+)
+PACKINGS = {packing.name: packing for packing in ALL}
 
 
 def find(name: str) -> Packing:

@@ -68,3 +68,7 @@ class ScoredPositions:
     if self.scored == "after_first":
       tokens -= rows
     return characters / tokens
+
+
+# The tokens of text all count, and padding does not.
+TEXT = ScoredPositions()

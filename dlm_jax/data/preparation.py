@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from dlm_jax.core import faults, resolve, storage
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.json_files import digest, seal
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.data import packing, writing
+from dlm_jax.data.batches import WINDOWS
 from dlm_jax.data.corpora.base import Corpus, Labelled
+from dlm_jax.data.positions import ScoredPositions
 from dlm_jax.data.prepare_settings import PrepareSettings
 from dlm_jax.data.store import FORMAT, MANIFEST, Store, content_hash, open_store
 from dlm_jax.data.tokenizers import base
@@ -37,8 +39,11 @@ class DataConfig:
   Attributes:
     corpus: `name`, one of `dlm_jax.data.corpora`, and its fields.
     tokenizer: `name`, one of `dlm_jax.data.tokenizers`, and its fields.
-    packing: `stream`, `wrapped` or `padded`, see `dlm_jax.data.packing`.
+    packing: `stream`, `wrapped`, `padded` or `wrapped_padded`, see `dlm_jax.data.packing`.
     length: tokens of a row.
+    scored: which tokens of a row count: `all`, or those `after_first`, which is given.
+    padding: `ignored`, `noised_unscored` or `scored`, see `dlm_jax.data.positions`.
+    windows: rows of training: `disjoint`, or `random`: from anywhere in a stream.
     directory: where stores are kept; may be remote, see `dlm_jax.core.storage`.
     workers: processes that encode; None for as many as pay off. Changes no byte.
     checks: whether each process reads all of a split before it uses it, to hold it against its
@@ -49,9 +54,25 @@ class DataConfig:
   tokenizer: Fields = resolve.part("dlm_jax.data.tokenizers")
   packing: str  # type: ignore[misc]  # a part has no default
   length: PositiveInt  # type: ignore[misc]
+  scored: str = "all"
+  padding: str = "ignored"
+  windows: str = "disjoint"
   directory: str = "data"
   workers: PositiveInt | None = None
   checks: bool = True
+
+  def __post_init__(self) -> None:
+    require_known("data.windows", self.windows, WINDOWS)
+    if self.windows == "random" and self.packing != "stream":
+      raise UserError(
+        f"data.windows 'random' cuts rows anywhere out of a stream, and data.packing is "
+        f"{self.packing!r}: set one of them to 'disjoint' or 'stream'."
+      )
+
+  @property
+  def positions(self) -> ScoredPositions:
+    """Which positions of a row are noised and scored."""
+    return ScoredPositions(self.scored, self.padding)
 
 
 # Called with the corpus and, once it is fitted, the tokenizer, which is None before.
@@ -76,7 +97,7 @@ def prepare(config: Fields, check: Check | None = None) -> Store:
   target = mirror.local
   if target.exists():
     cluster.say(f"reusing the prepared data in {target}")
-    return open_store(target, checks=spec.checks)
+    return open_store(target, checks=spec.checks, positions=spec.positions)
   check = check or (lambda corpus, tokenizer: None)
   check(corpus, None)
   shared = storage.is_remote(mirror.path) and storage.exists(f"{mirror.path}/{MANIFEST}")
@@ -100,7 +121,7 @@ def prepare(config: Fields, check: Check | None = None) -> Store:
       shutil.rmtree(unfinished, ignore_errors=True)
   if not shared:
     mirror.push(last=[MANIFEST])
-  store = open_store(target, checks=spec.checks)
+  store = open_store(target, checks=spec.checks, positions=spec.positions)
   cluster.say(in_one_line(store))
   return store
 
@@ -118,7 +139,7 @@ def in_one_line(store: Store) -> str:
   plural = "" if documents == 1 else "s"
   line = f"prepared {documents:,} document{plural} of {characters:,} characters in all ({splits})"
   line += f" with {store.tokenizer.vocab_size:,} symbols"
-  if store.manifest["packing"] == "padded":
+  if packing.find(store.manifest["packing"]).truncates:
     return f"{line}, one in a row"
   if documents == len(counts):
     return line
@@ -160,7 +181,7 @@ def parts(spec: DataConfig) -> tuple[Corpus, Tokenizer]:
   packer = packing.find(spec.packing)
   if spec.length <= packer.overhead:
     raise UserError(f"data.length must be above {packer.overhead}, got {spec.length}.")
-  if isinstance(corpus, Labelled) and spec.packing != "padded":
+  if isinstance(corpus, Labelled) and not packer.truncates:
     raise UserError(
       f"a row of the labelled corpus {spec.corpus['name']!r} must be one document: set "
       f"data.packing to 'padded', got {spec.packing!r}."

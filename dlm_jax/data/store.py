@@ -18,6 +18,8 @@ import numpy as np
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.json_files import digest, read_object, read_sealed
 from dlm_jax.core.types import Json, Record
+from dlm_jax.data import packing
+from dlm_jax.data.positions import TEXT, ScoredPositions
 from dlm_jax.data.tokenizers import base
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed import cluster
@@ -36,13 +38,15 @@ class Rows:
   """Random access to the rows of a split.
 
   `rows[i]` is a row and `rows[a:b]` or `rows[indices]` are rows: a dict of `tokens`, int32 `[L]` or
-  `[n, L]`, and, where rows are padded, `given`, bool of the same shape: True on padding, which is
-  not scored. Rows of a labelled corpus hold `label` too, an int32 a row.
+  `[n, L]`, and where there are such positions `given` and `unscored`, bool of the same shape: those
+  that are neither noised nor scored, and those that are noised and not scored. Rows of a labelled
+  corpus hold `label` too, an int32 a row.
   """
 
   tokens: np.ndarray
   lengths: np.ndarray | None
   labels: np.ndarray | None = None
+  positions: ScoredPositions = TEXT
 
   def __len__(self) -> int:
     return len(self.tokens)
@@ -54,13 +58,33 @@ class Rows:
     return self.lengths is not None
 
   def __getitem__(self, index: int | slice | np.ndarray) -> dict[str, np.ndarray]:
-    row: dict[str, np.ndarray] = {"tokens": self.tokens[index].astype(np.int32)}
-    if self.lengths is not None:
-      lengths = np.asarray(self.lengths[index])
-      row["given"] = np.arange(self.tokens.shape[1]) >= lengths[..., None]
+    tokens = self.tokens[index].astype(np.int32)
+    lengths = None if self.lengths is None else self.lengths[index]
+    row: dict[str, np.ndarray] = {"tokens": tokens, **self.positions.masks(tokens.shape, lengths)}
     if self.labels is not None:
       row["label"] = np.asarray(self.labels[index]).astype(np.int32)
     return row
+
+  def unpadded(self, index: slice | np.ndarray) -> list[np.ndarray]:
+    """The tokens of rows, int32 `[n]` each, without padding."""
+    tokens = self.tokens[index].astype(np.int32)
+    if self.lengths is None:
+      return list(tokens)
+    return [row[:end] for row, end in zip(tokens, self.lengths[index], strict=True)]
+
+  def shifted(self, index: np.ndarray, offset: np.ndarray) -> dict[str, np.ndarray]:
+    """Windows of the stream that the rows are cut from, `offset` tokens right of row `index`.
+
+    A window that would end beyond the stream is its last one. Nothing else than the tokens of these
+    windows is read.
+
+    Args:
+      index, offset: int `[n]`, the offset below L.
+    """
+    length = self.tokens.shape[1]
+    start = np.minimum(index * length + offset, len(self) * length - length)
+    tokens = self.tokens.reshape(-1)[start[:, None] + np.arange(length)].astype(np.int32)
+    return {"tokens": tokens, **self.positions.masks(tokens.shape, None)}
 
 
 @dataclass(frozen=True)
@@ -72,12 +96,14 @@ class Store:
     manifest: what it was made from and what it holds.
     tokenizer: of its tokens.
     checks: whether a split is held against its checksums before its rows are read.
+    positions: which of each row are scored.
   """
 
   directory: Path
   manifest: Mapping[str, Any]
   tokenizer: Tokenizer
   checks: bool = True
+  positions: ScoredPositions = TEXT
 
   @property
   def hash(self) -> str:
@@ -113,8 +139,11 @@ class Store:
 
     So bits/character = nats/token / ln 2 / characters_per_token.
     """
-    counts = self._split(split)
-    return counts["characters"] / counts["tokens"]
+    return self.positions.characters_per_token(
+      self._split(split),
+      self.manifest["length"],
+      begins_with_symbol=packing.find(self.manifest["packing"]).begins,
+    )
 
   def rows(self, split: str) -> Rows:
     """The rows of a split, read from disk as they are asked for.
@@ -129,7 +158,7 @@ class Store:
       self._array(name, shape[:1]) if name in self.manifest["files"] else None
       for name in (f"{split}.lengths", f"{split}.labels")
     )
-    return Rows(self._array(f"{split}.tokens", shape), lengths, labels)
+    return Rows(self._array(f"{split}.tokens", shape), lengths, labels, self.positions)
 
   def verify(self, split: str | None = None) -> None:
     """Reads the files of a split, or all: once a process, unless they are written again.
@@ -185,24 +214,29 @@ def _content(path: Path, dtype: str, size: int, _mtime: int) -> tuple[str, int]:
   return sha256.hexdigest(), largest
 
 
-def content_hash(tokenizer: Record, packing: str, length: int, files: Mapping[str, Record]) -> str:
+def content_hash(
+  tokenizer: Record, packing_name: str, length: int, files: Mapping[str, Record]
+) -> str:
   """The hash of all that a model can learn from a store, `files` being those of its manifest."""
   return digest(
     {
       "tokenizer": tokenizer,
-      "packing": packing,
+      "packing": packing_name,
       "length": length,
       "files": {name: file["sha256"] for name, file in files.items()},
     }
   )
 
 
-def open_store(directory: str | Path, *, checks: bool = True) -> Store:
+def open_store(
+  directory: str | Path, *, checks: bool = True, positions: ScoredPositions | None = None
+) -> Store:
   """Opens a store; its rows are not read yet.
 
   Args:
     directory: where it is.
     checks: see `Store`.
+    positions: see `Store`; None is `ScoredPositions()`.
 
   Raises:
     UserError: there is none, or its manifest, its tokenizer or the size of a file is not what was
@@ -233,7 +267,8 @@ def open_store(directory: str | Path, *, checks: bool = True) -> Store:
     if size != file["bytes"]:
       wrong = "is missing" if size is None else f"has {size} bytes"
       raise damaged(directory, f"{name} {wrong}, and should have {file['bytes']}")
-  return Store(directory, manifest, base.from_definition(tokenizer), checks)
+  fitted = base.from_definition(tokenizer)
+  return Store(directory, manifest, fitted, checks, positions or ScoredPositions())
 
 
 def damaged(directory: Path, what: str) -> UserError:

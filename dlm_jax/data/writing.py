@@ -24,7 +24,7 @@ class Counts:
 
   Attributes:
     rows: of `length` tokens.
-    tokens: in the rows, without padding: those that are scored.
+    tokens: in the rows, without padding.
     characters: of the text in the rows, as the tokenizer decodes it.
     documents: with any text in them.
     truncated: documents that were cut off at the end of their row.
@@ -59,7 +59,7 @@ def write_split(
   Raises:
     UserError: a document cannot be encoded or packed, or they give no row.
   """
-  encoder = Encoder(tokenizer, length if packer.truncates else None)
+  encoder = Encoder(tokenizer, length - packer.overhead if packer.truncates else None)
   tally = _Tally()
   tokens = _File(directory / f"{split}.tokens", token_dtype(tokenizer.vocab_size))
   lengths = _File(directory / f"{split}.lengths", token_dtype(length + 1))
@@ -84,7 +84,7 @@ def write_split(
   characters = tally.characters
   if not lengths.size:
     # Separators are text, unless they are special symbols; tokens at the end were dropped.
-    separators = tally.documents - 1
+    separators = tally.documents - 1 if packer.separated else 0
     if separators:
       characters += separators * tokenizer.count_characters(np.array([tokenizer.separator_id]))
     kept = rows * (length - packer.overhead)

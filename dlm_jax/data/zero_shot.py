@@ -1,16 +1,14 @@
 """Text a model was not trained on, as rows of its own tokenizer: zero-shot evaluation.
 
-The number depends on more than the text: how documents are packed into windows, and what is undone
-of a data set's tokenisation (PTB separates punctuation and contractions, WikiText writes ` @-@ `).
-Papers differ in both, so a `Protocol` names them and the record holds it. Windows are disjoint and
-nothing is carried from one to the next.
+The number depends on more than the text: the split, what is undone of a data set's tokenisation
+(see `detokenizers`), how documents are packed into windows, and whether a separator stands between
+them. Papers differ in each, so a `Protocol` names them and the record holds it. Windows are
+disjoint and nothing is carried from one to the next.
 """
 
 import dataclasses
 import glob
-import re
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,8 @@ from dlm_jax.core import resolve, storage
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.data import packing, writing
+from dlm_jax.data.detokenizers import DETOKENIZERS
+from dlm_jax.data.positions import TEXT, ScoredPositions
 from dlm_jax.data.store import Rows
 from dlm_jax.data.tokenizers.base import Tokenizer
 
@@ -29,16 +29,20 @@ class Protocol:
   """How a corpus becomes what is scored.
 
   Attributes:
-    corpus: fields of `config.data.corpus`.
-    split: of it.
+    name: of the corpus in the record.
+    corpus: fields of `config.data.corpus`; its documents are those of what it calls train.
+    split: what the data set calls the split; None for files.
     detokenizer: a name of `DETOKENIZERS`: what is undone of the data set's tokenisation.
     packing: a name of `data.packing.PACKINGS`; None is that of the model's training.
+    separated: whether the separator stands between documents, as in training.
   """
 
+  name: str
   corpus: Fields
-  split: str
+  split: str | None = None
   detokenizer: str = "none"
   packing: str | None = None
+  separated: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,21 +60,39 @@ class Foreign:
   protocol: dict[str, Json]
 
 
-def _hub(dataset: str, split: str = "test", **fields: object) -> dict[str, object]:
-  return {"name": "hf_dataset", "dataset": dataset, "train": split, **fields}
+def _hub(name: str, dataset: str, split: str, detokenizer: str, **fields: object) -> Protocol:
+  """A data set of the hub, without a separator between documents (Duo; MDLM's code has one)."""
+  corpus = {"name": "hf_dataset", "dataset": dataset, "train": split, **fields}
+  return Protocol(name, corpus, split, detokenizer, separated=False)
 
 
-# The corpora of the zero-shot tables of SEDD and MDLM that have a test split of their own, each
-# data set read through its name on the hub. Its only split here is called train.
-PROTOCOLS = {
-  "wikitext103": Protocol(
-    _hub("Salesforce/wikitext", subset="wikitext-103-raw-v1"), "train", "wikitext"
+# Data sets that came with a script, which the library no longer runs, were converted by the hub.
+_CONVERTED = {"revision": "refs/convert/parquet"}
+# The seven corpora of the zero-shot tables of MDLM, BD3-LM and Duo, under the splits and the
+# detokenizers of their code. MDLM's paper (appendix D.5) has validation splits throughout, and
+# undoes the tokenisation of AG News.
+ALL = (
+  _hub(
+    "wikitext103", "Salesforce/wikitext", "validation", "wikitext", subset="wikitext-103-raw-v1"
   ),
-  "ptb": Protocol(_hub("ptb_text_only", column="sentence"), "train", "penn"),
-  "lm1b": Protocol(_hub("dvruette/lm1b"), "train", "penn"),
-  "lambada": Protocol(_hub("EleutherAI/lambada_openai"), "train", "quotes"),
-  "ag_news": Protocol(_hub("fancyzhx/ag_news"), "train"),
-}
+  _hub("ptb", "ptb_text_only", "validation", "ptb", column="sentence", **_CONVERTED),
+  _hub("lm1b", "dvruette/lm1b", "test", "lm1b"),
+  _hub("lambada", "EleutherAI/lambada_openai", "test", "lambada"),
+  _hub("ag_news", "fancyzhx/ag_news", "test", "none"),
+  *(
+    _hub(
+      subset,
+      "armanc/scientific_papers",
+      "validation",
+      "scientific",
+      subset=subset,
+      column="article",
+      **_CONVERTED,
+    )
+    for subset in ("pubmed", "arxiv")
+  ),
+)
+PROTOCOLS = {protocol.name: protocol for protocol in ALL}
 
 
 def protocol(name: str) -> Protocol:
@@ -85,7 +107,7 @@ def protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
   if glob.glob(str(storage.expand(name)), recursive=True):
     fields = {"name": "text_files", "paths": (name,), "validation": 0.0, "test": 0.0}
-    return Protocol(fields | {"document": "blank_lines"}, "train")
+    return Protocol(name, fields | {"document": "blank_lines"})
   raise UserError(
     f"--corpus {name!r} is neither a file nor a known corpus: {nearest(name, PROTOCOLS)}"
     f"The known ones are {', '.join(PROTOCOLS)}."
@@ -93,9 +115,20 @@ def protocol(name: str) -> Protocol:
 
 
 def prepare(
-  chosen: Protocol, tokenizer: Tokenizer, *, length: int, trained_packing: str
+  chosen: Protocol,
+  tokenizer: Tokenizer,
+  *,
+  length: int,
+  trained_packing: str,
+  positions: ScoredPositions = TEXT,
 ) -> Foreign:
   """Encodes and packs the corpus with the model's tokenizer, in memory.
+
+  Args:
+    chosen: the corpus and what is done to it.
+    tokenizer, length: of the model.
+    trained_packing: of the model, for a protocol that has none of its own.
+    positions: which of each row are scored.
 
   Raises:
     UserError: the corpus cannot be read, holds characters that the tokenizer lacks, or gives no
@@ -104,11 +137,12 @@ def prepare(
   name = chosen.packing or trained_packing
   packer = packing.find(name)
   packer.check(tokenizer)
+  packer = packer if chosen.separated else packer.unseparated()
   corpus = resolve.make("dlm_jax.data.corpora", chosen.corpus)
-  texts = map(DETOKENIZERS[chosen.detokenizer], corpus.documents(chosen.split))
+  texts = map(DETOKENIZERS[chosen.detokenizer], corpus.documents("train"))
   with tempfile.TemporaryDirectory() as directory:
     written = writing.write_split(
-      Path(directory), chosen.split, texts, length, tokenizer, packer, workers=1
+      Path(directory), "text", texts, length, tokenizer, packer, workers=1
     )
     arrays = {
       name: np.fromfile(Path(directory) / name, file["dtype"])
@@ -116,8 +150,12 @@ def prepare(
     }
   counts = written.counts
   rows = Rows(
-    arrays[f"{chosen.split}.tokens"].reshape(counts.rows, length),
-    arrays.get(f"{chosen.split}.lengths"),
+    arrays["text.tokens"].reshape(counts.rows, length),
+    arrays.get("text.lengths"),
+    positions=positions,
+  )
+  per_token = positions.characters_per_token(
+    dataclasses.asdict(counts), length, begins_with_symbol=packer.begins
   )
   described = dataclasses.asdict(chosen) | {
     "corpus": dict(chosen.corpus),
@@ -126,39 +164,4 @@ def prepare(
     "counts": dataclasses.asdict(counts),
     "sha256": {name: file["sha256"] for name, file in written.files.items()},
   }
-  return Foreign(rows, counts.characters / counts.tokens, described)
-
-
-def _replaced(*rules: tuple[str, str]) -> Callable[[str], str]:
-  compiled = [(re.compile(pattern), by) for pattern, by in rules]
-
-  def detokenize(text: str) -> str:
-    for pattern, by in compiled:
-      text = pattern.sub(by, text)
-    return text
-
-  return detokenize
-
-
-# Punctuation back to the word before it, brackets and quotes to what they enclose.
-_PUNCTUATION = (
-  (r"\s+([.,;:!?%)\]}])", r"\1"),
-  (r"([(\[{$#])\s+", r"\1"),
-  (r'"\s+([^"]*?)\s+"', r'"\1"'),
-)
-_QUOTES = ((r"``|''|[“”]", '"'), (r"[‘’`]", "'"))
-
-DETOKENIZERS: dict[str, Callable[[str], str]] = {
-  "none": _replaced(),
-  "quotes": _replaced(*_QUOTES),
-  "wikitext": _replaced(
-    (r" @([-.,])@ ", r"\1"),
-    (r"\s+('(?:s|re|ve|ll|d|m|t)\b)", r"\1"),
-    *_PUNCTUATION,
-  ),
-  "penn": _replaced(
-    *_QUOTES,
-    (r"\s+(n't|'(?:s|re|ve|ll|d|m)?\b)", r"\1"),
-    *_PUNCTUATION,
-  ),
-}
+  return Foreign(rows, per_token, described)

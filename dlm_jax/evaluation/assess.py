@@ -62,7 +62,7 @@ def assess(settings: JudgeSettings) -> Record:
   samples = sequences([row["tokens"] for row in rows], store.tokenizer)
   held_out = store.rows(settings.reference)
   chosen = evenly_spread(len(held_out), len(rows))
-  reference = sequences(_unpadded(held_out[chosen]), store.tokenizer)
+  reference = sequences(held_out.unpadded(chosen), store.tokenizer)
   judge, described = _judge(settings)
   words = vocabulary(store)
   groups = {"samples": samples, "reference": reference}
@@ -175,20 +175,15 @@ def sequences(rows: Sequence[Sequence[int]], tokenizer: Tokenizer) -> Sequences:
   return Sequences(cut, [tokenizer.decode(tokens) for tokens in cut])
 
 
-def _unpadded(rows: dict[str, np.ndarray]) -> list[np.ndarray]:
-  given = rows.get("given", np.zeros(rows["tokens"].shape, bool))
-  return [row[~padding] for row, padding in zip(rows["tokens"], given, strict=True)]
-
-
 def _training(store: Store) -> Iterator[np.ndarray]:
   """The training tokens in pieces; rows of a stream join, since its text goes on."""
   rows = store.rows("train")
   for start in range(0, len(rows), _ROWS):
-    part = rows[start : start + _ROWS]
+    part = rows.unpadded(slice(start, start + _ROWS))
     if store.manifest["packing"] == "stream":
-      yield part["tokens"].reshape(-1)
+      yield np.concatenate(part)
     else:
-      yield from _unpadded(part)
+      yield from part
 
 
 def vocabulary(store: Store) -> set[str] | None:

@@ -12,7 +12,8 @@ import jax
 from rich.console import Console
 
 from dlm_jax.core import storage
-from dlm_jax.core.records import BOUND, EXACT
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.records import BOUND, EXACT, SHARE
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.types import Record
 from dlm_jax.data import zero_shot
@@ -67,6 +68,7 @@ def complete(settings: EvaluateSettings, model: Model) -> EvaluateSettings:
   chosen = {
     name: vars(settings)[name] or config.get(name) or default for name, default in DEFAULTS.items()
   }
+  chosen["scored"] = settings.scored or model.positions.scored
   if model.evaluation_process.exact:
     chosen["samples"] = 1
   return dataclasses.replace(settings, **chosen)
@@ -85,7 +87,11 @@ def _journal(settings: EvaluateSettings, model: Model, text: ScoredText) -> Jour
   if jax.process_count() > 1:
     return Journal()
   name = record_name(settings, model.provenance.step)
-  depends_on = {"git_revision": provenance.git_revision(), "zero_shot": text.zero_shot}
+  depends_on = {
+    "git_revision": provenance.git_revision(),
+    "zero_shot": text.zero_shot,
+    "positions": dataclasses.asdict(text.rows.positions),
+  }
   path = storage.expand(settings.output or storage.local(settings.workdir) / name)
   return Journal(path.with_suffix(".jsonl"), identity(model) | depends_on)
 
@@ -113,10 +119,16 @@ def score(
     watch=partial(progress.track, title="evaluating"),
   )
   rows = text.rows[evenly_spread(len(text.rows), settings.rows)]
+  if settings.bound == "flow" and "unscored" in rows:
+    raise UserError(
+      "the probability flow bounds whole rows, and data.padding 'noised_unscored' leaves padding "
+      "out of the score: use --bound=variational."
+    )
   labels = rows.get("label") if settings.labels else None
   grouped = clusters.of_rows(len(rows["tokens"]), are_documents=text.rows.are_documents)
   with jax.set_mesh(model.mesh):
-    draws = draw(model.params, rows["tokens"], rows.get("given"), labels, grouped.index)
+    masks = (rows.get("given"), labels, grouped.index, rows.get("unscored"))
+    draws = draw(model.params, rows["tokens"], *masks)
   if not math.isfinite(draws.bound.nats_per_token):
     raise model.unusable(f"give a bound that is not a number ({draws.bound.nats_per_token})")
   # What is no integral over the times of the process has no integrand.
@@ -129,22 +141,24 @@ def score(
     "by_cluster": draws.by_cluster(),
     "protocol": {
       "standard_error": grouped.description,
-      **protocol(settings, model, num_evaluations, text.zero_shot),
+      **protocol(settings, model, num_evaluations, text),
     },
   }
 
 
 def _text(settings: EvaluateSettings, model: Model) -> ScoredText:
   """The split of the model's own data, or the corpus in place of it."""
+  positions = dataclasses.replace(model.positions, scored=settings.scored)
   if settings.corpus is not None:
     foreign = zero_shot.prepare(
       zero_shot.protocol(settings.corpus),
       model.tokenizer,
       length=model.length,
       trained_packing=model.packing,
+      positions=positions,
     )
     return ScoredText(foreign.rows, foreign.characters_per_token, foreign.protocol)
-  store = training_data(model)
+  store = dataclasses.replace(training_data(model), positions=positions)
   return ScoredText(store.rows(settings.split), store.characters_per_token(settings.split), None)
 
 
@@ -172,17 +186,23 @@ def protocol(
   settings: EvaluateSettings,
   model: Model,
   num_evaluations: int,
-  corpus_protocol: Record | None,
+  text: ScoredText,
 ) -> Record:
   """What the numbers depend on."""
+  positions, has_padding = text.rows.positions, text.rows.lengths is not None
+  quantity = EXACT if model.evaluation_process.exact else BOUND
+  if quantity == BOUND and has_padding and positions.padding == "noised_unscored":
+    quantity = SHARE
   flow = {"flow_steps": settings.flow_steps} if settings.bound == "flow" else {}
   return {
-    "quantity": EXACT if model.evaluation_process.exact else BOUND,
+    "quantity": quantity,
     "bound": settings.bound,
     **flow,
-    "split": settings.split if corpus_protocol is None else None,
-    "zero_shot": corpus_protocol,
+    "split": settings.split if text.zero_shot is None else None,
+    "zero_shot": text.zero_shot,
     "rows": settings.rows,
+    "scored": positions.scored,
+    "padding": positions.padding if has_padding else None,
     "times": {
       "name": settings.times,
       **dataclasses.asdict(likelihood.TIMINGS[settings.times]),
@@ -203,6 +223,7 @@ def record_name(settings: EvaluateSettings, step: int) -> str:
     name += f"-flow{settings.flow_steps}"
   if settings.rows is not None:
     name += f"-rows{settings.rows}"
+  name += "-after_first" if settings.scored == "after_first" else ""
   name += "" if settings.labels else "-nolabels"
   name += "" if settings.times == "stratified" else f"-{settings.times}"
   return f"evaluations/{name}.json"

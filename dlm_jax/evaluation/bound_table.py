@@ -5,7 +5,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax.core.records import is_exact
+from dlm_jax.core.records import EXACT, SHARE
 from dlm_jax.core.types import Record
 
 
@@ -29,7 +29,7 @@ def table(record: Record) -> Table:
   protocol = record["protocol"]
   text = "zero-shot" if protocol.get("zero_shot") else f"{protocol['split']} split"
   shown = Table(title=f"{text}, step {protocol['step']}, {protocol['weights']} weights")
-  value = "exact" if is_exact(protocol) else "upper bound"
+  value = {EXACT: "exact", SHARE: "share of a bound"}.get(protocol.get("quantity"), "upper bound")
   for column in ("", value, "standard error"):
     shown.add_column(column, justify="left" if not column else "right")
   for unit, estimate in record["results"].items():

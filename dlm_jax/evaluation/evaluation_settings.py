@@ -36,8 +36,10 @@ class EvaluateSettings:
       training.
     times: how times are chosen: stratified over all draws, independent, or the Gauss-Legendre nodes
       in t, so that no Monte Carlo error comes from t.
+    scored: all tokens of a row, or those after the first, which is given. The default is as in
+      training.
     corpus: zero-shot: evaluate this corpus in place of --split. UTF-8 files, or one of wikitext103,
-      ptb, lm1b, lambada, ag_news.
+      ptb, lm1b, lambada, ag_news, pubmed, arxiv.
     output: file to write the record to. The default is one in WORKDIR/evaluations/; where that
       cannot be written, the record is printed.
   """
@@ -54,6 +56,7 @@ class EvaluateSettings:
   rows: Annotated[int, Range(at_least=2)] | None = None
   labels: bool = True
   times: Timing = "stratified"
+  scored: Literal["all", "after_first"] | None = None
   corpus: str | None = None
   output: str | None = None
 

@@ -35,10 +35,9 @@ def trained_here(model: Model, *, batch_size: int = 64) -> Judge:
     )
   scoring = Scoring(batch_size=batch_size, mesh=model.mesh)
   draw = likelihood.drawer(model.evaluation_process, model.denoiser, scoring)
-  begin = model.tokenizer.bos_id if model.packing == "wrapped" else None
 
   def judge(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    tokens, given = encoded(texts, model.tokenizer.encode, model.length, begin)
+    tokens, given = encoded(texts, model.tokenizer.encode, model.length, model.begin_id)
     draws = draw(model.params, tokens, given)
     if not np.all(np.isfinite(draws.nats)):
       raise model.unusable("give a text a likelihood that is not a number")

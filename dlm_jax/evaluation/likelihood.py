@@ -99,7 +99,7 @@ class Scoring(MonteCarlo):
 
 # `denoiser(params)` or `denoiser(params, labels)` binds parameters and labels to a network.
 BindParams = Callable[..., Denoise]
-# `evaluate(params, tokens, given=None, labels=None, clusters=None)`
+# `evaluate(params, tokens, given=None, labels=None, clusters=None, unscored=None)`
 Evaluate = Callable[..., Bound]
 Draw = Callable[..., Draws]
 Watch = Callable[[Iterable[int]], Iterable[int]]
@@ -116,12 +116,14 @@ def evaluator(
 def drawer(
   process: Process | ProbabilityFlow, denoiser: BindParams, scoring: Scoring, watch: Watch = iter
 ) -> Draw:
-  """Returns `draw(params, tokens, given, labels, clusters) -> Draws`, compiled once.
+  """Returns `draw(params, tokens, given, labels, clusters, unscored) -> Draws`, compiled once.
 
   `tokens` is array-like int `[N, L]` (a memmap will do), `given` bool `[N, L]` or None: positions
   such as padding or a prompt, which are neither noised, scored nor counted, `labels` int32 `[N]` or
-  None: with them the bound is on -log p(x | label), and `clusters` int `[N]` says which rows are
-  not independent, None that they are cut from a stream of text.
+  None: with them the bound is on -log p(x | label), `clusters` int `[N]` says which rows are not
+  independent, None that they are cut from a stream of text, and `unscored` bool `[N, L]` or None
+  says which positions are noised but neither scored nor counted: what is left is no bound of the
+  text alone, see `data.positions`.
 
   Args:
     process: its `nelbo` is what is estimated.
@@ -140,6 +142,7 @@ def drawer(
     given: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
+    unscored: np.ndarray | None = None,
   ) -> Draws:
     num_rows = len(tokens)
     if num_rows < 2:
@@ -150,7 +153,7 @@ def drawer(
     found = {n: _Found.from_json(value) for n, value in scoring.journal.read("bound", settings)}
     for start in watch([n for n in range(0, num_rows, scoring.rows) if n not in found]):
       part = slice(start, min(start + scoring.rows, num_rows))
-      batch = _Batch.of(part, tokens, given, labels)
+      batch = _Batch.of(part, tokens, given, labels, unscored)
       found[start] = _Found.of(batch, nats_of_batch(params, batch, t[:, part], weight[:, part]))
       scoring.journal.write("bound", settings, start, found[start].to_json())
     parts = [found[start] for start in sorted(found)]
@@ -166,23 +169,32 @@ def drawer(
 
 @dataclass(frozen=True)
 class _Batch:
-  """Rows that are scored together, as arrays of the host: their numbers, tokens, given, labels."""
+  """Rows that are scored together, as arrays of the host; `rows` are their numbers."""
 
   rows: np.ndarray
   tokens: np.ndarray
   given: np.ndarray
   labels: np.ndarray | None
+  scored: np.ndarray
 
   @classmethod
   def of(
-    cls, part: slice, tokens: np.ndarray, given: np.ndarray | None, labels: np.ndarray | None
+    cls,
+    part: slice,
+    tokens: np.ndarray,
+    given: np.ndarray | None,
+    labels: np.ndarray | None,
+    unscored: np.ndarray | None,
   ) -> "_Batch":
     x = np.asarray(tokens[part], np.int32)
+    masks = (np.zeros(x.shape, bool) if m is None else m[part] for m in (given, unscored))
+    held, left_out = (np.asarray(mask, bool) for mask in masks)
     return cls(
       rows=np.arange(part.start, part.stop),
       tokens=x,
-      given=np.zeros(x.shape, bool) if given is None else np.asarray(given[part], bool),
+      given=held,
       labels=None if labels is None else labels[part],
+      scored=~(held | left_out),
     )
 
 
@@ -204,10 +216,12 @@ class _Found:
   @classmethod
   def of(cls, batch: _Batch, nats: np.ndarray) -> "_Found":
     """From the nats `[K, B, L]`, or `[K, B, 1]` of whole rows."""
-    mean, free = nats.mean(axis=0), ~batch.given
-    sums = (mean, mean**2, free) if mean.shape == free.shape else np.zeros((3, *free.shape))
-    positions = np.array([each.sum(axis=0) for each in sums], np.float64)
-    return cls(nats.sum(axis=-1), free.sum(axis=-1, dtype=np.float64), positions)
+    scored, sums = batch.scored, np.zeros((3, *batch.scored.shape))
+    if nats.shape[1:] == scored.shape:
+      nats = np.where(scored, nats, 0.0)
+      mean = nats.mean(axis=0)
+      sums = np.array([mean, mean**2, scored], np.float64)
+    return cls(nats.sum(axis=-1), scored.sum(axis=-1, dtype=np.float64), sums.sum(axis=1))
 
   def to_json(self) -> dict[str, Json]:
     return {name: array.tolist() for name, array in vars(self).items()}

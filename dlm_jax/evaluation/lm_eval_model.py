@@ -60,7 +60,7 @@ class HarnessModel(LM):
     journal = journal or Journal()
     self.refused: dict[str, list[str]] = {}
     self._model = model
-    self._begin = (model.tokenizer.bos_id,) if model.packing == "wrapped" else ()
+    self._begin = () if model.begin_id is None else (model.begin_id,)
     self._greedy_tasks = greedy_tasks
     self._continue = Continuer(model, batch_size, seed, journal)
     self._score = conditional.scorer(

@@ -20,6 +20,7 @@ from dlm_jax.core.fields import Modules, require_field
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding, replicated
+from dlm_jax.generation import prompts
 from dlm_jax.generation.draw_settings import DrawSettings
 from dlm_jax.generation.prompts import Prompt
 from dlm_jax.model.denoiser import bound
@@ -73,12 +74,12 @@ def draw(settings: DrawSettings, model: Model, prompt: Prompt | None = None) -> 
   Args:
     settings: how.
     model: from which.
-    prompt: what is given; nothing if None, and the length of training.
+    prompt: what is given; None is no text, at the length of training.
 
   Raises:
     UserError: the model cannot draw with these settings, or predicts what is not a number.
   """
-  prompt = prompt or Prompt.empty(model.length)
+  prompt = prompt or prompts.read(model, model.length)
   return join(list(draw_batches(settings, model, prompt)))
 
 

@@ -28,11 +28,6 @@ class Prompt:
   def length(self) -> int:
     return self.given.shape[-1]
 
-  @classmethod
-  def empty(cls, length: int) -> "Prompt":
-    """A row of which nothing is given."""
-    return cls(np.zeros(length, np.int32), np.zeros(length, bool))
-
 
 def read(
   model: Model,
@@ -56,16 +51,16 @@ def read(
 def row(model: Model, length: int, text: Pieces, name: str) -> Prompt:
   """The row of `length` tokens that begins with `text`.
 
-  Where the model was trained on rows between a begin and an end symbol, the text comes after a
-  begin symbol.
+  Where rows begin with a begin symbol in training, the text comes after one; a row without text is
+  left open, unless the model was never scored on its first token.
 
   Raises:
     UserError: the text, called `name`, is longer than `length`, or holds characters outside the
       alphabet.
   """
   ids: list[int | None] = []
-  if any(piece != "" for piece in text) and model.packing == "wrapped":
-    ids.append(model.tokenizer.bos_id)
+  if any(piece != "" for piece in text) or model.positions.scored == "after_first":
+    ids += [] if model.begin_id is None else [model.begin_id]
   ids += _ids(model.tokenizer, text)
   if len(ids) > length:
     raise UserError(f"{name} has {len(ids)} tokens, but the length is {length}: shorten it.")

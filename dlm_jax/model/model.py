@@ -12,7 +12,8 @@ from jax import Array
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.finite import is_finite
 from dlm_jax.core.types import Params
-from dlm_jax.data import preparation
+from dlm_jax.data import packing, preparation
+from dlm_jax.data.positions import TEXT, ScoredPositions
 from dlm_jax.data.store import Store
 from dlm_jax.data.tokenizers.base import Tokenizer, from_definition
 from dlm_jax.distributed.mesh import make_mesh
@@ -40,7 +41,8 @@ class Model:
     params: of the network, and under `process` what the process has learned.
     tokenizer: between text and tokens.
     length: tokens of a row in training.
-    packing: how text became rows, a name of `data.packing`: tells whether a row begins with BOS.
+    packing: how text became rows, a name of `data.packing`.
+    positions: which positions of a row were noised and scored in training.
     num_labels: labels of rows are 0..num_labels-1; 0 where the text had none.
     mesh: the devices that hold the parameters.
     head_chunks: pieces of the length for which logits exist one at a time.
@@ -54,10 +56,22 @@ class Model:
   tokenizer: Tokenizer
   length: int
   packing: str
+  positions: ScoredPositions = TEXT
   num_labels: int
   mesh: jax.sharding.Mesh
   head_chunks: int = 1
   provenance: Provenance
+
+  @property
+  def begin_id(self) -> int | None:
+    """The token before the text of a row that begins with a text; None where there is none.
+
+    A model that was never scored on the first token of a row cannot draw it: where no begin symbol
+    stands there, the separator does.
+    """
+    if packing.find(self.packing).begins:
+      return self.tokenizer.bos_id
+    return self.tokenizer.separator_id if self.positions.scored == "after_first" else None
 
   def denoiser(self, params: Params | None = None, labels: Array | None = None) -> Denoiser:
     """The network with its parameters and `labels` bound, without dropout.
@@ -134,6 +148,9 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
     tokenizer=tokenizer,
     length=dataset["length"],
     packing=dataset["packing"],
+    positions=ScoredPositions(
+      config.data.get("scored") or "all", config.data.get("padding") or "ignored"
+    ),
     num_labels=dataset["num_labels"],
     mesh=mesh,
     head_chunks=config.training.get("head_chunks") or 1,

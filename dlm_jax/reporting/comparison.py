@@ -1,9 +1,9 @@
 """Which results may stand in one table: those whose protocols say that they measured the same.
 
-Where the protocols of two results differ in what is measured (data, split, packing, length, judge)
-they go to different tables. Where they differ in anything else a row is marked with a letter, and a
-note below says in what. What all rows of a table share is said once. So nothing is ever merged
-unmarked, and no table is written by hand.
+Where the protocols of two results differ in what is measured (data, split, packing, length, which
+positions are scored, judge) they go to different tables. Where they differ in anything else a row
+is marked with a letter, and a note below says in what. What all rows of a table share is said once.
+So nothing is ever merged unmarked, and no table is written by hand.
 """
 
 import collections
@@ -22,6 +22,8 @@ MEASURED = {
     "split",
     "zero_shot",
     "packing",
+    "scored",
+    "padding",
     "config.data.length",
   ),
   "samples": (
@@ -83,10 +85,14 @@ class Result:
 
   @property
   def protocol(self) -> Record:
-    """What the numbers depend on. A bound that was recorded before errors allowed for rows of one
-    document says so."""
-    implied = {"standard_error": _INDEPENDENT} if self.kind == "likelihood" else {}
-    return implied | self.record["protocol"]
+    """What the numbers depend on, with what it was before records said it. A bound that was
+    recorded before errors allowed for rows of one document says so."""
+    protocol = self.record["protocol"]
+    if self.kind != "likelihood":
+      return protocol
+    padding = "ignored" if protocol.get("packing") == "padded" else None
+    implied = {"standard_error": _INDEPENDENT, "scored": "all", "padding": padding}
+    return implied | protocol
 
 
 @dataclass(frozen=True)

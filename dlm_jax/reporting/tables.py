@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dlm_jax.core.records import is_exact
+from dlm_jax.core.records import sign
 from dlm_jax.core.types import Record
 from dlm_jax.evaluation.estimates import paired_difference
 from dlm_jax.reporting.comparison import Group, Result
@@ -19,6 +19,8 @@ TITLES = {
 _MEASURED = {
   "split": "split",
   "packing": "packing",
+  "scored": "scored",
+  "padding": "padding",
   "config.data.length": "length",
   "environment.dataset_hash": "data",
   "zero_shot.detokenizer": "detokenizer",
@@ -111,7 +113,7 @@ def _likelihood(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
   compared, differences = _paired(group)
   rows = []
   for result, difference in zip(group.results, differences, strict=True):
-    bound = "" if is_exact(result.protocol) else "≤ "
+    bound = sign(result.protocol)
     units = ("nats_per_token", "bits_per_character", "perplexity")
     values = (result.record["results"][unit] for unit in units)
     rows.append(

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dlm_jax.data import preparation
+from dlm_jax.core import resolve
+from dlm_jax.data import packing, preparation
+from dlm_jax.data.preparation import DataConfig
 from dlm_jax.distributed import ahead
 from dlm_jax.distributed.ahead import Collective, Cost, Topology
 from dlm_jax.distributed.platform import compiling_for
@@ -50,8 +53,10 @@ def _batch(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
   shape = (experiment.training.batch_size, experiment.length)
   where = batch_sharding(experiment.mesh)
   batch = {"tokens": jax.ShapeDtypeStruct(shape, jnp.int32, sharding=where)}
-  if experiment.config.data.packing == "padded":
-    batch["given"] = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=where)
+  data = resolve.build(DataConfig, experiment.config.data)
+  lengths = np.zeros(1) if packing.find(data.packing).truncates else None
+  for name in data.positions.masks((1, experiment.length), lengths):
+    batch[name] = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=where)
   return batch
 
 

@@ -83,5 +83,6 @@ class EvaluationConfig:
   flow_steps: PositiveInt | None = None
 
   def __post_init__(self) -> None:
-    require_known("evaluation.split", self.split, (None, *SPLITS))
-    require_known("evaluation.bound", self.bound, (None, *BOUNDS))
+    for name, known in (("split", SPLITS), ("bound", BOUNDS)):
+      if vars(self)[name] is not None:
+        require_known(f"evaluation.{name}", vars(self)[name], known)

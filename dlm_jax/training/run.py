@@ -166,6 +166,7 @@ def _batches(experiment: Experiment) -> Batches:
     experiment.training.batch_size,
     experiment.config.seed,
     local_rows(experiment.mesh, experiment.training.batch_size),
+    experiment.config.data.get("windows") or "disjoint",
   )
 
 

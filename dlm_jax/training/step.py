@@ -35,9 +35,10 @@ def make_step(
   """Returns `step(state, batch) -> (state, metrics)`.
 
   The batch holds `tokens` int32 `[B, L]` and may hold `given` bool `[B, L]`: positions that are
-  neither noised nor scored, and `label` int32 `[B]`. The loss is the mean of the objective over all
-  other positions of the global batch, in nats a token, whatever the number of devices and of
-  micro-batches. A step that would leave anything in the state that is not finite is left out.
+  neither noised nor scored, `unscored` bool `[B, L]`: those that are noised and not scored, and
+  `label` int32 `[B]`. The loss is the mean of the objective over all other positions of the global
+  batch, in nats a token, whatever the number of devices and of micro-batches. A step that would
+  leave anything in the state that is not finite is left out.
 
   Args:
     objective: what is minimised.
@@ -52,6 +53,8 @@ def make_step(
     params: Params, overflow_counter: Array, rows: Rows, scored: Array, state: TrainState
   ) -> Array:
     loss = objective(params, rows, state, overflow_counter)
+    if "unscored" in rows:
+      loss = jnp.where(rows["unscored"], 0.0, loss)
     return jnp.sum(loss * rows["weight"][:, None]) / scored
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -113,10 +116,12 @@ def _draws(key: Array, rows: int, times: Times, process: Process) -> dict[str, A
 
 
 def _count_scored(batch: Batch) -> Array:
-  """Positions that are not given, at least 1, float32."""
-  if "given" not in batch:
+  """Positions that are neither given nor unscored, at least 1, float32."""
+  left_out = [batch[name] for name in ("given", "unscored") if name in batch]
+  if not left_out:
     return jnp.float32(batch["tokens"].size)
-  return jnp.maximum(jnp.sum(~batch["given"]), 1).astype(jnp.float32)
+  scored = ~jnp.any(jnp.stack(left_out), axis=0)
+  return jnp.maximum(jnp.sum(scored), 1).astype(jnp.float32)
 
 
 def _micro_batches(rows: Array, number: int) -> Array:

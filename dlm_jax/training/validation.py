@@ -47,7 +47,8 @@ def validation(experiment: Experiment) -> Validate:
   per_token = store.characters_per_token("validation")
 
   def validate(params: Params) -> dict[str, float]:
-    bound = evaluate(params, rows["tokens"], rows.get("given"), rows.get("label"), clusters)
+    masks = (rows.get("given"), rows.get("label"), clusters, rows.get("unscored"))
+    bound = evaluate(params, rows["tokens"], *masks)
     return {
       "validation_bound": bound.nats_per_token,
       "validation_standard_error": bound.standard_error,

@@ -45,7 +45,7 @@ class Ours:
     zero_shot: the corpus that was scored where it is not that of training.
     kind: as of `Published`.
     flow_steps: of a flow bound.
-    split: that was scored.
+    split, scored: that were scored.
     results: of the record of `evaluate`, by unit.
     step, steps: the run was trained for, and the recipe says.
     differs: fields of the config that are not as in the recipe.
@@ -56,6 +56,7 @@ class Ours:
   kind: str
   flow_steps: int | None
   split: str | None
+  scored: str
   results: Record
   step: int
   steps: int
@@ -92,7 +93,8 @@ def _ours(row: str, record: Record, directory: str) -> Ours:
     zero_shot=zero_shot.get("name") if zero_shot else None,
     kind="exact" if is_exact(protocol) else "flow_bound" if flow else "nelbo",
     flow_steps=protocol.get("flow_steps"),
-    split=zero_shot["split"] if zero_shot else protocol["split"],
+    split=zero_shot.get("split") if zero_shot else protocol["split"],
+    scored=protocol.get("scored", "all"),
     results=record["results"],
     step=protocol["step"],
     steps=recipe.training.steps,
@@ -108,15 +110,12 @@ def row_of(number: Published) -> str | None:
 def text(number: Published, found: Sequence[Ours]) -> str:
   """The newest of our numbers that measured what the published one did; empty without one."""
   row = row_of(number)
-  wanted = number.corpus if number.trained_on else None
+  corpus = number.corpus if number.trained_on else None
+  wanted = (row, corpus, number.kind, number.scored, number.flow_steps)
   for ours in found:
-    if (ours.row, ours.zero_shot, ours.kind, ours.split, ours.flow_steps) == (
-      row,
-      wanted,
-      number.kind,
-      number.split,
-      number.flow_steps,
-    ):
+    measured = (ours.row, ours.zero_shot, ours.kind, ours.scored, ours.flow_steps)
+    # A zero-shot corpus has one protocol, and with it one split.
+    if measured == wanted and (corpus or ours.split == number.split):
       value = ours.results[number.metric]
       bound = "" if ours.kind == "exact" else "≤ "
       trained = f"{ours.step:,} of {ours.steps:,} steps"
@@ -141,11 +140,16 @@ def protocol_text(config: ConfigDict) -> str:
   bound = evaluation.get("bound") or DEFAULTS["bound"]
   if bound == "flow":
     bound += f" in {evaluation.get('flow_steps') or DEFAULTS['flow_steps']} steps"
+  data, split = config.data, evaluation.get("split") or DEFAULTS["split"]
+  padding = [f"padding {data.get('padding') or 'ignored'}"] if "padded" in data.packing else []
   return ", ".join(
     [
-      f"packing {config.data.packing}",
-      f"rows of {config.data.length}",
-      f"{evaluation.get('split') or DEFAULTS['split']} split",
+      f"packing {data.packing}",
+      f"rows of {data.length}",
+      f"{data.get('windows') or 'disjoint'} windows",
+      f"scored {data.get('scored') or 'all'}",
+      *padding,
+      f"{split} split",
       f"bound {bound}",
     ]
   )

@@ -93,7 +93,24 @@ def test_what_a_batch_holds():
   assert batch["given"].tolist() == [[False, False, True]] * 4
 
 
+def test_random_windows_begin_anywhere_and_cover_the_text_each_epoch():
+  tokens = np.arange(40, dtype=np.uint8).reshape(10, 4)
+  batches = Batches(Rows(tokens, None), 5, seed=0, windows="random")
+  rows = np.concatenate([batches(step)["tokens"] for step in range(40)])
+  assert (rows == rows[:, :1] + np.arange(4)).all()  # pieces of the stream
+  starts = rows[:, 0]
+  assert set(starts % 4) == {0, 1, 2, 3} and starts.max() == 36  # the last window is whole
+  epochs = starts.reshape(-1, 10)
+  for epoch in epochs:  # one window begins in each row, but for those moved back at the end
+    assert sorted(np.minimum(epoch, 35) // 4) in ([*range(9), 8], [*range(9), 9])
+  assert (epochs[0] != epochs[1]).any()
+  part = Batches(Rows(tokens, None), 5, 0, np.array([1, 3]), "random")
+  np.testing.assert_array_equal(part(7)["tokens"], batches(7)["tokens"][[1, 3]])
+
+
 def test_errors():
+  with pytest.raises(UserError, match=r"no data.windows 'any'.*disjoint, random"):
+    Batches(_rows(9), 4, 0, windows="any")
   with pytest.raises(UserError, match="batch_size must be at least 1, got 0"):
     Batches(_rows(9), 0, 0)
   for seed in (-1, 2**32):

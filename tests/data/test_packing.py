@@ -45,6 +45,13 @@ def test_padded_is_a_document_a_row():
   assert np.concatenate([part.lengths for part in rows]).tolist() == [2, 3, 1]
 
 
+def test_wrapped_padded_is_a_document_a_row_between_begin_and_end():
+  rows = _pack("wrapped_padded", ["ab", "abca", "c"], 4)
+  assert _tokens(rows) == [[4, 1, 2, 5], [4, 1, 2, 5], [4, 3, 5, 6]]
+  assert np.concatenate([part.lengths for part in rows]).tolist() == [4, 4, 3]
+  assert packing.find("wrapped_padded").begins and not packing.find("padded").begins
+
+
 @pytest.mark.parametrize("name", packing.PACKINGS)
 def test_nothing_gives_no_row(name):
   assert _pack(name, [], 4) == []

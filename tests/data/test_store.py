@@ -87,6 +87,27 @@ class TestPrepare:
       "truncated": 1,
     }
 
+  def test_sentences_between_symbols_are_cut_off_to_fit(self, tmp_path):
+    (tmp_path / "text.txt").write_text("abcd\n\nab\n\nabcdefgh")
+    corpus = {"name": "text_files", "paths": [str(tmp_path / "text.txt")]}
+    corpus |= {"validation": 0, "test": 0}
+    fields = {"packing": "wrapped_padded", "length": 6, "padding": "noised_unscored"}
+    store = preparation.prepare(_config(tmp_path, corpus=corpus, **fields))
+    rows = store.rows("train")[:]
+    assert rows.keys() == {"tokens", "unscored"}
+    assert rows["unscored"].sum(axis=1).tolist() == [0, 2, 0]
+    counts = store.manifest["splits"]["train"]
+    assert (counts["tokens"], counts["characters"], counts["truncated"]) == (16, 10, 1)
+    assert store.characters_per_token("train") == 10 / 16
+    assert [len(row) for row in store.rows("train").unpadded(slice(None))] == [6, 4, 6]
+    # What is scored changes no byte of the store.
+    other = preparation.prepare(
+      _config(tmp_path, corpus=corpus, **fields | {"scored": "after_first"})
+    )
+    assert other.directory == store.directory and other.hash == store.hash
+    assert other.rows("train")[:]["given"][:, 0].all()
+    assert other.characters_per_token("train") == 10 / 13
+
   def test_files(self, tmp_path):
     splits = ("train", "validation", "test")
     always = {"manifest.json", "tokenizer.json", *(f"{split}.tokens" for split in splits)}

@@ -1,10 +1,13 @@
 """Text of other corpora, as the tokenizer of a model reads it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.data import zero_shot
+from dlm_jax.data.positions import ScoredPositions
 from dlm_jax.data.tokenizers import character, letters
 
 
@@ -38,27 +41,33 @@ def test_padded_rows_keep_their_padding_out_of_the_score(path):
   np.testing.assert_array_equal(foreign.rows[:]["given"].sum(axis=1), [2, 2])
 
 
-@pytest.mark.parametrize(
-  ("name", "text", "expected"),
-  [
-    (
-      "wikitext",
-      " the 1 @,@ 000 well @-@ known 3 @.@ 5 ( a ) , and b .",
-      " the 1,000 well-known 3.5 (a), and b.",
-    ),
-    ("wikitext", 'he said " no way " .', 'he said "no way".'),
-    ("penn", "it does n't matter , he 's `` fine '' .", "it doesn't matter, he's \"fine\"."),
-    ("quotes", "“ so ” ‘ it ’", "\" so \" ' it '"),
-    ("none", "as it , is", "as it , is"),
-  ],
-)
-def test_detokenizers(name, text, expected):
-  assert zero_shot.DETOKENIZERS[name](text) == expected
+def test_documents_are_joined_with_or_without_a_separator(path):
+  tokenizer = letters.make()
+  joined = dataclasses.replace(zero_shot.protocol(path), separated=False)
+  foreign = zero_shot.prepare(joined, tokenizer, length=36, trained_packing="stream")
+  text = tokenizer.decode(foreign.rows[0]["tokens"])
+  assert text == "the first documentand the second one"
+  assert foreign.characters_per_token == 1 and foreign.protocol["separated"] is False
+
+
+def test_only_what_is_scored_counts(path):
+  tokenizer = letters.make().with_special(("bos", "eos"))
+  foreign = zero_shot.prepare(
+    zero_shot.protocol(path),
+    tokenizer,
+    length=8,
+    trained_packing="wrapped",
+    positions=ScoredPositions("after_first"),
+  )
+  assert foreign.rows[0]["given"].tolist() == [True] + [False] * 7
+  assert foreign.characters_per_token == 6 / 7
 
 
 def test_every_protocol_names_parts_that_exist():
-  for protocol in zero_shot.PROTOCOLS.values():
-    assert protocol.detokenizer in zero_shot.DETOKENIZERS
+  assert len(zero_shot.PROTOCOLS) == 7
+  for name, protocol in zero_shot.PROTOCOLS.items():
+    assert protocol.name == name and protocol.detokenizer in zero_shot.DETOKENIZERS
+    assert protocol.split in ("validation", "test") and not protocol.separated
     assert zero_shot.resolve.make("dlm_jax.data.corpora", protocol.corpus).splits == ("train",)
 
 

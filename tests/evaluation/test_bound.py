@@ -1,5 +1,6 @@
 """The record of an evaluation: the bound, and all that it depends on."""
 
+import dataclasses
 import io
 import json
 import math
@@ -9,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.records import sign
+from dlm_jax.data.positions import TEXT, ScoredPositions
 from dlm_jax.data.store import Rows
 from dlm_jax.evaluation import bound, bound_table, likelihood
 from dlm_jax.evaluation.bound import EvaluateSettings, ScoredText, evaluate
@@ -24,11 +27,12 @@ def settings(workdir="nowhere", **fields):
   return EvaluateSettings(workdir=str(workdir), **small | fields)
 
 
-def untrained(lengths=None, **fields):
+def untrained(lengths=None, positions=TEXT, **fields):
   """The record of an untrained model on letters; rows are padded from `lengths` on."""
   tokens = np.random.default_rng(0).integers(1, 27, (ROWS, LENGTH), dtype=np.int32)
   lengths = None if lengths is None else np.full(ROWS, lengths)
-  return bound.score(settings(**fields), tiny.model(), ScoredText(Rows(tokens, lengths), 2.0, None))
+  text = ScoredText(Rows(tokens, lengths, positions=positions), 2.0, None)
+  return bound.score(settings(**fields), tiny.model(), text)
 
 
 def test_the_record_holds_the_bound_and_what_it_depends_on(runs):
@@ -99,9 +103,45 @@ def test_padding_is_not_scored_and_characters_are_counted():
   assert record["results"]["bits_per_character"]["value"] == pytest.approx(nats / math.log(2) / 2)
 
 
+def test_the_record_says_which_positions_were_scored():
+  whole = untrained(lengths=LENGTH // 2)["protocol"]
+  assert (whole["scored"], whole["padding"]) == ("all", "ignored")
+  assert untrained()["protocol"]["padding"] is None
+  noised = ScoredPositions("after_first", "noised_unscored")
+  record = untrained(lengths=LENGTH // 2, positions=noised)
+  assert record["bound"]["tokens"] == ROWS * (LENGTH // 2 - 1)
+  assert [row["position"] for row in record["by_position"]] == [*range(1, LENGTH // 2)]
+  protocol = record["protocol"]
+  assert (protocol["scored"], protocol["padding"]) == ("after_first", "noised_unscored")
+  assert protocol["quantity"].startswith("share of the text") and sign(protocol) == "≈ "
+  assert sign(whole) == "≤ "
+  with pytest.raises(UserError, match="probability flow bounds whole rows"):
+    untrained(lengths=8, positions=noised, bound="flow")
+
+
+def test_what_a_command_leaves_open_is_as_the_config_of_the_run_says():
+  model = tiny.model()
+  chosen = bound.complete(EvaluateSettings(workdir="nowhere"), model)
+  assert {name: vars(chosen)[name] for name in bound.DEFAULTS} == bound.DEFAULTS
+  assert chosen.scored == "all"
+  protocol = {"split": "validation", "bound": "flow", "flow_steps": 128}
+  config = model.provenance.config | {"evaluation": protocol}
+  changed = dataclasses.replace(
+    model,
+    positions=ScoredPositions("after_first"),
+    provenance=dataclasses.replace(model.provenance, config=config),
+  )
+  chosen = bound.complete(EvaluateSettings(workdir="nowhere"), changed)
+  assert {name: vars(chosen)[name] for name in protocol} == protocol
+  assert chosen.scored == "after_first"
+  chosen = bound.complete(EvaluateSettings(workdir="nowhere", split="test", scored="all"), changed)
+  assert (chosen.split, chosen.bound, chosen.scored) == ("test", "flow", "all")
+
+
 def test_records_of_other_settings_have_other_names():
   others = ({}, {"samples": 1}, {"seed": 1}, {"split": "validation"}, {"weights": "raw"})
   others += ({"times": "quadrature"}, {"bound": "flow"}, {"labels": False}, {"corpus": "a.txt"})
+  others += ({"scored": "after_first"},)
   names = {bound.record_name(settings(**fields), 7) for fields in others}
   assert len(names) == len(others)
 

@@ -219,6 +219,13 @@ def test_the_profile_of_positions_adds_up_to_the_bound():
   assert total / draws.bound.tokens == pytest.approx(draws.bound.nats_per_token, rel=1e-6)
   given[:, 0] = True
   assert [row["position"] for row in drawer()(None, tokens, given).by_position()] == [1, 2]
+  # What is noised and not scored leaves the terms of the others as they are.
+  unscored = np.arange(3) == np.full((len(tokens), 1), 2)
+  whole = draws = drawer()(None, tokens)
+  draws = drawer()(None, tokens, unscored=unscored)
+  assert draws.by_position() == whole.by_position()[:2]
+  assert draws.bound.tokens == 2 * len(tokens)
+  np.testing.assert_allclose(draws.nats.sum(), draws.position_nats.sum())
 
 
 def test_the_standard_error_of_a_position_is_that_of_the_spread_of_rows():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.data.positions import ScoredPositions
 from dlm_jax.data.tokenizers import character, letters
 from dlm_jax.generation import output, prompts
 from dlm_jax.generation.draw import DrawSettings, Samples, draw, draw_batches, join
@@ -111,6 +112,17 @@ def test_a_text_comes_after_the_symbol_that_begins_a_wrapped_row():
   tokens, given = read(4, "ab", model=model)
   assert tokens[given].tolist() == [tokenizer.bos_id, 0, 1]
   assert not read(4, model=model)[1].any()
+
+
+def test_a_model_that_was_never_scored_on_the_first_token_is_given_it():
+  tokenizer = character.make(alphabet=" ab", special=("bos", "eos"))
+  for packing, begin in (("wrapped", tokenizer.bos_id), ("stream", tokenizer.separator_id)):
+    model = tiny.model(tokenizer=tokenizer, packing=packing)
+    model = dataclasses.replace(model, positions=ScoredPositions("after_first"))
+    tokens, given = read(4, model=model)
+    assert tokens[given].tolist() == [begin] and given.tolist() == [True, False, False, False]
+    tokens, given = read(4, "ab", model=model)
+    assert tokens[given].tolist() == [begin, 1, 2]
 
 
 @pytest.mark.parametrize(

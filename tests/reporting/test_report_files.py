@@ -18,7 +18,15 @@ def groups(*made):
 
 @pytest.mark.parametrize(
   "field",
-  ["split", "packing", "environment.dataset_hash", "config.data.length", "zero_shot.sha256"],
+  [
+    "split",
+    "packing",
+    "scored",
+    "padding",
+    "environment.dataset_hash",
+    "config.data.length",
+    "zero_shot.sha256",
+  ],
 )
 def test_what_was_measured_keeps_results_apart(field):
   assert len(groups(records.likelihood(), records.likelihood(**{field: "other"}))) == 2
@@ -61,7 +69,7 @@ def test_the_table_says_bound_or_exact_and_names_its_marks():
   assert "| run0 | absorbing (linear) | ≤ 2 ± 0.01 |" in text
   assert "| run2 [a] | absorbing (linear) | 1.5 ± 0.01 |" in text
   assert '- [a] differs in weights = "raw"' in text
-  assert "split test, packing stream, length 8, data 0123456789ab" in text
+  assert "split test, packing stream, scored all, length 8, data 0123456789ab" in text
 
 
 def test_bounds_on_the_same_rows_are_compared_by_their_paired_difference():

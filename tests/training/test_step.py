@@ -106,6 +106,20 @@ def test_accumulation_equals_the_large_batch(accumulate):
   assert_close(second.params, first.params, rtol=1e-3, atol=2e-5)
 
 
+def test_positions_that_are_noised_and_not_scored_have_no_part_in_the_loss():
+  """Each position's loss depends on all states, and only its own term is left out."""
+  pads = np.zeros((B, L), bool)
+  pads[:, L // 2 :] = True
+  step, start = step_of()
+  losses = [
+    float(jax.jit(step)(start, {"tokens": TOKENS, **masks})[1]["loss"])
+    for masks in ({}, {"unscored": pads}, {"unscored": ~pads}, {"given": pads})
+  ]
+  whole, left, right, given = losses
+  assert (left + right) / 2 == pytest.approx(whole, rel=1e-5)
+  assert abs(left - given) > 1e-3  # what is given is not noised
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize("shape", [m for m in MESHES if m != "one"])
 def test_meshes_give_the_same_losses(shape, name):
