@@ -104,6 +104,11 @@ def score(
   Raises:
     UserError: the model cannot be scored so, or its bound is not a number.
   """
+  if settings.bound == "flow" and "unscored" in text.rows[:1]:
+    raise UserError(
+      "the probability flow bounds whole rows, and data.padding 'noised_unscored' leaves padding "
+      "out of the score: use --bound=variational."
+    )
   process, num_evaluations = _scored(settings, model)
   draw = likelihood.drawer(
     process,
@@ -119,11 +124,6 @@ def score(
     watch=partial(progress.track, title="evaluating"),
   )
   rows = text.rows[evenly_spread(len(text.rows), settings.rows)]
-  if settings.bound == "flow" and "unscored" in rows:
-    raise UserError(
-      "the probability flow bounds whole rows, and data.padding 'noised_unscored' leaves padding "
-      "out of the score: use --bound=variational."
-    )
   labels = rows.get("label") if settings.labels else None
   grouped = clusters.of_rows(len(rows["tokens"]), are_documents=text.rows.are_documents)
   with jax.set_mesh(model.mesh):

@@ -88,6 +88,13 @@ class Published:
     return f"{'≤ ' if self.kind in BOUNDS else ''}{self.value}{spread}"
 
   @property
+  def trains(self) -> str:
+    """The corpus of training, and whether that is what is scored."""
+    if self.trained_on:
+      return f"{self.trained_on} zero-shot"
+    return f"{self.corpus} {self.packing}"
+
+  @property
   def column(self) -> tuple[str, ...]:
     """What was measured: numbers that differ in it stand in different tables."""
     words = [self.corpus if self.trained_on is None else f"{self.trained_on}, zero-shot"]

@@ -94,6 +94,18 @@ def described(stages: Sequence[Stage]) -> Iterator[str]:
       yield f"   published: {number.text} ({', '.join(number.column)}; {number.source})"
 
 
+def papers() -> Iterator[str]:
+  """Markdown: which rows stand in which table of which paper. configs/README.md holds the same."""
+  numbers = [number for number in published.load() if ours.row_of(number)]
+  yield _line(["table", "of", "rows"])
+  yield "|---|---|---|"
+  keys = [(n.source, f"{n.trains}, {published.UNITS[n.metric]}") for n in numbers]
+  for source, what in dict.fromkeys(keys):
+    pairs = zip(keys, numbers, strict=True)
+    found = dict.fromkeys(f"`{ours.row_of(n)}`" for key, n in pairs if key == (source, what))
+    yield _line([source, what, " ".join(found)])
+
+
 def tables(directory: str) -> Iterator[str]:
   """Markdown: the rows, then the published numbers, a table for each that was measured."""
   numbers = published.load()
