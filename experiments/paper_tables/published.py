@@ -48,7 +48,8 @@ class Published:
     flow_steps: of the probability flow, of a flow bound.
     draws: of an importance-weighted bound.
     judge, sampler_steps, top_p: of samples.
-    recipe: METHOD,CORPUS of `config.recipes`; None with `why_no_recipe`.
+    recipe: METHOD,CORPUS of `config.recipes`.
+    why_no_recipe: where there is none of that name, or no name.
     note: what else has to be known.
   """
 
