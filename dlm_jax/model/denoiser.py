@@ -1,7 +1,7 @@
 """The network with its parameters bound: the callable that processes and samplers are given."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import jax
 import jax.numpy as jnp
@@ -132,8 +132,13 @@ def inputs_of(
 class CachingDenoiser(Denoiser):
   """A denoiser whose network can cache, with a pattern in which nothing before sees what is new.
 
-  It is what samplers call `samplers.base.Extends`.
+  It is what samplers call `samplers.base.Extends`. It is built before the loop that extends it.
+
+  Attributes:
+    unstacked: the parameters as the network extends with them.
   """
+
+  unstacked: Params = field(init=False, repr=False)
 
   def __post_init__(self) -> None:
     if not isinstance(self.network, Caches) or not isinstance(self.pattern, CACHED_PATTERNS):
@@ -141,6 +146,7 @@ class CachingDenoiser(Denoiser):
         f"the network {type(self.network).__name__} cannot keep keys and values with the pattern "
         f"{type(self.pattern).__name__}: sample without a cache."
       )
+    object.__setattr__(self, "unstacked", self.network.unstacked(self.network_params))
 
   def empty_cache(self, rows: int, length: int) -> Cache:
     """What `extend` starts from, with room for `length` positions."""
@@ -161,7 +167,7 @@ class CachingDenoiser(Denoiser):
     time = self._time(t)
     inputs = inputs_of(self.network, tokens, time, positions=positions, labels=self.labels)
     mask = jnp.arange(cache[0].keys.shape[1]) <= self.pattern.last_seen(positions)[:, None]
-    hidden, cache = self.network.extend(self.network_params, inputs, cache, start, mask)
+    hidden, cache = self.network.extend(self.unstacked, inputs, cache, start, mask)
     return self.network.head(self.network_params, hidden), cache
 
 
@@ -169,7 +175,7 @@ def with_cache(denoiser: Denoiser) -> Denoiser:
   """The denoiser as a `CachingDenoiser`, where its network and its pattern allow it."""
   if not isinstance(denoiser.network, Caches) or not isinstance(denoiser.pattern, CACHED_PATTERNS):
     return denoiser
-  return CachingDenoiser(**{f.name: getattr(denoiser, f.name) for f in fields(denoiser)})
+  return CachingDenoiser(**{f.name: getattr(denoiser, f.name) for f in fields(denoiser) if f.init})
 
 
 def bound(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:

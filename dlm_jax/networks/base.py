@@ -193,13 +193,20 @@ class Caches(Protocol):
     """A cache with `length` slots S in each row, in the compute dtype."""
     ...
 
+  def unstacked(self, params: Params) -> Params:
+    """`params` as `extend` reads them, each layer's apart.
+
+    A loop is given them as they are: in it, the weights would be cut out, and so copied, each time.
+    """
+    ...
+
   def extend(
     self, params: Params, inputs: Inputs, cache: Cache, write_positions: Array, mask: Array
   ) -> tuple[Array, Cache]:
     """The hidden states `[B, n, D]` of n more positions, and the cache that holds them as well.
 
     Args:
-      params: as of `hidden`.
+      params: of `unstacked`.
       inputs: of n positions; its `positions` are where they stand in the text, its `pattern` and
         `valid` take no part: `mask` says all.
       cache: of `empty_cache`, or what `extend` returned.

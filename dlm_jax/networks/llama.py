@@ -45,6 +45,7 @@ class Llama(StackedNetwork):
   dropout: Fraction = 0.0
 
   cpu_attention: ClassVar[str] = "flat"
+  layers_name: ClassVar[str] = "layers"
   sharding_rules: ClassVar[Rules] = (
     (r"(scale|bias)$", P()),
     (r"embedding$", P("tensor", "fsdp")),

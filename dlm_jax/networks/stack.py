@@ -81,15 +81,20 @@ def stack(
 def extend(
   layer: nn.Module, weights: PyTree, x_BLD: Array, shared: LayerInputs, cache: Cache
 ) -> tuple[Array, Cache]:
-  """`x` after as many times `layer`, with the stacked `weights`, and the cache that has seen it.
+  """`x` after `layer` with the weights of each layer in turn, and the cache that has seen it.
 
-  The layers are not scanned: the arrays of a scan are cut out of the stacked ones and put together
-  again, so that the cache, and every weight, would be copied at each token.
+  The layers are not scanned: the arrays of a scan are cut out of stacked ones and put together
+  again, so that the cache would be copied at each token.
+
+  Args:
+    layer: without weights.
+    weights: of the layers, see `StackedNetwork.unstacked`.
+    x_BLD, shared, cache: what a layer is called with, of all layers.
   """
   extended = []
   for index, of_layer in enumerate(cache):
-    own = jax.tree.map(lambda stacked, i=index: stacked[i], weights)
-    x_BLD, longer = layer.apply(own, x_BLD, shared, None, of_layer)
+    own = weights["params"][str(index)]
+    x_BLD, longer = layer.apply({"params": own}, x_BLD, shared, None, of_layer)
     assert isinstance(longer, LayerCache)
     extended.append(longer)
   return x_BLD, tuple(extended)

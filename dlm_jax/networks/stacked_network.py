@@ -6,6 +6,7 @@ Its Flax halves are in `stack`.
 from dataclasses import dataclass
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -85,6 +86,8 @@ class StackedNetwork(LinenNetwork):
   patterns: ClassVar[tuple[type, ...]] = (Full, Causal, BlockCausal, Blocks)
   # What `attention` 'auto' stands for on a CPU.
   cpu_attention: ClassVar[str] = "xla"
+  # Where the parameters hold those of the layers, stacked.
+  layers_name: ClassVar[str]
 
   def __post_init__(self) -> None:
     require_known("network.dtype", self.dtype, DTYPES)
@@ -142,6 +145,11 @@ class StackedNetwork(LinenNetwork):
     shape = (rows * self.key_heads, length, self.size_of_head)
     empty = constrain(jnp.zeros(shape, self.compute_dtype), BATCH_AXES, None, None)
     return (LayerCache(empty, empty),) * self.depth
+
+  def unstacked(self, params: Params) -> Params:
+    stacked = params[self.layers_name]
+    layers = {str(i): jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(self.depth)}
+    return {**params, self.layers_name: layers}
 
   def extend(
     self, params: Params, inputs: Inputs, cache: Cache, write_positions: Array, mask: Array

@@ -43,6 +43,7 @@ class Transformer(StackedNetwork):
   norm: str = "layer"
   conditioning: str = "adaln"
 
+  layers_name: ClassVar[str] = "blocks"
   sharding_rules: ClassVar[Rules] = (
     (r"(scale|bias)$", P()),
     (r"embedding$", P("tensor", "fsdp")),

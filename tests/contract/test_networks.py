@@ -115,7 +115,7 @@ def test_cached_equals_uncached(case, pattern):
     positions = start + np.arange(4)
     inputs = dataclasses.replace(INPUTS, tokens=TOKENS[:, start : start + 4], positions=positions)
     mask = np.arange(L + 2) <= pattern.last_seen(positions)[:, None]
-    hidden, cache = net.extend(params, inputs, cache, jnp.int32(start), mask)
+    hidden, cache = net.extend(net.unstacked(params), inputs, cache, jnp.int32(start), mask)
     parts.append(net.head(params, hidden))
   np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=1e-5)
 

@@ -146,14 +146,16 @@ def test_rows_of_a_cache_can_stand_at_positions_of_their_own():
 
   prompts = dataclasses.replace(INPUTS, tokens=TOKENS[0, :, :6], positions=np.arange(6))
   mask = (slots <= np.arange(6)[:, None]) & (slots < lengths[:, :, None])
-  hidden, cache = net.extend(params, prompts, net.empty_cache(B, 8), jnp.int32(0), mask)
+  hidden, cache = net.extend(
+    net.unstacked(params), prompts, net.empty_cache(B, 8), jnp.int32(0), mask
+  )
   for row, length in enumerate(lengths[:, 0]):
     found = net.head(params, hidden)[row, :length]
     np.testing.assert_allclose(found, whole[row, :length], rtol=1e-4, atol=1e-4)
 
   token = np.take_along_axis(TOKENS[0], lengths, axis=1)
   after = Inputs(tokens=token, time=jnp.zeros(B), positions=lengths)
-  hidden, _ = net.extend(params, after, cache, lengths, slots <= lengths[:, :, None])
+  hidden, _ = net.extend(net.unstacked(params), after, cache, lengths, slots <= lengths[:, :, None])
   expected = [whole[0, 3], whole[1, 6]]
   np.testing.assert_allclose(net.head(params, hidden)[:, 0], expected, rtol=1e-4, atol=1e-4)
 

@@ -419,7 +419,9 @@ def test_labels_reach_cached_positions():
 
   def cached(labels):
     inputs = Inputs(tokens=Z, time=T, labels=labels)
-    hidden, _ = net.extend(params, inputs, net.empty_cache(B, L), 0, np.tri(L, dtype=bool))
+    hidden, _ = net.extend(
+      net.unstacked(params), inputs, net.empty_cache(B, L), 0, np.tri(L, dtype=bool)
+    )
     return net.head(params, hidden)
 
   np.testing.assert_allclose(cached(labels), whole, rtol=1e-4, atol=1e-4)
