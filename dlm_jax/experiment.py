@@ -25,6 +25,7 @@ from dlm_jax.model.from_config import ProcessAndNetwork
 from dlm_jax.model.head import Head
 from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Process
+from dlm_jax.processes.block import Block
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import checks, distillation, optimizer, state
 from dlm_jax.training.config import CheckpointConfig, EvaluationConfig, TrainingConfig
@@ -165,12 +166,20 @@ class Experiment:
 
   def state_of(self, params: Params) -> state.TrainState:
     """The train state before the first step, from these parameters."""
-    return state.init(params, self.optimizer, is_teacher=bool(self.distillation.teacher))
+    is_teacher, clip = bool(self.distillation.teacher), None
+    if self.training.clip_batches:
+      assert isinstance(self.process, Block)  # `checks.check_process` has refused any other
+      clip = self.process.clip
+    return state.init(params, self.optimizer, is_teacher=is_teacher, clip=clip)
 
   @cached_property
   def abstract_state(self) -> state.TrainState:
     """Shapes, dtypes and shardings of the train state."""
-    rules = (*parameters.sharding_rules(self.network), *optimizer.SHARDING_RULES)
+    rules = (
+      *parameters.sharding_rules(self.network),
+      *optimizer.SHARDING_RULES,
+      *state.SHARDING_RULES,
+    )
     return parameters.with_layout(jax.eval_shape(self.init_state), rules, self.mesh)
 
 

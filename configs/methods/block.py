@@ -1,7 +1,10 @@
 """BD3-LM (Arriola et al. 2025): masked diffusion within blocks, from left to right over them.
 
-`python -m dlm_jax.tune_block_times` proposes another `process.clip` for a trained model. A block
-has times of its own, so that masked tokens cannot be counted out over a row.
+The paper trains in two stages. `first=runs/mdlm` names the run of the first, of one block of the
+whole length, which is `mdlm`: this run starts with its weights and a fresh optimizer, and searches
+the interval of times that it trains on again at each validation. Without it `process.clip` stays,
+and `python -m dlm_jax.tune_block_times` proposes another for a trained model. A block has times of
+its own, so that masked tokens cannot be counted out over a row.
 """
 
 from ml_collections import ConfigDict
@@ -13,11 +16,22 @@ BD3 = "BD3-LM, Arriola et al. 2025"
 RECIPE = SHARED
 
 
-def fields(config: ConfigDict, block_size: int = 16) -> tuple[Field, ...]:
+def fields(config: ConfigDict, block_size: int = 16, first: str = "") -> tuple[Field, ...]:
   process = {
     "name": "block",
     "inner": {**config.process.to_dict(), "masking": "independent"},
     "block_size": block_size,
     "clip": (0.0, 1.0),
   }
-  return (Field("process", process, f"{BD3}, sections 3.2 and 5.2"),)
+  made = (Field("process", process, f"{BD3}, sections 3.2 and 5.2"),)
+  return (*made, *second_stage(first)) if first else made
+
+
+def second_stage(first: str) -> tuple[Field, ...]:
+  """From the weights of the run `first`."""
+  return (
+    Field("training.weights", first, f"{BD3}, section 5.2 and 6"),
+    Field("training.clip_batches", 100, f"{BD3}, section 5.3"),
+    Field("training.head_capacity", 0.0, "ours: of some blocks nearly all tokens are masked"),
+    Field("network.time_conditioned", False, BD3),
+  )

@@ -1,6 +1,7 @@
 """The variance of block diffusion's loss under each interval of times it could be trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -12,21 +13,22 @@ from rich.table import Table
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Params, Record
+from dlm_jax.data.store import Rows
 from dlm_jax.distributed import progress
 from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding
 from dlm_jax.evaluation.evaluation_settings import BlockTimesSettings
 from dlm_jax.evaluation.likelihood import BindParams
 from dlm_jax.model.denoiser import bound
-from dlm_jax.model.model import Model, load, training_data
+from dlm_jax.model.model import load, training_data
 from dlm_jax.processes.block import Block
 from dlm_jax.processes.draws import row_keys
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.runs import provenance, workdir
 
-WIDTHS = (5, 6, 7, 8, 9, 10)  # in tenths
-# All intervals of these widths on a grid of tenths, `[I, 2]`; the last is the whole of [0, 1].
-INTERVALS = np.array([(a, a + w) for w in WIDTHS for a in range(11 - w)], np.float32) / 10
+WIDTHS = (10, 12, 14, 16, 18, 20)  # in twentieths
+# All intervals of these widths on a grid of twentieths, `[I, 2]`; the last is the whole of [0, 1].
+INTERVALS = np.array([(a, a + w) for w in WIDTHS for a in range(21 - w)], np.float32) / 20
 
 
 LossesOfBatch = Callable[[Params, Array, Array, Array | None], Array]
@@ -61,7 +63,7 @@ def summarize(table: np.ndarray) -> list[Record]:
   mean, variance = table.mean(0, dtype=float), table.var(0, ddof=1, dtype=float)
   return [
     {
-      "clip": [round(float(end), 1) for end in INTERVALS[i]],
+      "clip": [round(float(end), 2) for end in INTERVALS[i]],
       "loss": float(mean[i]),
       "variance": float(variance[i]),
     }
@@ -84,7 +86,14 @@ def search(settings: BlockTimesSettings) -> Record:
   config = model.provenance.config
   size = rows_of_batch(config["training"]["batch_size"], model.mesh)
   times = resolve.build(Times, config["times"])
-  table = _losses_of_batches(settings, model, losses(model.process, model.denoiser, times), size)
+  rows = training_data(model).rows(settings.split)
+  table = losses_of_batches(
+    losses(model.process, model.denoiser, times),
+    model.params,
+    RandomBatches(rows, size, (settings.seed,), model.mesh),
+    jax.random.key(settings.seed),
+    progress.track(range(settings.batches), "searching"),
+  )
   if not np.all(np.isfinite(table)):
     raise model.unusable("give a loss that is not a number")
   record = {
@@ -101,21 +110,44 @@ def search(settings: BlockTimesSettings) -> Record:
   return record
 
 
-def _losses_of_batches(
-  settings: BlockTimesSettings, model: Model, of_batch: LossesOfBatch, size: int
+@dataclass(frozen=True)
+class RandomBatches:
+  """Batches of `size` random rows, number n a function of (seed, n)."""
+
+  rows: Rows
+  size: int
+  seed: tuple[int, ...]
+  mesh: jax.sharding.Mesh
+
+  def __getitem__(self, number: int) -> dict[str, Array]:
+    chosen = np.random.default_rng((*self.seed, number)).choice(len(self.rows), self.size)
+    return jax.device_put(self.rows[np.sort(chosen)], batch_sharding(self.mesh))
+
+
+def losses_of_batches(
+  of_batch: LossesOfBatch,
+  params: Params,
+  batches: RandomBatches,
+  key: Array,
+  numbers: Iterable[int],
 ) -> np.ndarray:
-  """The losses `[batches, I]` of batches of `size` random rows."""
-  store = training_data(model)
-  rows, total = store.rows(settings.split), store.num_rows(settings.split)
-  generator = np.random.default_rng(settings.seed)
+  """The losses `[batches, I]` of the batches `numbers`, the noise a function of (key, number)."""
   table = []
-  with jax.set_mesh(model.mesh):
-    for number in progress.track(range(settings.batches), "searching"):
-      batch = rows[np.sort(generator.choice(total, size))]
-      batch = jax.device_put(batch, batch_sharding(model.mesh))
-      key = jax.random.fold_in(jax.random.key(settings.seed), number)
-      table.append(of_batch(model.params, key, batch["tokens"], batch.get("given")))
+  with jax.set_mesh(batches.mesh):
+    for number in numbers:
+      batch, noise = batches[number], jax.random.fold_in(key, number)
+      table.append(of_batch(params, noise, batch["tokens"], batch.get("given")))
   return np.asarray(table)
+
+
+def best(table: np.ndarray) -> np.ndarray | None:
+  """The interval `[2]` narrower than [0, 1] under which the losses `[batches, I]` vary least.
+
+  None where they are not finite.
+  """
+  if not np.all(np.isfinite(table)):
+    return None
+  return INTERVALS[np.argmin(table[:, :-1].var(0, dtype=float))]
 
 
 def record_name(settings: BlockTimesSettings, step: int) -> str:
@@ -127,10 +159,10 @@ def show(console: Console, record: Record) -> None:
   shown = Table("from", "to", "loss (nats a token)", "variance")
   for row in record["intervals"]:
     first, last = row["clip"]
-    shown.add_row(f"{first:.1f}", f"{last:.1f}", f"{row['loss']:.4f}", f"{row['variance']:.3e}")
+    shown.add_row(f"{first:.2f}", f"{last:.2f}", f"{row['loss']:.4f}", f"{row['variance']:.3e}")
   console.print(shown)
   first, last = record["intervals"][0]["clip"]
-  console.print(f"--config.process.clip='({first:.1f}, {last:.1f})'", highlight=False)
+  console.print(f"--config.process.clip='({first:.2f}, {last:.2f})'", highlight=False)
 
 
 def main(settings: BlockTimesSettings) -> None:

@@ -5,6 +5,7 @@ the substitution parameterization (SUBS): the mask is never predicted and an unm
 certain of itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -142,17 +143,29 @@ class Absorbing(Process):
     place of the weight (MD4, eq. 6; the KL of one step is the cross-entropy times that fraction).
     """
     t, weight = self._time_and_weight(t, base.free(given, x.shape))
-    return base.per_position(weight) * self._masked_cross_entropy(key, denoise, x, t, given)
+    z = self.corrupt(key, x, t, given)
+    return base.per_position(weight) * self._masked_cross_entropy(denoise, x, z, t, given)
 
   def loss(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
+    return self.loss_of(lambda t: self.corrupt(key, x, t, given), denoise, x, t, given)
+
+  def loss_of(
+    self,
+    corrupt: Callable[[Array], Array],
+    denoise: base.Denoise,
+    x: Array,
+    t: Array,
+    given: Array | None,
+  ) -> Array:
+    """The loss of the state that `corrupt` draws at the time it is given."""
     t, weight = self._time_and_weight(t, base.free(given, x.shape))
     if self.weighting == "uniform":
       weight = jnp.ones_like(weight)
     elif self.weighting == "min_capped":
       weight = jnp.minimum(weight, self.weight_cap)
-    return base.per_position(weight) * self._masked_cross_entropy(key, denoise, x, t, given)
+    return base.per_position(weight) * self._masked_cross_entropy(denoise, x, corrupt(t), t, given)
 
   def reverse(
     self,
@@ -209,9 +222,8 @@ class Absorbing(Process):
     return t, self.timesteps * (1.0 - self.masked(s) / self.masked(t))
 
   def _masked_cross_entropy(
-    self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None
+    self, denoise: base.Denoise, x: Array, z: Array, t: Array, given: Array | None
   ) -> Array:
-    z = self.corrupt(key, x, t, given)
     scored = (z == self.mask_id) & base.free(given, x.shape)
     return base.score_positions(denoise, z, t, base.nll(self._forbidden), (x,), scored)
 

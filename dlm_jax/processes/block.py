@@ -13,6 +13,7 @@ where the network is asked; a single block is the plain process.
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import jax.numpy as jnp
 from jax import Array
@@ -24,6 +25,7 @@ from dlm_jax.core.ranges import PositiveInt, Probability
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.processes.facets import Continuous
+from dlm_jax.processes.parts import block_masks
 from dlm_jax.processes.wrapper import Wrapper
 
 
@@ -36,12 +38,15 @@ class Block(Wrapper):
       differ from position to position.
     block_size: tokens a block. The last block is shorter if it does not divide the length.
     clip: the interval of times that `loss` draws from, uniformly and with the bound's own weights
-      (section 5.2): extreme times add variance to the gradient and teach little. `nelbo` uses all
-      of (0, 1]. (1, 1) trains on fully masked blocks, right for blocks of one token.
+      (section 5.2): extreme times add variance to the gradient and teach little. The masked share
+      of a block lies in it, too; above 0.5 all masks weigh 1. `nelbo` uses all of (0, 1]. (1, 1)
+      trains on fully masked blocks, right for blocks of one token.
+    interval: in the place of `clip`, `[2]`, put in place by `within`; None outside of training.
   """
 
   block_size: PositiveInt = 4
   clip: tuple[Probability, Probability] = (0.0, 1.0)
+  interval: Array | None = resolve.runtime()
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -75,6 +80,10 @@ class Block(Wrapper):
     """Whether the likelihood is exact: `nelbo` of masked single tokens draws nothing."""
     return self.block_size == 1 and isinstance(self.inner, Absorbing)
 
+  def within(self, interval: Array) -> Self:
+    """The process whose `loss` draws its times from `interval` `[2]`."""
+    return dataclasses.replace(self, interval=interval)
+
   def nelbo(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
@@ -92,8 +101,9 @@ class Block(Wrapper):
   def loss(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
-    """The loss of `inner` at times in `clip`."""
-    return self.loss_within(self.clip, key, denoise, x, t, given)
+    """The loss of `inner` at times in `clip`, or in the interval that is put in its place."""
+    interval = self.clip if self.interval is None else self.interval
+    return self.loss_within(interval, key, denoise, x, t, given)
 
   def loss_within(
     self,
@@ -104,8 +114,27 @@ class Block(Wrapper):
     t: Array,
     given: Array | None = None,
   ) -> Array:
-    """What `loss` would be with `interval` for `clip`."""
-    return self._of_blocks(self.inner.loss, interval, key, denoise, x, t, given)
+    """What `loss` would be with `interval` for `clip`.
+
+    Masks are drawn until their share of the block lies in the interval (the authors' code, where
+    the interval is not the whole of [0, 1]); other noise is what it is at the time.
+    """
+    inner, whole = self.inner, isinstance(interval, tuple) and interval == (0.0, 1.0)
+    if not isinstance(inner, Absorbing) or whole or t.ndim == 2:
+      return self._of_blocks(inner.loss, interval, key, denoise, x, t, given)
+    if isinstance(interval, tuple) and interval[0] > 0.5 and inner.weighting == "nelbo":
+      inner = dataclasses.replace(inner, weighting="uniform")
+
+    def loss(key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None) -> Array:
+      free = base.free(given, x.shape)
+
+      def corrupt(t: Array) -> Array:
+        masked = block_masks.draw(key, inner.masked(t), free, self.block_size, interval)
+        return jnp.where(masked, inner.mask_id, x)
+
+      return inner.loss_of(corrupt, denoise, x, t, given)
+
+    return self._of_blocks(loss, interval, key, denoise, x, t, given)
 
   def times(self, key: Array, t: Array, length: int) -> Array:
     """A time for each block `[B, L]` from one for each row `[B]`, uniform in (0, 1] if that is.

@@ -18,6 +18,7 @@ from dlm_jax.data.store import Store
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.processes.base import Process
+from dlm_jax.processes.block import Block
 from dlm_jax.processes.facets import Continuous, HasMask
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.workdir import checkpoints, read_config
@@ -51,6 +52,11 @@ def check_process(process: Process, training: TrainingConfig, length: int) -> No
     raise UserError(
       f"process.block_size is {pattern.size}, and a row has only data.length {length} tokens: make "
       "blocks shorter or rows longer."
+    )
+  if training.clip_batches and not isinstance(process, Block):
+    raise UserError(
+      f"training.clip_batches is {training.clip_batches}, and {type(process).__name__} has no "
+      "process.clip to be searched: only block diffusion has. Set it to 0."
     )
   if not isinstance(process, Continuous):
     return

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from dlm_jax.core.errors import UserError, require_known
-from dlm_jax.core.ranges import Fraction, PositiveInt, Probability, Range
+from dlm_jax.core.ranges import Fraction, NonNegativeInt, PositiveInt, Probability, Range
 from dlm_jax.core.records import BOUNDS
 from dlm_jax.data.corpora.base import SPLITS
 
@@ -26,6 +26,9 @@ class TrainingConfig:
       or the state that they lead to is not finite, the run ends.
     head_chunks: pieces of the length for which logits exist one at a time (large vocabularies).
     head_capacity: score only masked positions, in this fraction of all as slots; 0 scores all.
+    clip_batches: at each validation the interval of times that block diffusion trains on is
+      searched again: that with the smallest variance of the loss, over so many batches of rows of
+      the validation split. 0 keeps process.clip.
     weights: workdir of a run whose averaged weights this run starts from; empty is a random start.
   """
 
@@ -39,9 +42,12 @@ class TrainingConfig:
   max_skipped: PositiveInt = 10
   head_chunks: PositiveInt = 1
   head_capacity: Probability = 0.0
+  clip_batches: NonNegativeInt = 0
   weights: str = ""
 
   def __post_init__(self) -> None:
+    if self.clip_batches == 1:
+      raise UserError("training.clip_batches is 1, and a variance needs at least 2 batches.")
     if self.batch_size % self.accumulate:
       raise UserError(
         f"training.batch_size {self.batch_size} is not a multiple of "

@@ -1,5 +1,6 @@
 """The host's loop around the training step: feed, log, validate, save, and stop when asked to."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from dlm_jax.training.profiling import Profiler
 from dlm_jax.training.saving import Saver
 from dlm_jax.training.state import TrainState
 
+# The interval of times `[2]` to train on after a state, or None to keep that of the state.
+SearchClip = Callable[[TrainState], np.ndarray | None]
 # The validation bound of some parameters as metrics; `validation_bound` in nats/token decides which
 # checkpoint is the best.
 Validate = Callable[[Params], dict[str, float]]
@@ -33,6 +36,7 @@ class Loop:
     step: the training step under `jax.jit`.
     batches: this process's rows, from the step of the first state on.
     validate: run every `evaluate_every` steps, on the averaged parameters.
+    search_clip: run with it, where the train state holds an interval of times.
     monitor: writes the record of the run.
     saver: saves checkpoints.
     profiler: traces some of the steps.
@@ -48,6 +52,7 @@ class Loop:
   profiler: Profiler
   mesh: Mesh
   config: TrainingConfig
+  search_clip: SearchClip | None = None
 
 
 def train(loop: Loop, state: TrainState) -> bool:
@@ -75,6 +80,8 @@ def train(loop: Loop, state: TrainState) -> bool:
       bound = None
       if number % loop.config.evaluate_every == 0 or number == steps:
         bound = _validate(loop, number, state)
+      if number % loop.config.evaluate_every == 0 and loop.search_clip is not None:
+        state = _search_clip(loop, number, state)
       if last or loop.saver.due(number):
         monitor.flush()
         with monitor.stopwatch.paused():
@@ -98,3 +105,15 @@ def _validate(loop: Loop, number: int, state: TrainState) -> float:
     values = loop.validate(state.ema)
     loop.monitor.validated(number, values)
   return values["validation_bound"]
+
+
+def _search_clip(loop: Loop, number: int, state: TrainState) -> TrainState:
+  """The state with the interval of times to train on from here, logged."""
+  assert loop.search_clip is not None and state.clip is not None
+  with loop.monitor.stopwatch.paused():
+    interval = loop.search_clip(state)
+  if interval is None:
+    return state
+  first, last = interval.tolist()
+  loop.monitor.validated(number, {"clip_from": first, "clip_to": last})
+  return dataclasses.replace(state, clip=jax.device_put(interval, state.clip.sharding))

@@ -9,6 +9,7 @@ from dlm_jax.model.denoiser import Denoiser, bound
 from dlm_jax.model.head import Head
 from dlm_jax.networks.base import Network
 from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.processes.block import Block
 from dlm_jax.training.state import TrainState
 
 # The rows of a batch and what is drawn for each of them: `tokens`, `given` and `label` as in
@@ -52,6 +53,9 @@ class Objective:
     Without `dropout_keys` in the rows there is no dropout.
     """
     process = self.process.at_step(state.step)
+    if state.clip is not None:
+      assert isinstance(process, Block)
+      process = process.within(state.clip)
     denoise = Denoiser(
       self.network,
       params,

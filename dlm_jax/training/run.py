@@ -31,7 +31,7 @@ from dlm_jax.training.start import first_state
 from dlm_jax.training.state import TrainState
 from dlm_jax.training.throughput import Meter, peak_flops, training_flops_per_token
 from dlm_jax.training.training_settings import TrainSettings
-from dlm_jax.training.validation import require_validation, validation
+from dlm_jax.training.validation import clip_search, require_validation, validation
 
 
 def main(settings: TrainSettings) -> int:
@@ -135,6 +135,7 @@ def _run(
     profiler=profiler,
     mesh=experiment.mesh,
     config=training,
+    search_clip=clip_search(experiment),
   )
   with advised(
     workdir.mirror.path, checkpointer, resolve.build(OptimizerConfig, config["optimizer"])

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import PartitionSpec
 
 from dlm_jax.core.finite import all_finite
 from dlm_jax.core.types import Params, PyTree
+from dlm_jax.distributed.sharding import Rules
 
 
 @jax.tree_util.register_dataclass
@@ -25,6 +27,7 @@ class TrainState:
     skipped: steps that were left out, since something of them or after them was not finite.
     skipped_in_a_row: how many of them are the latest steps.
     teacher: parameters that a student is held against, None where nothing is distilled.
+    clip: the interval of times `[2]` that block diffusion trains on, None where it is not searched.
   """
 
   step: Array
@@ -34,14 +37,24 @@ class TrainState:
   skipped: Array
   skipped_in_a_row: Array
   teacher: Params | None = None
+  clip: Array | None = None
+
+
+# What of it follows no parameter.
+SHARDING_RULES: Rules = ((r"^clip$", PartitionSpec()),)
 
 
 def init(
-  params: Params, optimizer: optax.GradientTransformation, *, is_teacher: bool = False
+  params: Params,
+  optimizer: optax.GradientTransformation,
+  *,
+  is_teacher: bool = False,
+  clip: tuple[float, float] | None = None,
 ) -> TrainState:
   """The state before the first step, of a student that starts as its teacher if `is_teacher`.
 
-  No two leaves share a buffer, as donation demands.
+  `clip` is the first interval of times, where it is searched. No two leaves share a buffer, as
+  donation demands.
   """
   return TrainState(
     step=jnp.int32(0),
@@ -51,6 +64,7 @@ def init(
     skipped=jnp.int32(0),
     skipped_in_a_row=jnp.int32(0),
     teacher=jax.tree.map(jnp.copy, params) if is_teacher else None,
+    clip=None if clip is None else jnp.asarray(clip, jnp.float32),
   )
 
 

@@ -1,4 +1,4 @@
-"""The validation bound during training."""
+"""What is found out at each validation: the bound, and the times that are worth training on."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,13 @@ from jax import Array
 from dlm_jax.core.spread import evenly_spread
 from dlm_jax.core.types import Params
 from dlm_jax.distributed.mesh import batch_shards
-from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation import block_times, likelihood
 from dlm_jax.evaluation.clusters import of_rows
 from dlm_jax.experiment import Experiment
 from dlm_jax.model.denoiser import bound
-from dlm_jax.training.loop import Validate
+from dlm_jax.processes.block import Block
+from dlm_jax.training.loop import SearchClip, Validate
+from dlm_jax.training.state import TrainState
 
 
 def require_validation(experiment: Experiment) -> None:
@@ -56,3 +58,28 @@ def validation(experiment: Experiment) -> Validate:
     }
 
   return validate
+
+
+def clip_search(experiment: Experiment) -> SearchClip | None:
+  """The search for the interval of times that block diffusion trains on; None where it is fixed.
+
+  Rows, times and noise are a function of (seed, step): a run that resumes finds what one that was
+  never stopped does.
+  """
+  process, training, seed = experiment.process, experiment.training, experiment.config.seed
+  if not training.clip_batches:
+    return None
+  assert isinstance(process, Block)
+  rows = experiment.store.rows("validation")
+  of_batch = block_times.losses(process, experiment.denoiser, experiment.times)
+
+  def search(state: TrainState) -> np.ndarray | None:
+    step = int(state.step)
+    batches = block_times.RandomBatches(rows, training.batch_size, (seed, step), experiment.mesh)
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    numbers = range(training.clip_batches)
+    return block_times.best(
+      block_times.losses_of_batches(of_batch, state.ema, batches, key, numbers)
+    )
+
+  return search

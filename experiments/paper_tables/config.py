@@ -21,7 +21,8 @@ CORPORA: dict[str, ModuleType] = {
   "owt": openwebtext,
   "owt_250k": openwebtext,
 }
-# The argument of a config that a recipe stands for, by the name that published.json has for it.
+# The argument of a config that a recipe stands for, by the name that published.json has for it. A
+# run that it starts from is named by the row of that run.
 METHODS = {
   "ar": "autoregressive",
   "mdlm": "mdlm",
@@ -37,7 +38,11 @@ METHODS = {
   "gidd_0": "gidd,p_u=0.0,length=512",
   "gidd_1": "gidd,p_u=0.1,length=512",
   "gidd_2": "gidd,p_u=0.2,length=512",
-} | {f"bd3lm_{size}": f"block,block_size={size}" for size in (4, 8, 16)}
+  "bd3lm_first": "mdlm,steps=850000",
+} | {
+  f"bd3lm_{size}": f"block,block_size={size},first=runs/bd3lm_first_{{corpus}},steps=150000"
+  for size in (4, 8, 16)
+}
 # The papers that do not report on every corpus.
 ONE_MILLION = ("text8", "lm1b", "owt")
 ONLY = {
@@ -48,7 +53,7 @@ ONLY = {
   "duo": ("lm1b", "owt", "owt_250k"),
   "plaid": ("text8", "lm1b"),
   "langflow": ("lm1b", "owt"),
-  **{f"bd3lm_{size}": ONE_MILLION for size in (4, 8, 16)},
+  **{f"bd3lm_{stage}": ONE_MILLION for stage in ("first", 4, 8, 16)},
   **{f"gidd_{tenths}": ("owt",) for tenths in range(3)},
 }
 # Its authors report Plaid on none of these corpora: MD4's on text8 and LangFlow's on LM1B trained
@@ -84,6 +89,5 @@ def get_config(argument: str = "mdlm,text8") -> ConfigDict:
     raise ValueError(f"there is no recipe {argument!r}. The known ones are {known}.")
   name, *_ = METHODS[method].split(",")
   row = {**ROWS.get((corpus,), {}), **ROWS.get((method, corpus), {})}
-  return compose.config(
-    CORPORA[corpus].corpus, f"{METHODS[method]},recipe=paper", sizes={name: row}
-  )
+  pairs = f"{METHODS[method].format(corpus=corpus)},recipe=paper"
+  return compose.config(CORPORA[corpus].corpus, pairs, sizes={name: row})

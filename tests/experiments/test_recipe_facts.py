@@ -172,6 +172,14 @@ GIDD = {
   "process.schedule": "Linear",
 }
 METHODS |= {f"gidd_{tenths}": {**GIDD, "process.p_u": tenths / 10} for tenths in range(3)}
+BLOCKS = {
+  "training.steps": 150_000,
+  "training.clip_batches": 100,
+  "process.clip": (0.0, 1.0),
+  **{name.replace("process.", "process.inner."): fact for name, fact in MASKED.items()},
+}
+METHODS |= {f"bd3lm_{size}": {**BLOCKS, "process.block_size": size} for size in (4, 8, 16)}
+METHODS["bd3lm_first"] = {**MASKED, "training.steps": 850_000}
 # By corpus, or method and corpus.
 ROWS = {
   ("ar", "owt"): {"training.steps": 500_000},
@@ -231,7 +239,7 @@ def test_masks_are_counted_only_for_a_network_without_the_time(recipe):
   """Trained with independent masks and the time, it would be scored on what it never saw."""
   made = config.get_config(",".join(recipe))
   counted = made.evaluation.process.get("masking") == "counted"
-  assert counted == (recipe[0] == "mdlm")
+  assert counted == (recipe[0] in ("mdlm", "bd3lm_first"))
 
 
 def test_the_recipe_of_a_method_alone_is_that_of_its_authors():

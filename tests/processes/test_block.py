@@ -112,6 +112,18 @@ def test_the_loss_draws_its_times_within_the_clip():
   assert whole.min() < 0.3 and whole.max() > 0.8
 
 
+def test_above_one_half_all_masks_weigh_the_same():
+  """The cross-entropy, log V a mask, at times of 0.75; the bound weighs it by their inverse."""
+  inner = {"name": "absorbing"}
+  t, denoise = jnp.full(B, 0.5), lambda z, t, clean: jnp.zeros((*z.shape, V))
+  for clip, weight in (((0.75, 0.75), 1.0), ((0.5, 0.5), 2.0)):
+    process = block.make(vocab_size=V, block_size=4, inner=inner, clip=clip)
+    loss = np.asarray(process.loss(KEY, denoise, TOKENS, t))
+    masked = int(4 * clip[0]) * B * L // 4
+    assert (loss > 0).sum() == masked
+    np.testing.assert_allclose(loss[loss > 0], weight * np.log(V), rtol=1e-5)
+
+
 def test_a_full_clip_changes_nothing(trained):
   process = block.make(vocab_size=V, block_size=4)
   denoise, t = denoiser(trained, process), jnp.array([0.1, 0.5, 0.9])

@@ -25,6 +25,8 @@ UNVALIDATED = {"name": "stdlib_docs", "validation": 0.0}
     ({"data.corpus": UNVALIDATED}, "needs a validation split, .* only train, test"),
     ({"data.corpus": LABELLED, "data.packing": "padded", "network.conditioning": "none"}, "adaln"),
     ({"training.weights": "nowhere"}, "no run in nowhere"),
+    ({"training.clip_batches": 3}, r"clip_batches is 3, and Absorbing has no process\.clip"),
+    ({"training.clip_batches": 1}, "a variance needs at least 2"),
     ({"distillation.teacher": "nowhere"}, "no run in nowhere"),
     ({"wandb_project": "mine"}, "the package wandb is not installed: pip install"),
   ],
