@@ -89,6 +89,9 @@ def run(
     allocator.keep_freed_memory()
     try:
       arguments = () if settings is None else (_read(settings),)
+      from dlm_jax.distributed import compiled_programs  # noqa: PLC0415  it brings JAX
+
+      compiled_programs.keep_compiled_programs()
       work = importlib.import_module(main).main if isinstance(main, str) else main
       return _together(work, arguments, stoppable) if distributed else work(*arguments)
     except UserError as error:

@@ -5,6 +5,7 @@ import functools
 import importlib
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -177,6 +178,30 @@ def test_help_waits_for_no_heavy_library():
 def test_the_work_of_a_command_takes_its_settings(command):
   work = importlib.import_module(re.search(r'"([\w.]+)"', COMMANDS[command])[1])
   assert typing.get_type_hints(work.main)["settings"] is settings_of(command)
+
+
+KEEPING = """
+import pathlib, resource
+import jax
+from dlm_jax import command_line
+
+def main():
+  block = b"x" * 2**28
+  del block
+  pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+  print(pages * resource.getpagesize() > 2**28, jax.config.jax_compilation_cache_dir)
+
+command_line.run(main)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps memory")
+def test_a_command_keeps_what_it_frees_and_what_it_compiles(tmp_path):
+  env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": "", "DLM_JAX_CACHE": str(tmp_path)}
+  done = subprocess.run(
+    [sys.executable, "-c", KEEPING], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+  )
+  assert done.stdout == f"True {tmp_path / 'compiled'}\n"
 
 
 def settings_of(command):

@@ -39,13 +39,17 @@ def expand(path: str | os.PathLike) -> Path:
     raise UserError(f"the home directory of {path} is not known: write the path out.") from error
 
 
+def cache() -> Path:
+  """Where files lie that can be had again: `$DLM_JAX_CACHE` or `~/.cache/dlm_jax`."""
+  return expand(os.environ.get("DLM_JAX_CACHE", "~/.cache/dlm_jax"))
+
+
 def local(path: str | os.PathLike) -> Path:
   """Where the files of `path` lie on this machine: there, or in the cache if it is remote."""
   if not is_remote(path):
     return expand(path)
   scheme, _, rest = str(path).partition("://")
-  cache = expand(os.environ.get("DLM_JAX_CACHE", "~/.cache/dlm_jax"))
-  return cache / scheme / rest.strip("/")
+  return cache() / scheme / rest.strip("/")
 
 
 @dataclass(frozen=True)

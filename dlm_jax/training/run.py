@@ -13,7 +13,6 @@ from dlm_jax.data.batches import Batches
 from dlm_jax.distributed import cluster
 from dlm_jax.distributed.sharding import local_rows
 from dlm_jax.experiment import Experiment, build
-from dlm_jax.reporting import plots
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.metrics import MetricsLog, read_rows
 from dlm_jax.runs.provenance import git_revision
@@ -152,6 +151,9 @@ def _run(
 
 def _finish(monitor: Monitor, workdir: Workdir) -> None:
   """Completes the record of the run. Raises `SystemFault` where it cannot be written."""
+  # Matplotlib, which the first step need not wait for.
+  from dlm_jax.reporting import plots  # noqa: PLC0415
+
   monitor.line.close()
   monitor.log.close()
   path = workdir.path / "loss_curve.png"

@@ -1,16 +1,10 @@
 """Freed memory is kept on a CPU with glibc, and nowhere else."""
 
-import platform
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from dlm_jax.distributed import allocator
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize(
@@ -33,25 +27,3 @@ def test_only_a_cpu_with_glibc(libc, platforms, devices, is_kept, monkeypatch, t
   monkeypatch.setenv("JAX_PLATFORMS", platforms)
   allocator.keep_freed_memory()
   assert calls == ([(-4, 0), (-1, -1), (-8, 1)] if is_kept else [])
-
-
-COMMAND = """
-import pathlib, resource
-from dlm_jax import command_line
-
-def main():
-  block = b"x" * 2**28
-  del block
-  pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-  print("kept", pages * resource.getpagesize() > 2**28)
-
-command_line.run(main)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps memory")
-def test_a_command_keeps_what_it_frees():
-  done = subprocess.run(
-    [sys.executable, "-c", COMMAND], cwd=ROOT, capture_output=True, text=True, check=True
-  )
-  assert done.stdout == "kept True\n"
