@@ -54,15 +54,18 @@ class TransformerBlock(nn.Module):
     c = self.config
     shifts, scales, gates = self._modulation(shared.condition)
     keys = (None, None) if dropout_keys is None else dropout_keys
-    h = layers.Norm(c.norm, c.epsilon, name="attention_norm")(x_BLD) * (1 + scales[0]) + shifts[0]
+    h = self._norm("attention_norm")(x_BLD) * (1 + scales[0]) + shifts[0]
     h, cache = MultiHeadAttention(c, name="attention")(h.astype(c.compute_dtype), shared, cache)
-    x_BLD = add_branch(x_BLD, gates[0] * h, c.dropout, keys[0])
-    h = layers.Norm(c.norm, c.epsilon, name="feedforward_norm")(x_BLD) * (1 + scales[1]) + shifts[1]
+    x_BLD = add_branch(x_BLD, gates[0] * h, c.dropout, keys[0], c.shared_dropout)
+    h = self._norm("feedforward_norm")(x_BLD) * (1 + scales[1]) + shifts[1]
     feedforward = layers.Feedforward(
       c.feedforward, c.hidden_width, c.initialization, name="feedforward"
     )
     h = feedforward(h.astype(c.compute_dtype))
-    return add_branch(x_BLD, gates[1] * h, c.dropout, keys[1]), cache
+    return add_branch(x_BLD, gates[1] * h, c.dropout, keys[1], c.shared_dropout), cache
+
+  def _norm(self, name: str) -> layers.Norm:
+    return layers.Norm(self.config.norm, self.config.epsilon, self.config.norm_weights, name=name)
 
   def _modulation(self, condition: Array | None) -> tuple[Pair, Pair, Pair]:
     """Shift, scale and gate of both branches; (0, 0, 1) without conditioning."""
@@ -82,14 +85,15 @@ class TransformerModule(StackedModule):
     super().setup()
     c = self.config
     self.blocks = stack(TransformerBlock, c, depth=c.depth, unroll=c.unroll, remat=c.remat)
-    self.final_norm = layers.Norm(c.norm, c.epsilon)
+    self.final_norm = layers.Norm(c.norm, c.epsilon, c.norm_weights)
     if c.conditioning == "adaln":
       self.time = layers.TimeEmbedding(
         c.condition_width, c.time_scale, initialization=c.initialization
       )
       self.final_modulation = layers.Dense(2 * c.width, zero=True)
-    columns = (c.interface.columns,)
-    self.head_bias = self.param("head_bias", nn.initializers.zeros, columns, jnp.float32)
+    if c.head_bias:
+      columns = (c.interface.columns,)
+      self.head_bias = self.param("head_bias", nn.initializers.zeros, columns, jnp.float32)
 
   @property
   def label_width(self) -> int:
@@ -115,7 +119,8 @@ class TransformerModule(StackedModule):
     return x_BLD.astype(c.compute_dtype), cache
 
   def head(self, hidden: Array) -> Array:
-    return super().head(hidden) + self.head_bias
+    logits = super().head(hidden)
+    return logits + self.head_bias if self.config.head_bias else logits
 
   def _condition(self, inputs: Inputs) -> Array | None:
     """The conditioning vector `[B, 1 or L, C]`, or None without conditioning."""

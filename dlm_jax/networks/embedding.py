@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.sharding import constrain
 from dlm_jax.networks import initialization
 from dlm_jax.networks.base import Inputs
+from dlm_jax.networks.stacked_network import StackedNetwork
 
 # Sets the draw that takes labels away apart from those of the layers' dropout.
 LABEL_DRAW = 2**31
@@ -23,27 +23,32 @@ class InputWeights(NamedTuple):
   """The parameters that read the state.
 
   Attributes:
-    table: `[num_embeddings, D]`, of tokens.
+    table: `[num_embeddings, E]`, of tokens; E is D where there is no kernel.
+    kernel: `[E, D]`, which the rows of the table are multiplied with.
     state_kernel: `[W, D]`, of a continuous state.
     self_condition_kernel: `[W, D]`, of an earlier prediction.
   """
 
   table: Array | None = None
+  kernel: Array | None = None
   state_kernel: Array | None = None
   self_condition_kernel: Array | None = None
 
 
-def declare(module: nn.Module, interface: NetworkInterface, width: int, init: str) -> InputWeights:
-  """Declares the parameters that `interface` needs in `module`, for a network of width D.
-
-  Args:
-    init: how they are drawn, see `initialization`.
-  """
+def declare(module: nn.Module, config: StackedNetwork) -> InputWeights:
+  """Declares the parameters in `module` that the interface of the network needs."""
+  interface, width, init = config.interface, config.width, config.initialization
+  of_kernel = initialization.kernel(init)
   if interface.state_width is None:
-    shape, of_table = (interface.num_embeddings, width), initialization.embedding(init, width)
-    return InputWeights(table=module.param("embedding", of_table, shape, jnp.float32))
+    inner = config.embedding_width or width
+    of_table = initialization.embedding(init, inner)
+    table = module.param("embedding", of_table, (interface.num_embeddings, inner), jnp.float32)
+    if not config.embedding_width:
+      return InputWeights(table=table)
+    kernel = module.param("embedding_kernel", of_kernel, (inner, width), jnp.float32)
+    return InputWeights(table=table, kernel=kernel)
   shape = (interface.state_width, width)
-  state = module.param("state_kernel", initialization.kernel(init), shape, jnp.float32)
+  state = module.param("state_kernel", of_kernel, shape, jnp.float32)
   if not interface.self_conditioned:
     return InputWeights(state_kernel=state)
   zeros = nn.initializers.zeros
@@ -63,6 +68,8 @@ def apply(
     x = embed(weights.table, tokens, dtype)
   else:
     x = _product(inputs.states, weights.state_kernel, product_dtype).astype(dtype)
+  if weights.kernel is not None:
+    x = _product(x, weights.kernel, product_dtype).astype(dtype)
   if inputs.self_condition is not None:
     x += _product(inputs.self_condition, weights.self_condition_kernel, product_dtype).astype(dtype)
   return constrain(x, BATCH_AXES, None, None)

@@ -11,24 +11,27 @@ from dlm_jax.networks import initialization
 
 
 class Norm(nn.Module):
-  """LayerNorm or RMSNorm over the last axis with a weight and no bias, computed in float32.
+  """LayerNorm or RMSNorm over the last axis, without a bias, computed in float32.
 
   Attributes:
     kind: `layer` (subtract the mean) or `rms`.
     epsilon: added to the variance.
+    weighted: whether it has a weight.
   """
 
   kind: str = "layer"
   epsilon: float = 1e-5
+  weighted: bool = True
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
     y = x.astype(jnp.float32)
     if self.kind == "layer":
       y = y - jnp.mean(y, axis=-1, keepdims=True)
     y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
-    return (y * scale).astype(x.dtype)
+    if self.weighted:
+      y = y * self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+    return y.astype(x.dtype)
 
 
 class Dense(nn.Module):
@@ -158,12 +161,16 @@ def swiglu_width(width: int) -> int:
   return 64 * round(8 * width / 3 / 64) or 64
 
 
-def dropout(x: Array, rate: float, keys: Array | None) -> Array:
-  """Zeroes entries of `x` [B, ...] with probability `rate`, a key a row; None turns it off.
+def dropout(x: Array, rate: float, keys: Array | None, shared: bool = False) -> Array:
+  """Zeroes entries of `x` [B, L, ...] with probability `rate`, a key a row; None turns it off.
 
   A key a row makes a batch cut into micro-batches see the same masks as the whole batch.
+
+  Args:
+    shared: all L positions of a row lose the same entries.
   """
   if keys is None or rate == 0.0:
     return x
-  keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)
+  shape = (1, *x.shape[2:]) if shared else x.shape[1:]
+  keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, shape))(keys)
   return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))

@@ -49,7 +49,7 @@ class Llama(StackedNetwork):
   sharding_rules: ClassVar[Rules] = (
     (r"(scale|bias)$", P()),
     (r"embedding$", P("tensor", "fsdp")),
-    (r"(state|self_condition)_kernel$", P(None, "fsdp")),
+    (r"(state|self_condition|embedding)_kernel$", P(None, "fsdp")),
     (r"layers/attention/(query|key|value)$", P(None, "fsdp", "tensor", None)),
     (r"layers/attention/out$", P(None, "tensor", None, "fsdp")),
     (r"layers/feedforward/(up|gate)$", P(None, "fsdp", "tensor")),

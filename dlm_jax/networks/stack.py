@@ -144,12 +144,15 @@ class SelfAttention(nn.Module):
     return jnp.einsum("blhk,hkd->bld", att_BLHK, out_HKD.astype(x_BLD.dtype)), cache
 
 
-def add_branch(x: Array, branch: Array, rate: float, dropout_keys: Array | None) -> Array:
+def add_branch(
+  x: Array, branch: Array, rate: float, dropout_keys: Array | None, shared: bool = False
+) -> Array:
   """The residual stream `x` `[B, L, D]` with the output of a branch, dropped out at `rate`.
 
   The stream keeps its dtype, which is that of the branch or wider.
   """
-  return constrain(x + layers.dropout(branch, rate, dropout_keys), BATCH_AXES, None, None)
+  branch = layers.dropout(branch, rate, dropout_keys, shared)
+  return constrain(x + branch, BATCH_AXES, None, None)
 
 
 class StackedModule(nn.Module):
@@ -162,7 +165,7 @@ class StackedModule(nn.Module):
 
   def setup(self) -> None:
     c = self.config
-    self.weights = embedding.declare(self, c.interface, c.width, c.initialization)
+    self.weights = embedding.declare(self, c)
     if c.num_labels:
       shape, init = (c.num_labels + 1, self.label_width), nn.initializers.normal(0.02)
       self.label_embedding = self.param("label_embedding", init, shape, jnp.float32)

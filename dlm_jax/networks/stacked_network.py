@@ -41,6 +41,8 @@ class StackedNetwork(LinenNetwork):
     width: D.
     heads: H, of the queries.
     depth: N layers.
+    embedding_width: E, the numbers in the embedding of a token, which a matrix brings to D (MD4);
+      0 is D, without the matrix.
     epsilon: added to the variance in every norm.
     rotary_base: the theta of rotary embedding.
     qk_norm: RMSNorm of queries and keys over each head, before the rotation.
@@ -66,6 +68,7 @@ class StackedNetwork(LinenNetwork):
   width: PositiveInt = 768
   heads: PositiveInt = 12
   depth: PositiveInt = 12
+  embedding_width: NonNegativeInt = 0
   epsilon: Positive = 1e-5
   rotary_base: AtLeastOne = 1e4
   qk_norm: bool = False
@@ -96,6 +99,11 @@ class StackedNetwork(LinenNetwork):
     require_known("network.initialization", self.initialization, initialization.NAMES)
     require_known("network.time_input", self.time_input, TIME_INPUTS)
     attention.check(self.attention)
+    if self.tied_head and self.embedding_width:
+      raise UserError(
+        f"network.tied_head needs embeddings as wide as the network, and network.embedding_width "
+        f"is {self.embedding_width}: set it to 0."
+      )
     if self.tied_head and self.interface is not None and self.interface.state_width is not None:
       raise UserError(
         "network.tied_head needs a network that embeds tokens: a continuous process shares its own "
@@ -161,6 +169,7 @@ class StackedNetwork(LinenNetwork):
     streams = 2 if isinstance(pattern, Blocks) else 1
     scores = 2 * visible_pairs(pattern, length) * self.heads * self.size_of_head
     head = scored * self.width * self.interface.columns
+    head += self.embedding_width * self.width
     return 2 * (self.depth * (streams * self.layer_weights + scores) + head)
 
 

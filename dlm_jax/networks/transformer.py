@@ -33,6 +33,9 @@ class Transformer(StackedNetwork):
     feedforward: `gelu` (hidden 4 D), or gated by SiLU (`swiglu`) or by the sigmoid (`glu`), both
       with hidden 8/3 D, in 64s (equal parameters) and no biases.
     norm: `layer` or `rms`.
+    norm_weights: whether norms have a weight; adaLN gives them one that depends on the time.
+    head_bias: whether the head has a bias.
+    shared_dropout: the positions of a row drop out the same entries (MD4).
     conditioning: `adaln`, adaLN-zero modulation of every block; `none`, no time at all.
     time_conditioned: whether adaLN sees the time, or 0 in its place.
     condition_width: C, the size of the conditioning vector. The embedding of a label is added to
@@ -41,13 +44,16 @@ class Transformer(StackedNetwork):
 
   feedforward: str = "gelu"
   norm: str = "layer"
+  norm_weights: bool = True
+  head_bias: bool = True
+  shared_dropout: bool = False
   conditioning: str = "adaln"
 
   layers_name: ClassVar[str] = "blocks"
   sharding_rules: ClassVar[Rules] = (
     (r"(scale|bias)$", P()),
     (r"embedding$", P("tensor", "fsdp")),
-    (r"(state|self_condition)_kernel$", P(None, "fsdp")),
+    (r"(state|self_condition|embedding)_kernel$", P(None, "fsdp")),
     (r"blocks/attention/qkv$", P(None, "fsdp", None, "tensor", None)),
     (r"blocks/attention/out$", P(None, "tensor", None, "fsdp")),
     (r"blocks/feedforward/(up|gate)$", P(None, "fsdp", "tensor")),

@@ -25,6 +25,10 @@ MDLM = {
   "network.norm": "layer",
   "network.epsilon": 1e-5,
   "network.rotary_base": 1e4,
+  "network.embedding_width": 0,
+  "network.norm_weights": True,
+  "network.head_bias": True,
+  "network.shared_dropout": False,
   "network.feedforward": "gelu",
   "network.qk_norm": False,
   "network.tied_head": False,
@@ -65,6 +69,10 @@ SIGMA = {
   "network.time_scale": 1.0,
 }
 MD4 = {
+  "network.embedding_width": 64,
+  "network.norm_weights": False,
+  "network.head_bias": False,
+  "network.shared_dropout": True,
   "network.feedforward": "glu",
   "network.hidden_width": 2048,
   "network.initialization": "lecun",

@@ -170,6 +170,7 @@ def test_times_of_positions_equal_times_of_rows(base):
   [
     ({"conditioning": "none"}, ["time", "final_modulation"]),
     ({"tied_head": True}, ["head_kernel"]),
+    ({"norm_weights": False, "head_bias": False}, ["final_norm", "head_bias"]),
   ],
 )
 def test_options_that_drop_parameters(fields, absent):
@@ -185,6 +186,15 @@ def test_columns_of_the_head_filled_up_change_nothing():
   expected = layers.project(x, kernel)
   np.testing.assert_array_equal(layers.project(x, kernel, multiple=4), expected)
   np.testing.assert_allclose(expected, x @ kernel, rtol=1e-6)
+
+
+def test_an_embedding_narrower_than_the_network_is_the_product_of_two_matrices():
+  net = network(embedding_width=5)
+  params = random_params(net)
+  assert params["embedding"].shape == (V + 1, 5)
+  whole = {name: leaf for name, leaf in params.items() if name != "embedding_kernel"}
+  whole["embedding"] = params["embedding"] @ params["embedding_kernel"]
+  np.testing.assert_allclose(logits(net, params), logits(network(), whole), rtol=1e-4, atol=1e-4)
 
 
 def test_tied_head_is_the_embedding():
@@ -311,6 +321,14 @@ def test_dropout_keeps_the_mean():
   assert float(out.mean()) == pytest.approx(1.0, abs=0.01)
 
 
+def test_positions_may_drop_out_the_same_entries():
+  x = jnp.ones((4, 6, 100))
+  keys = jax.random.split(jax.random.key(0), 4)
+  alike, apart = (np.asarray(layers.dropout(x, 0.3, keys, shared)) for shared in (True, False))
+  np.testing.assert_array_equal(alike, np.broadcast_to(alike[:, :1], x.shape))
+  assert (apart != apart[:, :1]).any() and (alike[0] != alike[1]).any()
+
+
 def test_flops_count_the_matrix_products():
   """Against the compiler, whose count is right for one layer and adds elementwise work."""
   net = network(width=128, heads=2, depth=1, conditioning="none", dropout=0.0, attention="xla")
@@ -387,6 +405,7 @@ def test_a_parameter_without_a_rule_is_an_error():
     ({"initialization": "pytorch"}, "did you mean 'torch'"),
     ({"residual": "flaot32"}, "did you mean 'float32'"),
     ({"time_input": "sgima"}, "did you mean 'sigma'"),
+    ({"tied_head": True, "embedding_width": 8}, "embeddings as wide as the network"),
     ({"depht": 3}, "did you mean 'depth'"),
     ({"dropout": 1.0}, "Transformer.dropout"),
   ],
