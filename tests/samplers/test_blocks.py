@@ -1,5 +1,7 @@
 """The order from left to right in blocks: its cache, its length, its evaluations and its end."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,8 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.model.denoiser import CachingDenoiser
-from dlm_jax.processes import block
-from dlm_jax.samplers import guidance
+from dlm_jax.processes import autoregressive, block
+from dlm_jax.samplers import guidance, loops
 from dlm_jax.samplers.base import Extends
 from tests import toy
 from tests.networks.test_transformer import network, random_params
@@ -58,6 +60,23 @@ def test_the_cached_output_is_that_of_the_two_streams(weights):
     return jnp.concatenate(outputs, axis=1)
 
   np.testing.assert_allclose(cached(), denoise(z, t, clean=x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("sampler", "process"),
+  [("ancestral", autoregressive.make(vocab_size=V)), ("first_hitting", process_of(4))],
+  ids=["autoregressive", "block"],
+)
+def test_the_cache_is_written_in_place(weights, sampler, process):
+  """The compiled loop copies no array of the size of a layer's keys; only what is before it may."""
+  denoise = denoiser(weights, process)
+  request = drawing.request(jax.random.split(jax.random.key(0), B), L, steps=L)
+  sample = lambda: loops.sample(drawing.make(sampler), process, denoise, request).tokens  # noqa: E731
+  program, _, _ = jax.jit(sample).lower().compile().as_text().partition("ENTRY")
+  shape = ",".join(map(str, denoise.empty_cache(B, L)[0].keys.shape))
+  assert f"f32[{shape}]" in program
+  copied = re.findall(rf".*f32\[{shape}\]\S* (?:copy|transpose)\(.*", program)
+  assert not copied
 
 
 @pytest.mark.parametrize(
