@@ -100,7 +100,8 @@ class ProbabilityFlow:
         z = process.hold(sigma * y, x, given)
         return process.mean(process.evaluate(denoise, z, times))
 
-      value, slope = jax.jvp(x_hat, (y,), (signs,))
+      value, pullback = jax.vjp(x_hat, y)
+      (slope,) = pullback(signs)
       return value, jnp.sum(slope * signs, axis=(1, 2))
 
     def root_snr(t: Array) -> Array:

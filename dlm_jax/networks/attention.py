@@ -1,15 +1,15 @@
-"""Scaled dot-product attention on `[B, L, H, K]`, by the fastest kernel the platform has.
+"""Scaled dot-product attention by the fastest kernel the platform has.
 
-| pattern        | CPU            | GPU, 16 bits   | TPU                       |
-|----------------|----------------|----------------|---------------------------|
-| full           | XLA            | cuDNN          | splash                    |
-| causal         | XLA            | cuDNN, causal  | splash, causal            |
-| block causal   | XLA            | XLA            | splash, the mask in tiles |
-| blocks         | XLA, in pieces | XLA, in pieces | splash, the mask in tiles |
-| with padding   | XLA            | XLA            | splash, by segments       |
-| cached         | XLA            | XLA            | XLA                       |
+| pattern        | CPU             | GPU, 16 bits   | TPU                       |
+|----------------|-----------------|----------------|---------------------------|
+| full           | flat            | cuDNN          | splash                    |
+| causal         | flat            | cuDNN, causal  | splash, causal            |
+| block causal   | flat            | XLA            | splash, the mask in tiles |
+| blocks         | flat, in pieces | XLA, in pieces | splash, the mask in tiles |
+| with padding   | flat            | XLA            | splash, by segments       |
+| cached         | flat            | XLA            | XLA                       |
 
-On a CPU, XLA's own formula or the `flat` one, which is faster.
+`flat` is two batched products on `[B, H, L, K]`; all others take `[B, L, H, K]`, see `heads_axis`.
 
 No array of the size of all pairs of the 2 L tokens of block diffusion is held anywhere: cuDNN has
 no kernel for that pattern, so that XLA works on one piece of the queries and the keys it can see at
@@ -26,7 +26,7 @@ from jax import Array
 from dlm_jax.core.errors import require_known
 from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Pattern
 from dlm_jax.distributed.platform import platform
-from dlm_jax.networks import splash
+from dlm_jax.networks import products, splash
 
 IMPLEMENTATIONS = ("auto", "xla", "flat", "cudnn", "splash")
 # The score of a key that is not seen: finite, so that a query without any key gives no NaN.
@@ -40,8 +40,8 @@ def check(implementation: str) -> None:
   require_known("network.attention", implementation, IMPLEMENTATIONS)
 
 
-def choose(implementation: str, dtype: jnp.dtype, cpu: str = "xla") -> str:
-  """What `auto` stands for here: cuDNN on GPU in 16 bits, splash on TPU, `cpu` on CPU, else XLA.
+def choose(implementation: str, dtype: jnp.dtype) -> str:
+  """What `auto` stands for here: cuDNN on GPU in 16 bits, splash on TPU, flat on CPU, else XLA.
 
   `jax.nn.dot_product_attention` asked for nothing uses XLA everywhere, so it must be asked.
   """
@@ -49,54 +49,70 @@ def choose(implementation: str, dtype: jnp.dtype, cpu: str = "xla") -> str:
     return implementation
   if platform() == "gpu" and jnp.dtype(dtype).itemsize == 2:
     return "cudnn"
-  return {"tpu": "splash", "cpu": cpu}.get(platform(), "xla")
+  return {"tpu": "splash", "cpu": "flat"}.get(platform(), "xla")
+
+
+def heads_axis(implementation: str) -> int:
+  """Where queries, keys and values have the axis of heads: after the rows, or after positions."""
+  return 1 if implementation == "flat" else 2
 
 
 def attend(
   query: Array,
   key: Array,
   value: Array,
-  implementation: str = "auto",
+  implementation: str,
   pattern: Pattern = FULL,
   valid: Array | None = None,
+  dtype: jnp.dtype = jnp.float32,
 ) -> Array:
   """softmax(q k^T / sqrt(K)) v over the visible positions, softmax in float32.
 
   Args:
-    query: `[B, L, H, K]`; with `Blocks` the noisy and then the clean tokens, `[B, 2 L, H, K]`.
-    key, value: `[B, L, G, K]`, where G divides H: head h reads their head h // (H / G).
-    implementation: of `IMPLEMENTATIONS`.
+    query: `[B, L, H, K]`, or `[B, H, L, K]` as `heads_axis` says; with `Blocks` the noisy and then
+      the clean tokens, 2 L of them.
+    key, value: likewise with G heads, where G divides H: head h reads their head h // (H / G).
+    implementation: of `IMPLEMENTATIONS`, but not `auto`.
     pattern: which position sees which.
     valid: bool `[B, L]`, the keys that may be seen; None is all. What a query that sees no key
       returns has no meaning, but is finite.
+    dtype: of the operands of both products.
   """
-  implementation = choose(implementation, query.dtype)
+  if implementation != "flat":
+    query, key, value = (a.astype(dtype) for a in (query, key, value))
   if implementation == "splash":
     return splash.attend(query, key, value, pattern, valid)
   if isinstance(pattern, Blocks):
-    return _two_streams(query, key, value, pattern, valid, implementation)
+    return _two_streams(query, key, value, pattern, valid, implementation, dtype)
   if valid is None and not isinstance(pattern, BlockCausal) and implementation != "flat":
     return jax.nn.dot_product_attention(
       query, key, value, is_causal=isinstance(pattern, Causal), implementation=implementation
     )
-  mask = None if isinstance(pattern, Full) else _visible(pattern, query.shape[1])
-  return attend_masked(query, key, value, _and_valid(mask, valid), implementation)
+  length = query.shape[3 - heads_axis(implementation)]
+  mask = None if isinstance(pattern, Full) else _visible(pattern, length)
+  return attend_masked(query, key, value, _and_valid(mask, valid), implementation, dtype)
 
 
 def attend_masked(
-  query: Array, key: Array, value: Array, mask: Array | None, implementation: str = "xla"
+  query: Array,
+  key: Array,
+  value: Array,
+  mask: Array | None,
+  implementation: str,
+  dtype: jnp.dtype = jnp.float32,
 ) -> Array:
-  """Attention of `query` `[B, n, H, K]` over `key` and `value` `[B, S, G, K]`.
+  """Attention of n queries over S keys and values.
 
   Args:
-    query, key, value: as of `attend`.
+    query, key, value, dtype: as of `attend`.
     mask: bool `[n, S]` or `[B, n or 1, S]`, which key each query sees; None is all.
     implementation: `flat` for the form that a CPU is fast at; everything else is XLA's.
   """
-  if choose(implementation, query.dtype) == "flat":
-    return _flat(query, key, value, mask)
+  if implementation == "flat":
+    return _flat(query, key, value, mask, dtype)
   if mask is not None and mask.ndim == 3:
     mask = mask[:, None]
+  query = query.astype(dtype)
   return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
 
 
@@ -107,7 +123,7 @@ def write(cache: Array, new: Array, write_positions: Array) -> Array:
   would write once for each, each into a copy of the whole.
   """
   _, length, groups, width = new.shape
-  new = jnp.swapaxes(new, 1, 2).reshape(-1, length, width)
+  new = jnp.swapaxes(new, 1, 2).reshape(-1, length, width).astype(cache.dtype)
   if jnp.ndim(write_positions) == 0:
     return jax.lax.dynamic_update_slice_in_dim(cache, new, write_positions, axis=1)
   slots = jnp.repeat(write_positions, groups, axis=0)
@@ -145,36 +161,25 @@ def _and_valid(mask: Array | None, valid: Array | None) -> Array | None:
   return valid if mask is None else mask & valid
 
 
-def _flat(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
-  """Two matrix products with one exponential between; the division comes last.
+def _flat(query: Array, key: Array, value: Array, mask: Array | None, dtype: jnp.dtype) -> Array:
+  """Two batched products on `[B, H, n, K]` with one exponential between; the division comes last.
 
-  On a CPU it is several times as fast as `jax.nn.dot_product_attention`. The sum of the weights is
-  one more column of the second product.
+  On a CPU it is several times as fast as `jax.nn.dot_product_attention`.
   """
-  rows, length, heads, width = query.shape
-  groups, size = key.shape[2], key.shape[1]
-  q = query.reshape(rows, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
-  q = q.reshape(rows, groups, -1, width) * jnp.asarray(width**-0.5, query.dtype)
-  k, v = (jnp.swapaxes(a, 1, 2) for a in (key, value))
-  scores = jnp.einsum("bgqk,bgsk->bgqs", q, k, preferred_element_type=jnp.float32)
+  rows, heads, length, width = query.shape
+  groups, size = key.shape[1:3]
+  q = (query * width**-0.5).reshape(rows * groups, -1, width)
+  k, v = (a.reshape(rows * groups, size, -1) for a in (key, value))
+  scores = products.batched(q, k, (2, 2), dtype)
   if mask is not None:
-    mask = jnp.broadcast_to(mask, (mask.shape[0] if mask.ndim == 3 else 1, length, size))
-    grouped = scores.reshape(rows, groups, heads // groups, length, size)
-    grouped = jnp.where(mask[:, None, None], grouped, LEAST)
-    scores = grouped.reshape(scores.shape)
+    mask = mask if mask.ndim == 3 else mask[None]
+    grouped = scores.reshape(rows, heads, length, size)
+    scores = jnp.where(mask[:, None], grouped, LEAST).reshape(scores.shape)
   # The largest score is a constant of the softmax: its gradient is zero.
   largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-  weights = jnp.exp(scores - largest).astype(value.dtype)
-  ones = jnp.ones((*v.shape[:-1], 1), v.dtype)
-  summed = jnp.einsum(
-    "bgqs,bgsk->bgqk",
-    weights,
-    jnp.concatenate([v, ones], axis=-1),
-    preferred_element_type=jnp.float32,
-  )
-  out = (summed[..., :-1] / summed[..., -1:]).astype(query.dtype)
-  out = out.reshape(rows, groups, heads // groups, length, width).transpose(0, 3, 1, 2, 4)
-  return out.reshape(rows, length, heads, width)
+  weights = jnp.exp(scores - largest)
+  out = products.batched(weights, v, (2, 1), dtype) / jnp.sum(weights, axis=-1, keepdims=True)
+  return out.reshape(rows, heads, length, width)
 
 
 def _two_streams(
@@ -184,6 +189,7 @@ def _two_streams(
   blocks: Blocks,
   valid: Array | None,
   implementation: str,
+  dtype: jnp.dtype,
 ) -> Array:
   """Attention of block diffusion, a piece of the positions (noisy and clean) at a time.
 
@@ -191,7 +197,8 @@ def _two_streams(
   are `[B, H, 2 P, P + E]`; about a third of all pairs is computed. The backward pass computes them
   again.
   """
-  length = query.shape[1] // 2
+  axis = 3 - heads_axis(implementation)
+  length = query.shape[axis] // 2
   step = -(-length // (PIECES * blocks.size)) * blocks.size
 
   @partial(jax.checkpoint, static_argnums=(3, 4))
@@ -199,18 +206,19 @@ def _two_streams(
     asking = (slice(start, end), slice(length + start, length + end))
     seen = (slice(start, end), slice(length, length + end))
     mask = blocks.allowed(_indices(asking)[:, None], _indices(seen), length)
-    mask = _and_valid(mask, None if valid is None else _take(valid, seen))
-    return attend_masked(
-      _take(query, asking), _take(key, seen), _take(value, seen), mask, implementation
-    )
+    mask = _and_valid(mask, None if valid is None else _take(valid, seen, 1))
+    query = _take(query, asking, axis)
+    key, value = (_take(a, seen, axis) for a in (key, value))
+    return attend_masked(query, key, value, mask, implementation, dtype)
 
   bounds = [(start, min(start + step, length)) for start in range(0, length, step)]
-  parts = [jnp.split(piece(query, key, value, *bound), 2, axis=1) for bound in bounds]
-  return jnp.concatenate([*(noisy for noisy, _ in parts), *(clean for _, clean in parts)], axis=1)
+  parts = [jnp.split(piece(query, key, value, *bound), 2, axis) for bound in bounds]
+  return jnp.concatenate([*(noisy for noisy, _ in parts), *(clean for _, clean in parts)], axis)
 
 
-def _take(x: Array, parts: tuple[slice, ...]) -> Array:
-  return jnp.concatenate([x[:, part] for part in parts], axis=1)
+def _take(x: Array, parts: tuple[slice, ...], axis: int) -> Array:
+  before = (slice(None),) * axis
+  return jnp.concatenate([x[(*before, part)] for part in parts], axis)
 
 
 def _indices(parts: tuple[slice, ...]) -> np.ndarray:

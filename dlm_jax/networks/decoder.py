@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dlm_jax.networks import embedding, initialization, layers
+from dlm_jax.networks import embedding, initialization, layers, products
 from dlm_jax.networks.base import Cache, Inputs, LayerCache
 from dlm_jax.networks.stack import (
   LayerInputs,
@@ -37,13 +37,13 @@ class GroupedQueryAttention(SelfAttention):
     """`x` W, plus a bias if the config asks for one, as heads `[B, L, heads, K]`."""
     shape = (self.config.width, heads, self.config.size_of_head)
     init = initialization.kernel(self.config.initialization, in_axis=0, out_axis=(1, 2))
-    kernel = self.param(name, init, shape, jnp.float32).astype(x_BLD.dtype)
-    y_BLHK = jnp.einsum("bld,dhk->blhk", x_BLD, kernel)
+    kernel = self.param(name, init, shape, jnp.float32)
+    y_BLHK = products.product(x_BLD, kernel, self.config.compute_dtype)
     if not self.config.qkv_bias:
       return y_BLHK
     of_bias = initialization.bias(self.config.initialization, self.config.width)
     bias = self.param(f"{name}_bias", of_bias, shape[1:], jnp.float32)
-    return y_BLHK + bias.astype(x_BLD.dtype)
+    return y_BLHK + bias.astype(y_BLHK.dtype)
 
 
 class LlamaLayer(nn.Module):

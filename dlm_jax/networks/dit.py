@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dlm_jax.networks import embedding, initialization, layers
+from dlm_jax.networks import embedding, initialization, layers, products
 from dlm_jax.networks.base import Cache, Inputs, LayerCache
 from dlm_jax.networks.stack import (
   LayerInputs,
@@ -38,7 +38,7 @@ class MultiHeadAttention(SelfAttention):
     shape = (c.width, 3, c.heads, c.size_of_head)
     init = initialization.kernel(c.initialization, in_axis=0, out_axis=(1, 2, 3))
     qkv = self.param("qkv", init, shape, jnp.float32)
-    q_BLHK, k_BLHK, v_BLHK = jnp.einsum("bld,dihk->iblhk", x_BLD, qkv.astype(x_BLD.dtype))
+    q_BLHK, k_BLHK, v_BLHK = jnp.moveaxis(products.product(x_BLD, qkv, c.compute_dtype), 2, 0)
     return q_BLHK, k_BLHK, v_BLHK
 
 

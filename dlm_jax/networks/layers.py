@@ -1,13 +1,14 @@
 """The parts of a transformer block. Parameters are float32 and are used in the compute dtype."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from dlm_jax.networks import initialization
+from dlm_jax.networks import initialization, products
 
 
 class Norm(nn.Module):
@@ -57,15 +58,16 @@ class Dense(nn.Module):
     return jnp.einsum("...c,cf->...f", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
 
 
-def project(x: Array, kernel: Array, multiple: int = 1) -> Array:
+def project(x: Array, kernel: Array, dtype: jnp.dtype, multiple: int = 1) -> Array:
   """x W `[..., V]` in float32, for `x` `[..., D]` and `kernel` `[D, V]`.
 
   Args:
+    dtype: what both are rounded to.
     multiple: computed with zeros up to a multiple of so many columns, which are then left out.
   """
   columns = kernel.shape[1]
   kernel = jnp.pad(kernel, ((0, 0), (0, -columns % multiple)))
-  return jnp.einsum("...d,dv->...v", x, kernel, preferred_element_type=jnp.float32)[..., :columns]
+  return products.summed(x, kernel, dtype)[..., :columns]
 
 
 # The gates of a feedforward network, by its name.
@@ -89,19 +91,44 @@ class Feedforward(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     width, init = x.shape[-1], initialization.kernel(self.initialization)
-    up = self.param("up", init, (width, self.hidden), jnp.float32).astype(x.dtype)
-    down = self.param("down", init, (self.hidden, width), jnp.float32).astype(x.dtype)
+    product = partial(products.product, dtype=x.dtype)
+    up = self.param("up", init, (width, self.hidden), jnp.float32)
+    down = self.param("down", init, (self.hidden, width), jnp.float32)
     if self.kind in GATES:
-      gate = self.param("gate", init, (width, self.hidden), jnp.float32).astype(x.dtype)
-      h = GATES[self.kind](jnp.einsum("bld,df->blf", x, gate)) * jnp.einsum("bld,df->blf", x, up)
-      return jnp.einsum("blf,fd->bld", h, down)
+      gate = self.param("gate", init, (width, self.hidden), jnp.float32)
+      return product(GATES[self.kind](product(x, gate)) * product(x, up), down)
     of_up, of_down = (
       initialization.bias(self.initialization, fan_in) for fan_in in (width, self.hidden)
     )
     up_bias = self.param("up_bias", of_up, (self.hidden,), jnp.float32)
     down_bias = self.param("down_bias", of_down, (width,), jnp.float32)
-    h = nn.gelu(jnp.einsum("bld,df->blf", x, up) + up_bias.astype(x.dtype), approximate=True)
-    return jnp.einsum("blf,fd->bld", h, down) + down_bias.astype(x.dtype)
+    h = product(x, up)
+    h = product(gelu(h + up_bias.astype(h.dtype)), down)
+    return h + down_bias.astype(h.dtype)
+
+
+@jax.custom_jvp
+def gelu(x: Array) -> Array:
+  """The tanh approximation of GELU (Hendrycks and Gimpel 2016), computed in float32.
+
+  Its backward pass keeps the slope alone, one array of the size of x, where automatic
+  differentiation keeps several and computes powers of x again.
+  """
+  return _gelu_and_slope(x)[0]
+
+
+@gelu.defjvp
+def _gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+  value, slope = _gelu_and_slope(*primals)
+  return value, slope * tangents[0]
+
+
+def _gelu_and_slope(x: Array) -> tuple[Array, Array]:
+  factor, cubic = math.sqrt(2 / math.pi), 0.044715
+  y = x.astype(jnp.float32)
+  tanh = jnp.tanh(factor * y * (1 + cubic * y * y))
+  slope = 0.5 * (1 + tanh) + 0.5 * factor * y * (1 - tanh * tanh) * (1 + 3 * cubic * y * y)
+  return (0.5 * y * (1 + tanh)).astype(x.dtype), slope.astype(x.dtype)
 
 
 class TimeEmbedding(nn.Module):
@@ -141,19 +168,22 @@ def rotary_angles(positions: Array, head_width: int, base: float = 1e4) -> Array
   return positions.astype(jnp.float32)[..., None] * rates
 
 
-def rotate(x_BLHK: Array, angles: Array) -> Array:
+def rotate(x: Array, angles: Array, heads_axis: int) -> Array:
   """Rotates the first 2 R of the K entries of each head by `angles` `[L, R]` or `[B, L, R]`.
+
+  `x` is `[B, L, H, K]`, or `[B, H, L, K]` where `heads_axis` is 1.
 
   The first half of what is rotated makes pairs with the second half, as in GPT-NeoX and LLaMA.
   """
-  cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
+  angles = jnp.expand_dims(angles, heads_axis - 4)
+  cos, sin = jnp.cos(angles), jnp.sin(angles)
   width = 2 * angles.shape[-1]
-  first, second = jnp.split(x_BLHK[..., :width].astype(jnp.float32), 2, axis=-1)
+  first, second = jnp.split(x[..., :width].astype(jnp.float32), 2, axis=-1)
   turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-  turned = turned.astype(x_BLHK.dtype)
-  if width == x_BLHK.shape[-1]:
+  turned = turned.astype(x.dtype)
+  if width == x.shape[-1]:
     return turned
-  return jnp.concatenate([turned, x_BLHK[..., width:]], axis=-1)
+  return jnp.concatenate([turned, x[..., width:]], axis=-1)
 
 
 def swiglu_width(width: int) -> int:

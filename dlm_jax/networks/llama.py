@@ -34,7 +34,6 @@ class Llama(StackedNetwork):
     time_conditioned: the embedding of the time is added to that of every token; LLaMA has none.
     label_dropout: how often training takes a label away, so that the network can do without. The
       embedding of a label is added to that of every token.
-    attention: kernel, see `attention.choose`; `auto` on a CPU is `flat`.
   """
 
   kv_heads: NonNegativeInt = 0
@@ -44,7 +43,6 @@ class Llama(StackedNetwork):
   qkv_bias: bool = False
   dropout: Fraction = 0.0
 
-  cpu_attention: ClassVar[str] = "flat"
   layers_name: ClassVar[str] = "layers"
   sharding_rules: ClassVar[Rules] = (
     (r"(scale|bias)$", P()),

@@ -16,7 +16,7 @@ from dlm_jax.core.types import PyTree
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
 from dlm_jax.distributed.sharding import constrain
-from dlm_jax.networks import attention, embedding, initialization, layers
+from dlm_jax.networks import attention, embedding, initialization, layers, products
 from dlm_jax.networks.base import Cache, Inputs, LayerCache, two_streams
 from dlm_jax.networks.stacked_network import StackedNetwork
 
@@ -125,23 +125,23 @@ class SelfAttention(nn.Module):
   def __call__(
     self, x_BLD: Array, shared: LayerInputs, cache: LayerCache | None
   ) -> tuple[Array, LayerCache | None]:
-    c = self.config
-    q_BLHK, k_BLGK, v_BLGK = self.project(x_BLD)
+    c, dtype = self.config, self.config.compute_dtype
+    kernel = attention.choose(c.attention, dtype)
+    axis = 2 if cache is not None else attention.heads_axis(kernel)
+    q, k, v = (jnp.moveaxis(part, 2, axis) for part in self.project(x_BLD))
     if c.qk_norm:
-      q_BLHK = layers.Norm("rms", c.epsilon, name="query_norm")(q_BLHK)
-      k_BLGK = layers.Norm("rms", c.epsilon, name="key_norm")(k_BLGK)
-    q_BLHK = layers.rotate(q_BLHK, shared.angles)
-    k_BLGK = layers.rotate(k_BLGK, shared.angles)
+      q = layers.Norm("rms", c.epsilon, name="query_norm")(q)
+      k = layers.Norm("rms", c.epsilon, name="key_norm")(k)
+    q, k = (layers.rotate(part, shared.angles, axis) for part in (q, k))
     if cache is None:
-      kernel = attention.choose(c.attention, x_BLD.dtype, cpu=c.cpu_attention)
-      att_BLHK = attention.attend(q_BLHK, k_BLGK, v_BLGK, kernel, shared.pattern, shared.valid)
+      attended = attention.attend(q, k, v, kernel, shared.pattern, shared.valid, dtype)
     else:
-      written = zip(cache, (k_BLGK, v_BLGK), strict=True)
+      written = zip(cache, (k, v), strict=True)
       cache = LayerCache(*(attention.write(*pair, shared.write_positions) for pair in written))
-      att_BLHK = attention.attend_cached(q_BLHK, *cache, shared.mask)
+      attended = attention.attend_cached(q.astype(dtype), *cache, shared.mask)
     init = initialization.kernel(c.initialization, in_axis=(0, 1), out_axis=2)
     out_HKD = self.param("out", init, (c.heads, c.size_of_head, c.width), jnp.float32)
-    return jnp.einsum("blhk,hkd->bld", att_BLHK, out_HKD.astype(x_BLD.dtype)), cache
+    return products.product(jnp.moveaxis(attended, axis, 2), out_HKD, dtype, axes=2), cache
 
 
 def add_branch(
@@ -149,9 +149,9 @@ def add_branch(
 ) -> Array:
   """The residual stream `x` `[B, L, D]` with the output of a branch, dropped out at `rate`.
 
-  The stream keeps its dtype, which is that of the branch or wider.
+  The stream keeps its dtype.
   """
-  branch = layers.dropout(branch, rate, dropout_keys, shared)
+  branch = layers.dropout(branch, rate, dropout_keys, shared).astype(x.dtype)
   return constrain(x + branch, BATCH_AXES, None, None)
 
 
@@ -203,7 +203,7 @@ class StackedModule(nn.Module):
   def head(self, hidden: Array) -> Array:
     c = self.config
     kernel = self.weights.table[: c.interface.columns].T if c.tied_head else self.head_kernel
-    return layers.project(hidden, kernel.astype(hidden.dtype), COLUMNS.get(platform(), 1))
+    return layers.project(hidden, kernel, c.compute_dtype, COLUMNS.get(platform(), 1))
 
   def embed_labels(self, inputs: Inputs) -> Array | None:
     """The embedding of the label of each row `[B, 1, label_width]`; None without labels."""

@@ -87,8 +87,6 @@ class StackedNetwork(LinenNetwork):
   remat: str = "none"
 
   patterns: ClassVar[tuple[type, ...]] = (Full, Causal, BlockCausal, Blocks)
-  # What `attention` 'auto' stands for on a CPU.
-  cpu_attention: ClassVar[str] = "xla"
   # Where the parameters hold those of the layers, stacked.
   layers_name: ClassVar[str]
 

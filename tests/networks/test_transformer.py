@@ -183,8 +183,8 @@ def test_options_that_drop_parameters(fields, absent):
 def test_columns_of_the_head_filled_up_change_nothing():
   x = jax.random.normal(jax.random.key(0), (2, 3, 8))
   kernel = jax.random.normal(jax.random.key(1), (8, 5))
-  expected = layers.project(x, kernel)
-  np.testing.assert_array_equal(layers.project(x, kernel, multiple=4), expected)
+  expected = layers.project(x, kernel, jnp.float32)
+  np.testing.assert_array_equal(layers.project(x, kernel, jnp.float32, multiple=4), expected)
   np.testing.assert_allclose(expected, x @ kernel, rtol=1e-6)
 
 
