@@ -7,9 +7,9 @@
 | block causal   | flat            | XLA            | splash, the mask in tiles |
 | blocks         | flat, in pieces | XLA, in pieces | splash, the mask in tiles |
 | with padding   | flat            | XLA            | splash, by segments       |
-| cached         | flat            | XLA            | XLA                       |
 
-`flat` is two batched products on `[B, H, L, K]`; all others take `[B, L, H, K]`, see `heads_axis`.
+A cache is read by `attend_cached` on every platform. `flat` is two batched products on
+`[B, H, L, K]`; all others take `[B, L, H, K]`, see `heads_axis`.
 
 No array of the size of all pairs of the 2 L tokens of block diffusion is held anywhere: cuDNN has
 no kernel for that pattern, so that XLA works on one piece of the queries and the keys it can see at
