@@ -89,8 +89,11 @@ def described(stages: Sequence[Stage]) -> Iterator[str]:
     hours = (f"{_hours(cost.hours(machine))} h on {machine}" for machine in MACHINES)
     yield f"   {', '.join(hours)}, at {rows.UTILIZATION:.0%} of the peak"
   yield f"{len(stages) + 1}. {last.evaluate}"
-  for number in published.load():
-    if number.recipe == last.recipe:
+  numbers = [number for number in published.load() if number.recipe == last.recipe]
+  for corpus in dict.fromkeys(n.corpus for n in numbers if n.trained_on):
+    yield f"   zero-shot: {last.evaluate} --corpus={corpus}"
+  for number in numbers:
+    if number.trained_on is None:
       yield f"   published: {number.text} ({', '.join(number.column)}; {number.source})"
 
 
