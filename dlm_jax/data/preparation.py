@@ -66,8 +66,9 @@ class DataConfig:
     if self.windows == "random" and self.packing != "stream":
       raise UserError(
         f"data.windows 'random' cuts rows anywhere out of a stream, and data.packing is "
-        f"{self.packing!r}: set one of them to 'disjoint' or 'stream'."
+        f"{self.packing!r}: set data.windows to 'disjoint' or data.packing to 'stream'."
       )
+    ScoredPositions(self.scored, self.padding)  # names what is unknown
 
   @property
   def positions(self) -> ScoredPositions:
