@@ -12,13 +12,15 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from configs import compose, lm1b, openwebtext, text8
+from configs import compose, lm1b, lm1b_unpacked, openwebtext, text8
 from configs.methods import plaid
 
 CORPORA: dict[str, ModuleType] = {
   "text8": text8,
   "lm1b": lm1b,
+  "lm1b_unpacked": lm1b_unpacked,
   "owt": openwebtext,
+  "owt_stream": openwebtext,
   "owt_250k": openwebtext,
 }
 # The argument of a config that a recipe stands for, by the name that published.json has for it. A
@@ -33,6 +35,7 @@ METHODS = {
   "sedd_uniform": "score_uniform",
   "udlm": "uniform",
   "duo": "duo",
+  "duo_distilled": "duo_distilled,teacher=runs/duo_{corpus}",
   "plaid": "plaid",
   "langflow": "langflow",
   "gidd_0": "gidd,p_u=0.0,length=512",
@@ -43,17 +46,24 @@ METHODS = {
   f"bd3lm_{size}": f"block,block_size={size},first=runs/bd3lm_first_{{corpus}},steps=150000"
   for size in (4, 8, 16)
 }
-# The papers that do not report on every corpus.
+METHODS |= {f"bd3lm_scratch_{size}": f"block,block_size={size}" for size in (4, 8, 16)}
+# The corpora that the papers report a method on.
 ONE_MILLION = ("text8", "lm1b", "owt")
-ONLY = {
+ON = {
+  "ar": (*ONE_MILLION, "lm1b_unpacked", "owt_250k"),
+  "mdlm": (*ONE_MILLION, "lm1b_unpacked", "owt_stream", "owt_250k"),
   "mdlm_time": ("owt",),
   "md4": ("text8",),
   "genmd4": ("text8",),
+  "sedd": (*ONE_MILLION, "owt_250k"),
   "sedd_uniform": ONE_MILLION,
-  "duo": ("lm1b", "owt", "owt_250k"),
+  "udlm": (*ONE_MILLION, "lm1b_unpacked", "owt_250k"),
+  "duo": ("lm1b", "lm1b_unpacked", "owt", "owt_250k"),
+  "duo_distilled": ("owt",),
   "plaid": ("text8", "lm1b"),
   "langflow": ("lm1b", "owt"),
   **{f"bd3lm_{stage}": ONE_MILLION for stage in ("first", 4, 8, 16)},
+  **{f"bd3lm_scratch_{size}": ("owt_250k",) for size in (4, 8, 16)},
   **{f"gidd_{tenths}": ("owt",) for tenths in range(3)},
 }
 # Its authors report Plaid on none of these corpora: MD4's on text8 and LangFlow's on LM1B trained
@@ -66,12 +76,24 @@ PLAID_OF_OTHERS = {
   "training.steps": 1_000_000,
   **plaid.rates(768),
 }
+# The first token is neither noised nor scored: it is [CLS], or the end of another text.
+AFTER_FIRST = {"data.scored": "after_first"}
+# MDLM, appendix D.2: as many tokens as masked diffusion scores, about half of those it sees.
+HALF = {"training.steps": 500_000}
 # Fields that a row has otherwise than the recipe of its method, by corpus, or method and corpus.
 ROWS: dict[tuple[str, ...], dict[str, object]] = {
   # Eso-LMs, table 1: a quarter of the training for every method.
   ("owt_250k",): {"training.steps": 250_000},
-  # MDLM, appendix D.2: as many tokens as masked diffusion scores, about half of those it sees.
-  ("ar", "owt"): {"training.steps": 500_000},
+  # BD3-LM, table 4: windows without begin and end symbols.
+  ("owt_stream",): {"data.packing": "stream"},
+  **{("ar", corpus): AFTER_FIRST for corpus in ("lm1b", "owt_250k")},
+  **{("ar", corpus): AFTER_FIRST | HALF for corpus in ("lm1b_unpacked", "owt")},
+  **{(f"bd3lm_{stage}", "lm1b"): AFTER_FIRST for stage in ("first", 4, 8, 16)},
+  **{
+    (f"bd3lm_{stage}", "owt"): AFTER_FIRST | {"data.packing": "stream"}
+    for stage in ("first", 4, 8, 16)
+  },
+  **{(f"bd3lm_scratch_{size}", "owt_250k"): AFTER_FIRST for size in (4, 8, 16)},
   ("plaid", "text8"): PLAID_OF_OTHERS,
   ("plaid", "lm1b"): PLAID_OF_OTHERS,
 }
@@ -79,7 +101,7 @@ ROWS: dict[tuple[str, ...], dict[str, object]] = {
 
 def recipes() -> list[tuple[str, str]]:
   """All (method, corpus) that there are."""
-  return [(m, c) for m in METHODS for c in ONLY.get(m, CORPORA)]
+  return [(m, c) for m in METHODS for c in ON[m]]
 
 
 def get_config(argument: str = "mdlm,text8") -> ConfigDict:

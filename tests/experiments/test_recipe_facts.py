@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 from dlm_jax.core import resolve
+from dlm_jax.data.preparation import DataConfig
 from dlm_jax.model import from_config
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training.config import EvaluationConfig, TrainingConfig
@@ -56,6 +57,9 @@ MDLM = {
   "times.epsilon": 1e-3,
   "times.importance": False,
   "evaluation.bound": None,
+  "data.scored": "all",
+  "data.padding": "ignored",
+  "data.windows": "disjoint",
 }
 MASKED = {
   "process.masking": "independent",
@@ -188,9 +192,19 @@ BLOCKS = {
 }
 METHODS |= {f"bd3lm_{size}": {**BLOCKS, "process.block_size": size} for size in (4, 8, 16)}
 METHODS["bd3lm_first"] = {**MASKED, "training.steps": 850_000}
+SCRATCH = {name: fact for name, fact in BLOCKS.items() if not name.startswith("training.")}
+METHODS |= {f"bd3lm_scratch_{size}": {**SCRATCH, "process.block_size": size} for size in (4, 8, 16)}
 # By corpus, or method and corpus.
+AFTER_FIRST = {"data.scored": "after_first"}
 ROWS = {
-  ("ar", "owt"): {"training.steps": 500_000},
+  ("text8",): {"data.windows": "random"},
+  ("lm1b_unpacked",): {"data.padding": "noised_unscored"},
+  ("ar", "lm1b"): AFTER_FIRST,
+  ("ar", "owt_250k"): AFTER_FIRST,
+  ("ar", "lm1b_unpacked"): {"training.steps": 500_000, **AFTER_FIRST},
+  ("ar", "owt"): {"training.steps": 500_000, **AFTER_FIRST},
+  **{(f"bd3lm_{s}", c): AFTER_FIRST for s in ("first", 4, 8, 16) for c in ("lm1b", "owt")},
+  **{(f"bd3lm_scratch_{size}", "owt_250k"): AFTER_FIRST for size in (4, 8, 16)},
   ("owt_250k",): {"training.steps": 250_000},
   ("duo", "owt_250k"): {"process.curriculum_steps": 125_000},
 }
@@ -198,7 +212,9 @@ ROWS = {
 DATA = {
   "text8": (256, 27, "stream"),
   "lm1b": (128, 30522, "wrapped"),
+  "lm1b_unpacked": (128, 30522, "wrapped_padded"),
   "owt": (1024, 50257, "wrapped"),
+  "owt_stream": (1024, 50257, "stream"),
   "owt_250k": (1024, 50257, "wrapped"),
 }
 HELD = [recipe for recipe in config.recipes() if recipe[0] in METHODS]
@@ -214,6 +230,7 @@ def resolved(made) -> dict[str, object]:
     "training": resolve.build(TrainingConfig, made.training),
     "evaluation": resolve.build(EvaluationConfig, made.evaluation),
     "times": resolve.build(Times, made.times),
+    "data": resolve.build(DataConfig, made.data),
   }
 
 
@@ -238,8 +255,13 @@ def test_a_recipe_is_that_of_its_paper_field_by_field(recipe):
   assert found == {
     name: pytest.approx(fact) if isinstance(fact, float) else fact for name, fact in facts.items()
   }
-  length = 512 if method.startswith("gidd") else DATA[corpus][0]
-  assert (made.data.length, rows.vocab_size(made), made.data.packing) == (length, *DATA[corpus][1:])
+  length, vocabulary, packing = DATA[corpus]
+  if method.startswith("gidd"):
+    length = 512
+  if method.startswith("bd3lm") and corpus == "owt":
+    packing = "stream"  # their rows on OpenWebText have no begin and end symbols
+  assert (made.data.length, rows.vocab_size(made)) == (length, vocabulary)
+  assert made.data.packing == packing
 
 
 @pytest.mark.parametrize("recipe", HELD, ids="-".join)
