@@ -94,7 +94,8 @@ def described(stages: Sequence[Stage]) -> Iterator[str]:
     yield f"   zero-shot: {last.evaluate} --corpus={corpus}"
   for number in numbers:
     if number.trained_on is None:
-      yield f"   published: {number.text} ({', '.join(number.column)}; {number.source})"
+      about = f"{ours.kind_text(number)}; {', '.join(number.column)}; {number.source}"
+      yield f"   published: {number.text} ({about})"
 
 
 def papers() -> Iterator[str]:

@@ -29,7 +29,7 @@ def reduced(argument, corpus):
   """The recipe on another corpus, with a small network; all else as it is."""
   made = config.get_config(argument)
   made.data.corpus = {"name": "text_files", "paths": (str(corpus),), "test": 0.2}
-  if made.data.packing == "wrapped":
+  if made.data.tokenizer.name == "hf":
     made.data.tokenizer = {"name": "byte"}
   made.data.update(length=32, directory=str(corpus.parent))
   made.network.update(REDUCED)
@@ -83,9 +83,7 @@ PACKINGS = {
 
 def test_a_number_is_of_the_training_and_the_protocol_of_the_recipe_it_names():
   """But for the packing of GIDD, see the README."""
-  recipes = {
-    ",".join(recipe): row for row, recipe in zip(rows.names(), config.recipes(), strict=True)
-  }
+  recipes = {recipe: row for row, recipe in rows.names().items()}
   for number in published.load():
     if number.recipe not in recipes or number.scored is None:
       continue
@@ -216,7 +214,7 @@ def test_our_number_stands_beside_the_published_one_with_what_differs(runs, monk
   for other in ({"kind": "flow_bound"}, {"split": "validation"}, {"recipe": "ar,text8"}):
     assert ours.text(dataclasses.replace(number, **other), [found]) == ""
   monkeypatch.setattr(config, "METHODS", {"mdlm": "mdlm"})
-  monkeypatch.setattr(config, "ONLY", {"mdlm": ("text8",)})
+  monkeypatch.setattr(config, "ON", {"mdlm": ("text8",)})
   assert text in "\n".join(table.tables(str(runs)))
 
 
