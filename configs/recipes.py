@@ -43,6 +43,7 @@ RAW_SIGMA = (
 # How MD4 and GenMD4 are trained on text8, but for the learning rate.
 MD4_TRAINING = (
   Field("network.embedding_width", 64, f"{MD4}, the authors' code"),
+  Field("network.condition_width", 64, f"{MD4}, the authors' code"),
   Field("network.norm_weights", False, f"{MD4}, the authors' code"),
   Field("network.feedforward", "glu", f"{MD4}, the authors' code"),
   Field("network.head_bias", False, f"{MD4}, the authors' code"),
