@@ -2,7 +2,8 @@
 
 A training step asks for hundreds of MB and frees them at its end. By default glibc takes each large
 block from the system and gives it back, so that the kernel has to clear all of these pages again in
-every step, which cost between a fifth and a third of its time.
+every step, which took between a tenth and a third of its time. The price is memory: a block that
+does not fit into what was freed is added to the heap, up to twice the temporary memory of a step.
 """
 
 import ctypes
