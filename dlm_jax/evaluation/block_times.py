@@ -21,6 +21,7 @@ from dlm_jax.evaluation.evaluation_settings import BlockTimesSettings
 from dlm_jax.evaluation.likelihood import BindParams
 from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import load, training_data
+from dlm_jax.processes.base import free
 from dlm_jax.processes.block import Block
 from dlm_jax.processes.draws import row_keys
 from dlm_jax.processes.parts.times import Times
@@ -31,27 +32,29 @@ WIDTHS = (10, 12, 14, 16, 18, 20)  # in twentieths
 INTERVALS = np.array([(a, a + w) for w in WIDTHS for a in range(21 - w)], np.float32) / 20
 
 
-LossesOfBatch = Callable[[Params, Array, Array, Array | None], Array]
+LossesOfBatch = Callable[..., Array]
 
 
 def losses(process: Block, denoiser: BindParams, times: Times) -> LossesOfBatch:
-  """Returns `(params, key, tokens [B, L], given) -> [I]`: the loss under each of `INTERVALS`.
+  """Returns `(params, key, tokens [B, L], given, unscored) -> [I]`: the loss under `INTERVALS`.
 
   Nats a scored token of one batch; all intervals share the noise and the ranks of the times.
   """
 
   @jax.jit
-  def of_batch(params: Params, key: Array, tokens: Array, given: Array | None) -> Array:
+  def of_batch(
+    params: Params, key: Array, tokens: Array, given: Array | None, unscored: Array | None = None
+  ) -> Array:
     time_key, noise_key = jax.random.split(key)
     t, _ = times.draw(time_key, tokens.shape[0], process)
     noise = row_keys(noise_key, tokens.shape[0])
-    scored = tokens.size if given is None else jnp.maximum(jnp.sum(~given), 1)
+    scored = free(given, tokens.shape) & free(unscored, tokens.shape)
 
     learned, denoise = bound(process, denoiser(params))
 
     def of_interval(clip: Array) -> Array:
       loss = learned.loss_within(clip, noise, denoise, tokens, t, given)
-      return jnp.sum(loss) / scored
+      return jnp.sum(jnp.where(scored, loss, 0.0)) / jnp.maximum(jnp.sum(scored), 1)
 
     return jax.lax.map(of_interval, jnp.asarray(INTERVALS))
 
@@ -136,7 +139,8 @@ def losses_of_batches(
   with jax.set_mesh(batches.mesh):
     for number in numbers:
       batch, noise = batches[number], jax.random.fold_in(key, number)
-      table.append(of_batch(params, noise, batch["tokens"], batch.get("given")))
+      masks = (batch.get("given"), batch.get("unscored"))
+      table.append(of_batch(params, noise, batch["tokens"], *masks))
   return np.asarray(table)
 
 

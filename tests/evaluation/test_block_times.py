@@ -53,6 +53,11 @@ def test_the_whole_interval_is_the_bound_and_its_loss_that_of_training():
     process = block.make(vocab_size=3, block_size=2, clip=tuple(block_times.INTERVALS[i].tolist()))
     loss = process.loss(noise_key, EXACT, x, t)
     np.testing.assert_allclose(found[0, i], loss.mean(), rtol=1e-5)
+    # Padding that is noised and not scored has no part in it.
+    last = jnp.broadcast_to(jnp.arange(JOINT.length) == JOINT.length - 1, x.shape)
+    of_text = block_times.losses(PROCESS, lambda _: EXACT, TIMES)
+    without = of_text(None, jax.random.key(0), x, None, last)
+    np.testing.assert_allclose(without[i], loss[:, :-1].mean(), rtol=1e-5)
 
 
 def test_the_smallest_variance_comes_first():

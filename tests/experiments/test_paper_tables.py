@@ -176,6 +176,22 @@ def test_a_row_that_starts_from_another_has_its_stages(monkeypatch, capsys):
   assert "3. python -m dlm_jax.evaluate --workdir=runs/udlm_text8" in text
 
 
+@pytest.mark.parametrize("stopped_at", [None, 1, 2])
+def test_a_row_is_run_stage_by_stage_until_one_is_stopped(stopped_at, monkeypatch, tmp_path):
+  done = []
+
+  def train_stage(made, workdir):
+    done.append(workdir)
+    return 75 if len(done) == stopped_at else 0
+
+  monkeypatch.setattr(table, "train", train_stage)
+  monkeypatch.setattr(table, "evaluate", lambda settings: done.append(f"score {settings.workdir}"))
+  code = table.main(table.TableSettings(row="bd3lm_lm1b_4", runs=str(tmp_path)))
+  first, last = (f"{tmp_path}/{row}" for row in ("bd3lm_first_lm1b", "bd3lm_lm1b_4"))
+  assert done == [first, last, f"score {last}"][: stopped_at or 3]
+  assert code == (75 if stopped_at else 0)
+
+
 @pytest.mark.parametrize(
   ("fields", "sentence"),
   [
