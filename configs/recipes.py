@@ -59,6 +59,13 @@ MD4_TRAINING = (
   Field("training.ema_warmup", False, f"{MD4}, the authors' code"),
   Field("times.sampling", "shared_offset", MD4),
 )
+# How Duo's authors distil a model, but for its length.
+DISTILLATION_TRAINING = (
+  Field("optimizer.learning_rate", 6e-5, f"{DUO}, the authors' scripts/distil_owt.sh"),
+  Field("optimizer.warmup_steps", 500, f"{DUO}, the authors' scripts/distil_owt.sh"),
+  Field("training.batch_size", 128, f"{DUO}, the authors' scripts/distil_owt.sh"),
+  Field("training.ema_decay", 0.999, f"{DUO}, the authors' scripts/distil_owt.sh"),
+)
 # A corpus with a large vocabulary scores masked positions alone, which these methods cannot.
 EVERY_POSITION = Field("training.head_capacity", 0.0, "ours: all positions are scored")
 

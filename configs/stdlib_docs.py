@@ -15,18 +15,17 @@ from ml_collections import ConfigDict
 
 from configs import compose, defaults
 
-# A student of Duo starts from a trained model, so that a quarter of the steps is enough for it.
-SIZES = {
-  "duo_distilled": {
-    "training.steps": 250,
-    "training.evaluate_every": 50,
-    "checkpoint.save_every": 50,
-    "distillation.gap": 1 / 32,
-    "distillation.steps_per_round": 50,
-    "optimizer.learning_rate": 1e-3,
-    "optimizer.matrix_learning_rate": 1e-3,
-  }
+# A student starts from a trained model, so that a quarter of the steps is enough for it.
+STUDENT = {
+  "training.steps": 250,
+  "training.evaluate_every": 50,
+  "checkpoint.save_every": 50,
+  "distillation.gap": 1 / 32,
+  "distillation.steps_per_round": 50,
+  "optimizer.learning_rate": 1e-3,
+  "optimizer.matrix_learning_rate": 1e-3,
 }
+SIZES = {"duo_distilled": STUDENT, "sdtt": STUDENT}
 
 
 def get_config(argument: str = "") -> ConfigDict:

@@ -8,10 +8,11 @@ from ml_collections import ConfigDict
 
 from configs.compose import Field
 from configs.methods import duo
-from configs.recipes import DUO
+from configs.recipes import DISTILLATION_TRAINING, DUO
 
 SECTION = f"{DUO}, section 4.2"
-RECIPE = duo.RECIPE
+CODE = f"{DUO}, the authors' configs/algo/distillation.yaml"
+RECIPE = (*duo.RECIPE, *DISTILLATION_TRAINING)
 BUDGET = (
   Field("training.steps", 50_000, SECTION),
   Field("distillation.gap", 1 / 512, SECTION),
@@ -24,4 +25,5 @@ def fields(config: ConfigDict, teacher: str = "runs/duo") -> tuple[Field, ...]:
     *duo.fields(config),
     Field("process.curriculum_steps", 0, SECTION),
     Field("distillation.teacher", teacher, SECTION),
+    Field("distillation.gammas", (-4.0, -1.0), CODE),
   )

@@ -111,6 +111,10 @@ class Duo(Uniform):
       weights = jnp.where(given[..., None], jnp.eye(count + 1)[0], weights)
     return SoftTokens(jnp.concatenate([x[..., None], tokens], axis=-1), weights)
 
+  def time_of_gamma(self, gamma: Array) -> Array:
+    """The time at which as many tokens are kept as under Gaussian noise of `gamma`."""
+    return self.time_of_alpha(jnp.clip(transformation(gamma, self.vocab_size), 0.0, 1.0))
+
   def time_of_alpha(self, alpha: Array) -> Array:
     """The time at which the fraction `alpha` of the tokens is kept."""
     first, last = self._ends()

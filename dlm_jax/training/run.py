@@ -18,6 +18,7 @@ from dlm_jax.runs.metrics import MetricsLog, read_rows
 from dlm_jax.runs.provenance import git_revision
 from dlm_jax.runs.workdir import Workdir, open_workdir, plain, require_resumable
 from dlm_jax.training import checks, loop, profiling
+from dlm_jax.training.distillation import teacher_evaluations
 from dlm_jax.training.failures import advised
 from dlm_jax.training.loop import Loop
 from dlm_jax.training.monitor import Monitor
@@ -182,7 +183,7 @@ def _meter(experiment: Experiment) -> Meter:
       experiment.process.pattern,
       length,
       scored=experiment.training.head_capacity or 1.0,
-      teachers=1 if experiment.distillation.teacher else 0,
+      teachers=teacher_evaluations(experiment.distillation, experiment.process),
     ),
     devices=jax.device_count(),
     peak=peak_flops(),

@@ -42,6 +42,7 @@ METHODS = {
   "gidd_1": "gidd,p_u=0.1,length=512",
   "gidd_2": "gidd,p_u=0.2,length=512",
   "bd3lm_first": "mdlm,steps=850000",
+  "sdtt": "sdtt,teacher=runs/mdlm_{corpus}",
 } | {
   f"bd3lm_{size}": f"block,block_size={size},first=runs/bd3lm_first_{{corpus}},steps=150000"
   for size in (4, 8, 16)
@@ -64,6 +65,7 @@ ON = {
   "langflow": ("lm1b", "owt"),
   **{f"bd3lm_{stage}": ONE_MILLION for stage in ("first", 4, 8, 16)},
   **{f"bd3lm_scratch_{size}": ("owt_250k",) for size in (4, 8, 16)},
+  "sdtt": ("owt",),
   **{f"gidd_{tenths}": ("owt",) for tenths in range(3)},
 }
 # Its authors report Plaid on none of these corpora: MD4's on text8 and LangFlow's on LM1B trained

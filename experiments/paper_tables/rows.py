@@ -20,6 +20,7 @@ from dlm_jax.data import preparation
 from dlm_jax.data.preparation import DataConfig
 from dlm_jax.model import from_config, parameters
 from dlm_jax.model.from_config import ProcessAndNetwork
+from dlm_jax.training.distillation import DistillationConfig, teacher_evaluations
 from dlm_jax.training.start import require_same_network
 from dlm_jax.training.throughput import PEAK_FLOPS, training_flops_per_token
 from experiments.paper_tables import config
@@ -110,7 +111,7 @@ class Stage:
       process.pattern,
       length,
       scored=made.training.get("head_capacity") or 1.0,
-      teachers=1 if made.distillation.get("teacher") else 0,
+      teachers=teacher_evaluations(resolve.build(DistillationConfig, made.distillation), process),
     )
     return Cost(sum(leaf.size for leaf in jax.tree.leaves(shapes)), tokens, flops * tokens)
 

@@ -15,6 +15,7 @@ from dlm_jax.data.preparation import DataConfig
 from dlm_jax.model import from_config
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training.config import EvaluationConfig, TrainingConfig
+from dlm_jax.training.distillation import DistillationConfig
 from dlm_jax.training.optimizer import OptimizerConfig
 from experiments.paper_tables import config, rows
 
@@ -196,6 +197,22 @@ METHODS |= {f"bd3lm_{size}": {**BLOCKS, "process.block_size": size} for size in 
 METHODS["bd3lm_first"] = {**MASKED, "training.steps": 850_000}
 SCRATCH = {name: fact for name, fact in BLOCKS.items() if not name.startswith("training.")}
 METHODS |= {f"bd3lm_scratch_{size}": {**SCRATCH, "process.block_size": size} for size in (4, 8, 16)}
+DISTILLATION = {
+  "optimizer.learning_rate": 6e-5,
+  "optimizer.warmup_steps": 500,
+  "training.batch_size": 128,
+  "distillation.gap": 1 / 512,
+  "distillation.steps_per_round": 10_000,
+}
+METHODS["duo_distilled"] = {
+  **SIGMA,
+  **DISTILLATION,
+  "training.steps": 50_000,
+  "training.ema_decay": 0.999,
+  "process.curriculum_steps": 0,
+  "distillation.gammas": (-4.0, -1.0),
+}
+METHODS["sdtt"] = {**MASKED, **DISTILLATION, "training.steps": 80_000}
 # By corpus, or method and corpus.
 AFTER_FIRST = {"data.scored": "after_first"}
 ROWS = {
@@ -232,6 +249,7 @@ def resolved(made) -> dict[str, object]:
     "evaluation": resolve.build(EvaluationConfig, made.evaluation),
     "times": resolve.build(Times, made.times),
     "data": resolve.build(DataConfig, made.data),
+    "distillation": resolve.build(DistillationConfig, made.distillation),
   }
 
 
@@ -266,7 +284,7 @@ def test_masks_are_counted_only_for_a_network_without_the_time(recipe):
   """Trained with independent masks and the time, it would be scored on what it never saw."""
   made = config.get_config(",".join(recipe))
   counted = made.evaluation.process.get("masking") == "counted"
-  assert counted == (recipe[0] in ("mdlm", "bd3lm_first"))
+  assert counted == (recipe[0] in ("mdlm", "bd3lm_first", "sdtt"))
 
 
 def test_the_recipe_of_a_method_alone_is_that_of_its_authors():

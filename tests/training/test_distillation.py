@@ -12,7 +12,7 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import synthetic_markov
 from dlm_jax.generation.draw import DrawSettings, draw
 from dlm_jax.model.model import load
-from dlm_jax.processes import absorbing, autoregressive, duo, uniform
+from dlm_jax.processes import absorbing, autoregressive, draws, duo, uniform
 from dlm_jax.runs import checkpoint, workdir
 from dlm_jax.runs.metrics import read_rows
 from dlm_jax.training import distillation
@@ -101,19 +101,50 @@ def test_the_loss_is_a_divergence():
   wrong = toy.wrong_denoiser(exact)
   t = jax.random.uniform(jax.random.key(1), (512,))
   rows = {"noise_keys": jax.random.key(0), "tokens": x, "t": t}
-  same = distillation.divergence(process, exact, exact, rows, jnp.float32(0.0))
+  same = distillation.divergence(process, (exact, exact), rows, (t, t))
   np.testing.assert_allclose(same, 0.0, atol=1e-5)  # no gap, one network
-  other = np.asarray(distillation.divergence(process, wrong, exact, rows, jnp.float32(0.0)))
-  z = process.corrupt(jax.random.key(0), x, t)
-  p, q = (np.asarray(process.predict(d(z, t), z, t).log_probs) for d in (exact, wrong))
+  other = np.asarray(distillation.divergence(process, (wrong, exact), rows, (t, t)))
+  z = process.corrupt(draws.split_rows(rows["noise_keys"], 512, 2)[0], x, t)
+  p, q = (np.asarray(process.predict(d(z, t), z, t).log_probs) for d in (wrong, exact))
   np.testing.assert_allclose(other, np.sum(np.exp(p) * (p - q), axis=-1), atol=1e-4)
-  apart = np.asarray(distillation.divergence(process, exact, exact, rows, jnp.float32(0.3)))
+  apart = np.asarray(distillation.divergence(process, (exact, exact), rows, (t, 0.7 * t)))
   assert apart.mean() > 0.01 and apart.min() > -1e-5
   given = np.zeros(x.shape, bool)
   given[:, 1] = True
   rows["given"] = given
-  held = distillation.divergence(process, wrong, exact, rows, jnp.float32(0.0))
+  held = distillation.divergence(process, (wrong, exact), rows, (t, t))
   assert not np.asarray(held)[given].any()
+
+
+def test_a_masked_model_learns_what_its_teacher_finds_in_two_steps():
+  process, x = absorbing.make(vocab_size=3), JOINT.draw(0, 512)
+  exact, t = toy.absorbing_denoiser(JOINT), jnp.full(512, 0.8)
+  rows = {"noise_keys": jax.random.key(0), "tokens": x, "t": t}
+  same = distillation.divergence(process, (exact, exact), rows, (t, t))
+  np.testing.assert_allclose(same, 0.0, atol=1e-5)  # no time passes, nothing is revealed
+  noise, steps = draws.split_rows(rows["noise_keys"], 512, 2)
+  z, s = process.corrupt(noise, x, t), jnp.full(512, 0.2)
+  found = np.asarray(distillation.divergence(process, (exact, exact), rows, (t, s)))
+  masked = np.asarray(z) == 3
+  assert not found[~masked].any() and found[masked].mean() > 0.01
+  log_p = process.predict(exact(z, t), z, t)
+  later = process.reverse(steps, log_p, z, t, (t + s) / 2)
+  first, second = log_p.log_probs, process.predict(exact(later, s), later, s).log_probs
+  target = jnp.where((later == 3)[..., None], second, first)
+  expected = (jnp.exp(first) * (first - target)).sum(-1)
+  np.testing.assert_allclose(found[masked], expected[masked], atol=1e-5)
+  # What it revealed in the first step it has told there.
+  assert not found[masked & (np.asarray(later) != 3)].any()
+
+
+def test_times_at_which_gamma_is_linear():
+  process = duo.make(vocab_size=30)
+  config = DistillationConfig(teacher="x", gammas=(-4.0, -1.0))
+  made = distillation.Distillation(process=process, network=None, head=None, config=config)
+  times = made.times(process, jnp.array([0.0, 0.5]), jnp.array([0.25, 1.0]))
+  gammas = jnp.array([[-4.0, -2.5], [-3.25, -1.0]])
+  kept = duo.transformation(gammas, 30)
+  np.testing.assert_allclose([process.alpha(t) for t in times], kept, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -166,3 +197,5 @@ def test_mistakes_are_named(data, teacher, tmp_path):
     train(student(data, "nowhere"), str(tmp_path / "other"))
   with pytest.raises(UserError, match=r"not defined for the process Autoregressive.*duo, uniform"):
     distillation.check(DistillationConfig("x"), autoregressive.make(vocab_size=3))
+  with pytest.raises(UserError, match="gammas is of duo, and the process is Absorbing"):
+    distillation.check(DistillationConfig("x", gammas=(-4, -1)), absorbing.make(vocab_size=3))
