@@ -109,6 +109,7 @@ METHODS = {
   "ar": {"network.conditioning": "none"},
   "mdlm": MASKED,
   "mdlm_time": {**MASKED, **SIGMA},
+  "mdlm_discrete": {**MASKED, **SIGMA, "process.timesteps": 1000},
   "md4": {**MASKED, **MD4, "optimizer.learning_rate": 5e-4},
   "genmd4": {
     **MD4,
