@@ -30,6 +30,10 @@ from dlm_jax.samplers.transition import Carry, Evaluate, Transition
 # extend(cache, z, t, start, size) -> (output [B, size, columns] of positions from start on, cache)
 Extend = Callable[[PyTree, Array, Array, Array | int, int], tuple[Array, PyTree]]
 
+# A cache of more bytes than these does not lie in those of a processor.
+LARGE = 32 << 20
+STAGES = 4
+
 
 def left_to_right(transition: Transition, denoise: Denoise, request: Request) -> SampleResult:
   """Draws the rows of `request`, whose steps are shared evenly by the blocks, rounded up.
@@ -46,14 +50,20 @@ def left_to_right(transition: Transition, denoise: Denoise, request: Request) ->
   blocks = -(-length // size)
   steps = -(-request.steps // blocks) if in_blocks else 1
   first, given = whole_blocks(process, request, blocks * size)
-  cache, extend = incremental(denoise, rows, blocks * size)
+  empty, extend = incremental(denoise, rows)
   times = transition.sampler.times(process, request.grid, steps, size)
   loop = _Loop(transition, request, extend, given, times, size, steps)
   prompt, evaluated = prompt_length(request.given) // size, 0
+  reaches = stages(empty, blocks, prompt, size)
+  cache = empty(reaches[0] * size)
   if cache is not None and 0 < prompt < blocks:
     cache, evaluated = extend(cache, first, jnp.zeros(rows), 0, prompt * size)[1], 1
-  reached = loop.run(loop.begin(first, cache, prompt, evaluated), blocks)
-  return loop.result(reached)
+  progress = loop.begin(first, cache, prompt, evaluated)
+  for reach in reaches:
+    longer = jax.tree.map(_in_front, empty(reach * size), progress.carry.cache)
+    carry = dataclasses.replace(progress.carry, cache=longer)
+    progress = loop.run(dataclasses.replace(progress, carry=carry), reach)
+  return loop.result(progress)
 
 
 @jax.tree_util.register_dataclass
@@ -201,20 +211,38 @@ class _Loop:
     return isinstance(self.transition.process.pattern, Causal)
 
 
-def incremental(denoise: Denoise, rows: int, length: int) -> tuple[PyTree, Extend]:
-  """An empty cache, and how the network is evaluated at a few positions after those it has seen.
+def stages(empty: Callable[[int], PyTree], blocks: int, prompt: int, size: int) -> list[int]:
+  """The blocks that are reached before the cache gets longer, in rising order; the last is all.
+
+  A step reads all slots of the cache, filled or not. Where that is what its time goes to, the cache
+  has a quarter of them at first and gets longer three times; each time is a program of its own.
+  """
+  cache = jax.eval_shape(lambda: empty(blocks * size))
+  held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache))
+  count = STAGES if held > LARGE else 1
+  reaches = {-(-blocks * stage // count) for stage in range(1, count + 1)}
+  return sorted(reach for reach in reaches if reach > prompt) or [blocks]
+
+
+def _in_front(longer: Array, cache: Array) -> Array:
+  """`cache` with the further slots of `longer` behind its own."""
+  return jax.lax.dynamic_update_slice(longer, cache, (0,) * cache.ndim)
+
+
+def incremental(denoise: Denoise, rows: int) -> tuple[Callable[[int], PyTree], Extend]:
+  """An empty cache of so many slots, and how the network is evaluated after what it has seen.
 
   With a denoiser that keeps nothing the whole row is evaluated, and the cache is None.
   """
   if isinstance(denoise, Extends):
-    return denoise.empty_cache(rows, length), denoise.extend
+    return partial(denoise.empty_cache, rows), denoise.extend
 
   def extend(
     cache: PyTree, z: Array, t: Array, start: Array | int, size: int
   ) -> tuple[Array, PyTree]:
     return jax.lax.dynamic_slice_in_dim(denoise(z, t), start, size, axis=1), cache
 
-  return None, extend
+  return lambda length: None, extend
 
 
 def whole_blocks(process: Process, request: Request, length: int) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """The order from left to right in blocks: its cache, its length, its evaluations and its end."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.processes import autoregressive, block
-from dlm_jax.samplers import guidance, loops
+from dlm_jax.samplers import blocks, guidance, loops
 from dlm_jax.samplers.base import Extends
 from tests import toy
 from tests.networks.test_transformer import network, random_params
@@ -62,6 +63,17 @@ def test_the_cached_output_is_that_of_the_two_streams(weights):
   np.testing.assert_allclose(cached(), denoise(z, t, clean=x), rtol=1e-4, atol=1e-4)
 
 
+def test_a_large_cache_is_made_longer_in_stages(weights):
+  """What is read at each step grows with what is written."""
+  empty = partial(denoiser(weights, process_of(4)).empty_cache, 1)
+  assert blocks.stages(empty, 10, 0, 4) == [10]
+  rows = blocks.LARGE // sum(a.nbytes for a in jax.tree.leaves(empty(40))) + 1
+  large = partial(denoiser(weights, process_of(4)).empty_cache, rows)
+  assert blocks.stages(large, 10, 0, 4) == [3, 5, 8, 10]
+  assert blocks.stages(large, 10, 5, 4) == [8, 10]
+  assert blocks.stages(large, 10, 10, 4) == [10]
+
+
 @pytest.mark.parametrize(
   ("sampler", "process"),
   [("ancestral", autoregressive.make(vocab_size=V)), ("first_hitting", process_of(4))],
@@ -83,8 +95,13 @@ def test_the_cache_is_written_in_place(weights, sampler, process):
   ("sampler", "inner"),
   [("ancestral", "uniform"), ("remdm", "absorbing"), ("first_hitting", "absorbing")],
 )
-def test_the_cache_changes_no_sample(weights, sampler, inner):
-  """A short last block, a prompt that ends within a block, and more tokens than were trained on."""
+def test_the_cache_changes_no_sample(weights, sampler, inner, monkeypatch):
+  """A short last block, a prompt that ends within a block, and more tokens than were trained on.
+
+  In one case the cache gets longer as the rows do.
+  """
+  if sampler == "remdm":
+    monkeypatch.setattr(blocks, "LARGE", 0)
   process, shape = process_of(5, inner), (B, L + 6)
   denoise = denoiser(weights, process)
   known = {
