@@ -29,6 +29,4 @@ def corpus() -> ConfigDict:
   config.evaluation.split = "validation"  # there is no other
   # On a GPU a scan over the layers compiles three times as fast, and its steps take a third longer.
   config.network.unroll = 0
-  # Half of the positions are masked on average, and no logits are held at the others.
-  config.training.update(head_chunks=8, head_capacity=0.6)
   return config

@@ -31,7 +31,7 @@ def corpus() -> ConfigDict:
   config.optimizer.update(
     learning_rate=4e-4, decay="cosine", final_fraction=0.1, beta2=0.95, weight_decay=0.1
   )
-  config.training.update(steps=500_000, batch_size=512, head_chunks=4)
+  config.training.update(steps=500_000, batch_size=512)
   config.evaluation.update(rows=1024, batch_size=256)
   config.mesh.update(data=1, fsdp=-1)
   return config

@@ -66,8 +66,6 @@ DISTILLATION_TRAINING = (
   Field("training.batch_size", 128, f"{DUO}, the authors' scripts/distil_owt.sh"),
   Field("training.ema_decay", 0.999, f"{DUO}, the authors' scripts/distil_owt.sh"),
 )
-# A corpus with a large vocabulary scores masked positions alone, which these methods cannot.
-EVERY_POSITION = Field("training.head_capacity", 0.0, "ours: all positions are scored")
 
 
 def masked(source: str) -> tuple[Field, ...]:
@@ -111,8 +109,6 @@ def continuous(source: str, **process: object) -> tuple[Field, ...]:
     Field("process", fields | process, source),
     *timed(source),
     Field("times.epsilon", 0.0, source),
-    Field("training.head_chunks", 1, "ours: all logits are needed at once"),
-    Field("training.head_capacity", 0.0, "ours: all logits are needed at once"),
     Field("optimizer.schedule_learning_rate", 1e-2, f"{PLAID}, the authors' code"),
   )
 

@@ -122,16 +122,15 @@ class Experiment:
 
   @property
   def head(self) -> Head:
-    capacity, chunks = self.training.head_capacity, self.training.head_chunks
-    return Head(chunks=chunks, capacity=capacity, groups=batch_shards(self.mesh))
+    return Head.of(self.process, self.mesh, self.training.head_chunks)
 
   def denoiser(self, params: Params, labels: jax.Array | None = None) -> Denoiser:
-    """The network with `params` and `labels` bound, without dropout and with the whole head."""
+    """The network with `params` and `labels` bound, without dropout."""
     return with_cache(
       Denoiser(
         self.network,
         params,
-        Head(chunks=self.training.head_chunks),
+        self.head,
         pattern=self.process.pattern,
         labels=labels,
       )

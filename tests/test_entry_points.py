@@ -79,7 +79,7 @@ def run(request, data, tmp_path_factory):
   network = "transformer" if request.param in TRANSFORMERS else "llama"
   fields = {"process": CASES[request.param], "network.name": network}
   fields |= {"network.time_conditioned": True}
-  fields |= {"training.head_chunks": 1 if request.param in CONTINUOUS else 2}
+  fields |= {"training.head_chunks": 2}
   half = {"training.steps": 6}
   assert train(tiny.config(data, **fields, **half), str(workdir)) == 0
   assert train(tiny.config(data, **fields), str(workdir)) == 0

@@ -198,8 +198,6 @@ def test_another_config_does_not_touch_the_workdir(whole, data):
     ({"training.accumulate": 5}, "not a multiple of training.accumulate"),
     ({"training.batch_size": 12}, "batch shards of the mesh"),
     ({"training.head_chunks": 5}, "training.head_chunks 5 does not divide"),
-    ({"process": {"name": "gaussian"}, "training.head_chunks": 2}, "head_chunks is 2.*set it to 1"),
-    ({"process": {"name": "gaussian"}, "training.head_capacity": 0.5}, "is 0.5.*set it to 0"),
     ({"training.steps": 0}, "config.training.steps must be at least 1"),
     ({"mesh.data": 3}, "does not fit the 8 devices"),
     ({"data.length": 4000}, "data.length"),

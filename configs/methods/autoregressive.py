@@ -7,11 +7,11 @@ perplexity on LM1B (Eso-LMs, table 1).
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import EVERY_POSITION, MDLM, SHARED
+from configs.recipes import MDLM, SHARED
 
 RECIPE = (*SHARED, Field("network.conditioning", "none", f"{MDLM}, the authors' code"))
 
 
 def fields(config: ConfigDict) -> tuple[Field, ...]:
   del config
-  return (Field("process", {"name": "autoregressive"}, MDLM), EVERY_POSITION)
+  return (Field("process", {"name": "autoregressive"}, MDLM),)

@@ -32,6 +32,5 @@ def second_stage(first: str) -> tuple[Field, ...]:
   return (
     Field("training.weights", first, f"{BD3}, section 5.2 and 6"),
     Field("training.clip_batches", 100, f"{BD3}, section 5.3"),
-    Field("training.head_capacity", 0.0, "ours: of some blocks nearly all tokens are masked"),
     Field("network.time_conditioned", False, BD3),
   )

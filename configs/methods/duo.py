@@ -6,7 +6,7 @@ They are mixtures that a Gaussian under the uniform noise gives, which makes lea
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import DUO, EVERY_POSITION, RAW_SIGMA, SHARED, timed
+from configs.recipes import DUO, RAW_SIGMA, SHARED, timed
 
 RECIPE = (*SHARED, *RAW_SIGMA)
 
@@ -17,4 +17,4 @@ def fields(config: ConfigDict) -> tuple[Field, ...]:
     "schedule": {"name": "linear"},
     "curriculum_steps": config.training.steps // 2,
   }
-  return (Field("process", process, f"{DUO}, eq. 10"), *timed(DUO), EVERY_POSITION)
+  return (Field("process", process, f"{DUO}, eq. 10"), *timed(DUO))

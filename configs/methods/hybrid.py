@@ -6,7 +6,7 @@ Unlike in the paper, that share is the same at all times; `gidd` is the paper's.
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import EVERY_POSITION, GIDD, SHARED, timed
+from configs.recipes import GIDD, SHARED, timed
 
 RECIPE = SHARED
 
@@ -14,4 +14,4 @@ RECIPE = SHARED
 def fields(config: ConfigDict) -> tuple[Field, ...]:
   del config
   process = {"name": "hybrid", "p_u": 0.1, "schedule": {"name": "linear"}}
-  return (Field("process", process, GIDD), *timed(GIDD), EVERY_POSITION)
+  return (Field("process", process, GIDD), *timed(GIDD))

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import EVERY_POSITION, RAW_SIGMA, SEDD, SHARED, timed
+from configs.recipes import RAW_SIGMA, SEDD, SHARED, timed
 
 # The numbers that others print of SEDD are of a million steps; the authors' code has 1.3 million.
 RECIPE = (*SHARED, *RAW_SIGMA)
@@ -18,5 +18,4 @@ def fields(config: ConfigDict) -> tuple[Field, ...]:
   return (
     Field("process", process, f"{SEDD}, eq. 9 and section 5"),
     *timed(SEDD),
-    EVERY_POSITION,
   )

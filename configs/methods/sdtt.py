@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from configs.compose import Field
 from configs.methods import mdlm
-from configs.recipes import DISTILLATION_TRAINING, EVERY_POSITION
+from configs.recipes import DISTILLATION_TRAINING
 
 SDTT = "SDTT, Deschenaux and Gulcehre 2025"
 CODE = f"{SDTT}, the authors' README"
@@ -29,6 +29,4 @@ def fields(config: ConfigDict, teacher: str = "runs/mdlm") -> tuple[Field, ...]:
   return (
     *mdlm.fields(config),
     Field("distillation.teacher", teacher, f"{SDTT}, section 3"),
-    EVERY_POSITION,
-    Field("training.head_chunks", 1, "ours: the divergence needs all logits at once"),
   )

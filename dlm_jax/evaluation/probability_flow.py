@@ -73,8 +73,9 @@ class ProbabilityFlow:
     noise_key, sign_key = draws.split_rows(key, rows, 2)
     start = jnp.zeros(rows)
     z = process.corrupt(noise_key, x, start, given)
-    log_p = process.evaluate(denoise, z, process.times(start, given)).log_probs
-    reconstruction = -jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0] * free
+    clean = process.times(start, given)
+    log_p = lambda prediction, x: base.log_prob_of(prediction.log_probs, x)  # noqa: E731
+    reconstruction = -process.evaluate(denoise, z, clean, log_p, (x,)) * free
 
     alpha, sigma = process.signal_and_noise(start)
     noise = (z - alpha * process.embeddings[x]) / sigma
@@ -98,7 +99,7 @@ class ProbabilityFlow:
 
       def x_hat(y: Array) -> Array:
         z = process.hold(sigma * y, x, given)
-        return process.mean(process.evaluate(denoise, z, times))
+        return process.evaluate(denoise, z, times, process.mean)
 
       value, pullback = jax.vjp(x_hat, y)
       (slope,) = pullback(signs)

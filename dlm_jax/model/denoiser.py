@@ -11,9 +11,9 @@ from jax.sharding import PartitionSpec
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Pattern
 from dlm_jax.core.soft_tokens import SoftTokens
-from dlm_jax.core.types import Params
+from dlm_jax.core.types import Params, PyTree
 from dlm_jax.distributed.sharding import Rules, constrain
-from dlm_jax.model.head import WHOLE_HEAD, Head, with_count
+from dlm_jax.model.head import WHOLE_HEAD, Head
 from dlm_jax.networks.base import Cache, Caches, Inputs, Network
 from dlm_jax.processes.base import Denoise, Process, Score
 from dlm_jax.processes.facets import HasSigma
@@ -40,8 +40,6 @@ class Denoiser:
     dropout_keys: keys `[B]`, which switch dropout on.
     pattern: which position sees which, as the process states it.
     labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
-    overflow_counter: a scalar by which the derivative of what `score` returns is the number of
-      positions that exceeded the slots of the head, see `head.with_count`.
     sigma: of the process, for a network that reads it in place of t; put in place by `bound`.
 
   Conditioning is given by keyword: `clean` `[B, L]` with the pattern `Blocks`, `self_condition`
@@ -54,7 +52,6 @@ class Denoiser:
   dropout_keys: Array | None = None
   pattern: Pattern = FULL
   labels: Array | None = None
-  overflow_counter: Array | None = None
   sigma: Callable[[Array], Array] | None = None
 
   def __call__(self, z: Array | SoftTokens, t: Array, /, **conditioning: Array | None) -> Array:
@@ -70,22 +67,18 @@ class Denoiser:
     operands: tuple[Array, ...],
     where: Array,
     **conditioning: Array | None,
-  ) -> Array:
-    """`score(logits, *operands)` `[B, L]` at the positions `where`, 0 elsewhere.
+  ) -> PyTree:
+    """`score(logits, *operands)` at the positions `where`, 0 elsewhere; see `Head.score`.
 
     Args:
       z, t, conditioning: as of a call.
-      score: maps `[..., V]`, and `[...]` for each operand, to `[...]`, each position by itself.
-      operands: `[B, L]` each.
+      score: maps `[..., V]` and operands to arrays `[..., *]`, each position by itself.
+      operands: `[B, L, ...]` each.
       where: bool `[B, L]`.
     """
     hidden = self.network.hidden(self.network_params, self._inputs(z, t, conditioning))
     apply = lambda h: self.network.head(self.network_params, h)  # noqa: E731
-    losses = self.head.score(hidden, apply, score, operands, where)
-    if self.overflow_counter is None:
-      return losses
-    count = self.head.overflow(where).astype(jnp.float32)
-    return with_count(losses, count, self.overflow_counter)
+    return self.head.score(hidden, apply, score, operands, where)
 
   @property
   def learned(self) -> Params | None:

@@ -2,15 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 
-from dlm_jax.processes.base import Score
+from dlm_jax.core import pieces
+from dlm_jax.core.types import PyTree
+from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.processes.base import Process, Score, only_at
 
-# Maps hidden states `[..., D]` to logits `[..., V]` float32.
+# Maps hidden states `[..., D]` to the network's outputs `[..., columns]` float32.
 ApplyHead = Callable[[Array], Array]
+# Where few positions are scored, outputs of more numbers than this in all are made in pieces, since
+# pieces that nothing is scored in are left out.
+WHOLE_IF_FEW = 2**24
 
 
 @dataclass(frozen=True)
@@ -18,15 +26,24 @@ class Head:
   """How the head is applied when positions are scored.
 
   Attributes:
-    chunks: pieces of the length for which logits exist one at a time; must divide it.
-    capacity: apply the head to the scored positions alone, in this fraction of all as static slots;
-      0 applies it everywhere.
-    groups: batch shards of the mesh, see `score_gathered`.
+    columns: numbers that a score needs a position: the size of the vocabulary.
+    few: whether the process scores some of the positions only. The scored ones are then worked on
+      first, and what is left costs nothing.
+    groups: batch shards of the mesh: no hidden state leaves its device.
+    chunks: pieces of the positions for which logits exist one at a time; None is as many as
+      `core.pieces` finds right for `columns`.
   """
 
-  chunks: int = 1
-  capacity: float = 0.0
+  columns: int = 0
+  few: bool = False
   groups: int = 1
+  chunks: int | None = None
+
+  @classmethod
+  def of(cls, process: Process, mesh: Mesh | None, chunks: int | None = None) -> Self:
+    """The head for the scores of `process`, with batches spread over `mesh`."""
+    groups = 1 if mesh is None else batch_shards(mesh)
+    return cls(process.vocab_size, process.scored_share < 1.0, groups, chunks)
 
   def score(
     self,
@@ -35,136 +52,72 @@ class Head:
     score: Score,
     operands: tuple[Array, ...],
     where: Array,
-  ) -> Array:
-    """`score_everywhere` or `score_gathered`, with these settings."""
-    if self.capacity == 0.0:
-      return score_everywhere(hidden, apply, score, operands, where, chunks=self.chunks)
-    return score_gathered(hidden, apply, score, operands, where, settings=self)
+  ) -> PyTree:
+    """`score(apply(hidden), *operands)` at the positions `where`, 0 elsewhere.
 
-  def overflow(self, where: Array) -> Array:
-    """How many of the positions `where` `[B, L]` exceed the slots of their group, int32.
+    In more than one piece, outputs exist for one piece at a time and are computed again in the
+    backward pass: memory falls from B L V to B L V / pieces floats.
 
-    It is 0 for a head without slots.
+    Args:
+      hidden: `[B, L, D]`.
+      apply: the head.
+      score: maps outputs `[..., columns]` and operands to arrays `[..., *]`, each position by
+        itself.
+      operands: `[B, L, ...]` each.
+      where: bool `[B, L]`.
     """
-    if self.capacity == 0.0:
-      return jnp.int32(0)
-    counts = jnp.sum(where.reshape(self.groups, -1), axis=1)
-    return jnp.maximum(counts - self.slots(*where.shape), 0).sum()
 
-  def slots(self, batch: int, length: int) -> int:
-    """Slots of one group, rounded up to full rows of the length so that chunks divide them."""
-    rows = -(-int(batch * length * self.capacity) // (self.groups * length))
-    return min(rows * length, batch * length // self.groups)
+    def scored(hidden: Array, *operands: Array) -> PyTree:
+      return score(apply(hidden), *operands)
 
+    number = self.pieces(*where.shape)
+    if number == 1:
+      return only_at(where, scored(hidden, *operands))
+    groups = self._groups(len(where))
+    grouped = tuple(a.reshape(groups, -1, *a.shape[2:]) for a in (hidden, *operands))
+    if self.few:
+      results = _scored_first(scored, grouped, where.reshape(groups, -1), number)
+    else:
+      results = pieces.map_in_pieces(scored, grouped, number)
+    return only_at(where, jax.tree.map(lambda a: a.reshape(*where.shape, *a.shape[2:]), results))
 
-@jax.custom_vjp
-def with_count(losses: Array, count: Array, counter: Array) -> Array:
-  """`losses` as they are, with `count` as their derivative by the scalar `counter`, all float32.
+  def pieces(self, batch: int, length: int) -> int:
+    """How many pieces the positions of each group are cut into."""
+    if self.chunks is not None:
+      return self.chunks
+    positions = batch * length // self._groups(batch)
+    whole = WHOLE_IF_FEW if self.few else pieces.WHOLE
+    return pieces.number(positions, self.columns, whole)
 
-  So a count gets out of a loss that runs under `cond`, `scan` or `checkpoint`: with its gradient.
-  """
-  del count, counter
-  return losses
+  def _groups(self, batch: int) -> int:
+    """Batches that the shards do not divide, such as a few samples, lie on every device."""
+    return 1 if batch % self.groups else self.groups
 
-
-def _with_count_forward(losses: Array, count: Array, counter: Array) -> tuple[Array, Array]:
-  return with_count(losses, count, counter), count
-
-
-def _with_count_backward(count: Array, cotangent: Array) -> tuple[Array, Array, Array]:
-  return cotangent, jnp.zeros_like(count), count
-
-
-with_count.defvjp(_with_count_forward, _with_count_backward)
 
 # Applied everywhere at once.
 WHOLE_HEAD = Head()
 
 
-def score_everywhere(
-  hidden: Array,
-  apply: ApplyHead,
-  score: Score,
-  operands: tuple[Array, ...],
-  where: Array,
-  *,
-  chunks: int = 1,
-) -> Array:
-  """`score(apply(hidden), *operands)` `[B, L]` at the positions `where`, 0 elsewhere.
+def _scored_first(
+  scored: Callable[..., PyTree], grouped: tuple[Array, ...], where: Array, number: int
+) -> PyTree:
+  """`scored(*grouped)`, `[G, N, ...]`, right at the positions `where` `[G, N]`.
 
-  With more than one chunk, logits exist for L / chunks positions of every row at a time and are
-  computed again in the backward pass: memory falls from B L V to B L V / chunks floats. Chunks cut
-  the length, not the batch, so that a batch sharded over devices stays where it is.
-
-  Args:
-    hidden: `[B, L, D]`.
-    apply: the head, maps `[..., D]` to logits `[..., V]` float32.
-    score: maps `[..., V]` and `[...]` for each operand to `[...]`, each position by itself.
-    operands: `[B, L]` each.
-    where: bool `[B, L]`.
-    chunks: a divisor of L.
+  The positions of each group are put in order, those that are scored first; pieces after the last
+  of these are not computed.
   """
+  order = jnp.argsort(~where, axis=1, stable=True)
 
-  def scored(part: tuple[Array, ...]) -> Array:
-    hidden, *operands = part
-    return score(apply(hidden), *operands)
+  def take(array: Array) -> Array:
+    return jax.vmap(lambda rows, index: rows.at[index].get(unique_indices=True))(array, order)
 
-  if chunks == 1:
-    return jnp.where(where, scored((hidden, *operands)), 0.0)
-  parts = tuple(_cut(array, chunks) for array in (hidden, *operands))
-  losses = jax.lax.map(jax.checkpoint(scored), parts)
-  return jnp.where(where, jnp.moveaxis(losses, 0, 1).reshape(where.shape), 0.0)
+  def put_back(array: Array) -> Array:
+    put = lambda rows, index: jnp.zeros_like(rows).at[index].set(rows, unique_indices=True)  # noqa: E731
+    return jax.vmap(put)(array, order)
 
-
-def _cut(x: Array, chunks: int) -> Array:
-  """`[B, L, ...]` to `[chunks, B, L / chunks, ...]`."""
-  return jnp.moveaxis(x.reshape(x.shape[0], chunks, -1, *x.shape[2:]), 1, 0)
-
-
-def score_gathered(
-  hidden: Array,
-  apply: ApplyHead,
-  score: Score,
-  operands: tuple[Array, ...],
-  where: Array,
-  *,
-  settings: Head,
-) -> Array:
-  """`score_everywhere`, with the head applied only to the positions `where`; always equal to it.
-
-  The scored positions of each group of rows are gathered into a static number of slots. Should one
-  group hold more than its slots, the whole batch takes the plain path for this step: nothing is
-  dropped. `Head.overflow` counts the positions that did not fit.
-
-  Args:
-    settings: `capacity` is the slots as a fraction of all positions, in (0, 1]; `groups` into how
-      many pieces the rows are cut: the number of batch shards, so that no hidden state leaves its
-      device.
-    hidden, apply, score, operands, where: as in `score_everywhere`.
-  """
-  batch, length = where.shape
-  chunks, groups = settings.chunks, settings.groups
-  slots = settings.slots(batch, length)
-  chunks_of_slots = chunks if slots % chunks == 0 else 1
-
-  def gathered(hidden: Array) -> Array:
-    grouped = where.reshape(groups, -1)
-    find = jax.vmap(lambda row: jnp.nonzero(row, size=slots, fill_value=row.size)[0])
-    positions = find(grouped)
-    take = jax.vmap(lambda rows, index: rows.at[index].get(mode="fill", fill_value=0))
-    losses = score_everywhere(
-      take(hidden.reshape(groups, -1, hidden.shape[-1]), positions),
-      apply,
-      score,
-      tuple(take(operand.reshape(groups, -1), positions) for operand in operands),
-      positions < grouped.shape[1],
-      chunks=chunks_of_slots,
-    )
-    put = jax.vmap(lambda index, loss: jnp.zeros(grouped.shape[1]).at[index].set(loss, mode="drop"))
-    return put(positions, losses).reshape(batch, length)
-
-  def plain(hidden: Array) -> Array:
-    return score_everywhere(hidden, apply, score, operands, where, chunks=chunks)
-
-  fits = settings.overflow(where) == 0
-  return jax.lax.cond(fits, gathered, plain, hidden)
+  most = jnp.max(jnp.sum(where, axis=1))
+  size = where.shape[1] // number
+  results = pieces.map_first_pieces(
+    scored, tuple(map(take, grouped)), number, first=-(-most // size)
+  )
+  return jax.tree.map(put_back, results)

@@ -45,7 +45,6 @@ class Model:
     positions: which positions of a row were noised and scored in training.
     num_labels: labels of rows are 0..num_labels-1; 0 where the text had none.
     mesh: the devices that hold the parameters.
-    head_chunks: pieces of the length for which logits exist one at a time.
     provenance: where it comes from.
   """
 
@@ -59,7 +58,6 @@ class Model:
   positions: ScoredPositions = TEXT
   num_labels: int
   mesh: jax.sharding.Mesh
-  head_chunks: int = 1
   provenance: Provenance
 
   @property
@@ -85,7 +83,7 @@ class Model:
       Denoiser(
         self.network,
         self.params if params is None else params,
-        Head(chunks=self.head_chunks),
+        Head.of(self.process, self.mesh),
         pattern=self.process.pattern,
         labels=labels,
       )
@@ -153,7 +151,6 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
     ),
     num_labels=dataset["num_labels"],
     mesh=mesh,
-    head_chunks=config.training.get("head_chunks") or 1,
     provenance=Provenance(
       workdir=str(path),
       step=metadata["step"],

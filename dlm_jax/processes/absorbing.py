@@ -70,6 +70,10 @@ class Absorbing(Process):
     return max(self.vocab_size, self.mask_id + 1)
 
   @property
+  def scored_share(self) -> float:
+    return base.mean_over_times(self.masked)
+
+  @property
   def coupled(self) -> bool:
     return True
 

@@ -21,8 +21,9 @@ from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.patterns import FULL, Pattern
 from dlm_jax.core.types import Params, PyTree
 
-# Maps `[..., V]`, and `[...]` for each operand, to `[...]`, each position by itself.
-Score = Callable[..., Array]
+# Maps outputs `[..., columns]`, and `[..., *]` for each operand, to one or more arrays `[..., *]`,
+# each position by itself.
+Score = Callable[..., PyTree]
 
 
 class Denoise(Protocol):
@@ -45,7 +46,7 @@ class ScoresPositions(Protocol):
     where: Array,
     /,
     **conditioning: PyTree,
-  ) -> Array:
+  ) -> PyTree:
     """Equal to `score_positions`."""
 
 
@@ -55,17 +56,23 @@ class Prediction:
   """What an output of the network says of the clean tokens.
 
   Attributes:
-    log_probs: log p(x | z), float32 `[B, L, V]`, normalised over the tokens.
+    log_probs: log p(x | z), float32 `[B, L, V]`, normalised over the tokens; None where a sampler
+      of a continuous process is given the estimate alone.
     estimate: what the process reads beside it, such as a mean embedding `[B, L, W]`; None where
       `log_probs` says all.
   """
 
-  log_probs: Array
+  log_probs: Array | None
   estimate: Array | None = None
 
   def with_log_probs(self, log_probs: Array) -> "Prediction":
     """Another prediction, such as a filtered one: the estimate then follows from `log_probs`."""
     return Prediction(log_probs)
+
+
+# Maps a prediction, and `[..., *]` for each operand, to one or more arrays `[..., *]`, each
+# position by itself.
+Reader = Callable[..., PyTree]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +118,11 @@ class Process:
   def num_evaluations(self) -> int:
     """Network evaluations of one draw of the bound."""
     return 1
+
+  @property
+  def scored_share(self) -> float:
+    """The mean share of the positions whose outputs the bound reads, over times and noise."""
+    return 1.0
 
   @property
   def coupled(self) -> bool:
@@ -208,6 +220,11 @@ def nll(forbidden: int | None = None) -> Score:
   return score
 
 
+def log_prob_of(log_probs: Array, x: Array) -> Array:
+  """The entry of `log_probs` `[..., V]` that the token `x` `[...]` names."""
+  return jnp.take_along_axis(log_probs, x[..., None], axis=-1)[..., 0]
+
+
 def score_positions(
   denoise: Denoise,
   z: Array,
@@ -215,15 +232,32 @@ def score_positions(
   score: Score,
   operands: tuple[Array, ...],
   where: Array,
-) -> Array:
-  """`score(output, *operands)` `[B, L]` at the positions `where` bool `[B, L]`, 0 elsewhere.
+) -> PyTree:
+  """`score(output, *operands)` at the positions `where` bool `[B, L]`, 0 elsewhere.
 
-  `score` takes `[..., columns]` and, for each operand, `[...]`, and treats every position by
-  itself, so that a denoiser that `ScoresPositions` never holds all outputs at once.
+  `score` takes `[..., columns]` and `operands` `[..., *]`, gives one or more arrays `[..., *]`, and
+  treats every position by itself, so that a denoiser that `ScoresPositions` never holds all outputs
+  at once.
   """
   if isinstance(denoise, ScoresPositions):
     return denoise.score(z, t, score, operands, where)
-  return jnp.where(where, score(denoise(z, t), *operands), 0.0)
+  return only_at(where, score(denoise(z, t), *operands))
+
+
+def only_at(where: Array, values: PyTree) -> PyTree:
+  """Arrays `[B, L, ...]` as they are at the positions `where` bool `[B, L]`, and 0 elsewhere."""
+
+  def one(array: Array) -> Array:
+    chosen = jnp.expand_dims(where, range(where.ndim, array.ndim))
+    return jnp.where(chosen, array, jnp.zeros((), array.dtype))
+
+  return jax.tree.map(one, values)
+
+
+def mean_over_times(share: Callable[[Array], Array]) -> float:
+  """The mean of `share(t)` over t ~ U[0, 1], such as that of the masked positions."""
+  with jax.ensure_compile_time_eval():
+    return float(jnp.mean(share((jnp.arange(256) + 0.5) / 256)))
 
 
 def conditioned(denoise: Denoise, **conditioning: PyTree) -> Denoise:
@@ -246,6 +280,6 @@ class _Conditioned:
 class _ScoringConditioned(_Conditioned):
   """The same of one that scores positions."""
 
-  def score(self, *arguments: PyTree, **conditioning: PyTree) -> Array:
+  def score(self, *arguments: PyTree, **conditioning: PyTree) -> PyTree:
     assert isinstance(self.denoise, ScoresPositions)
     return self.denoise.score(*arguments, **self.conditioning, **conditioning)

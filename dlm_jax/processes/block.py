@@ -80,6 +80,10 @@ class Block(Wrapper):
     """Whether the likelihood is exact: `nelbo` of masked single tokens draws nothing."""
     return self.block_size == 1 and isinstance(self.inner, Absorbing)
 
+  @property
+  def scored_share(self) -> float:
+    return 1.0 if self.exact else self.inner.scored_share
+
   def within(self, interval: Array) -> Self:
     """The process whose `loss` draws its times from `interval` `[2]`."""
     return dataclasses.replace(self, interval=interval)

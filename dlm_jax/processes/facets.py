@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 
 from jax import Array
 
-from dlm_jax.processes.base import Denoise, Prediction
+from dlm_jax.core.types import PyTree
+from dlm_jax.processes.base import Denoise, Prediction, Reader
 
 
 @runtime_checkable
@@ -103,10 +104,27 @@ class Continuous(Protocol):
   def mean(self, prediction: Prediction) -> Array:
     """The expected clean state `[B, L, W]`."""
 
+  def read(
+    self,
+    denoise: Denoise,
+    z: Array,
+    t: Array,
+    reader: Reader,
+    operands: tuple[Array, ...] = (),
+  ) -> PyTree:
+    """`reader(prediction, *operands)` of each position, from one evaluation of the network."""
+
   def evaluate(
-    self, denoise: Denoise, z: Array, t: Array, chosen: Array | None = None
-  ) -> Prediction:
-    """The prediction, made with the first one in hand where the network is self-conditioned."""
+    self,
+    denoise: Denoise,
+    z: Array,
+    t: Array,
+    reader: Reader,
+    operands: tuple[Array, ...] = (),
+    chosen: Array | None = None,
+  ) -> PyTree:
+    """`read`, of a prediction made with a first one in hand where the network is self-conditioned,
+    in training in the rows `chosen` `[B]`."""
 
 
 FACETS: tuple[type, ...] = (

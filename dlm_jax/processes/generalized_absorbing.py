@@ -52,6 +52,11 @@ class GeneralizedAbsorbing(OutsideMask):
       )
 
   @property
+  def scored_share(self) -> float:
+    """Before training: the mean of t^w."""
+    return 1.0 / (1.0 + self.schedule.exponent)
+
+  @property
   def exponents(self) -> Array:
     """w, `[V]`: where nothing is learned yet, that of the schedule for all."""
     if self.learned is None:

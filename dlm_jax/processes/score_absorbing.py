@@ -40,6 +40,10 @@ class ScoreAbsorbing(OutsideMask, Mixture):
   def uniform_fraction(self) -> float:
     return 0.0
 
+  @property
+  def scored_share(self) -> float:
+    return base.mean_over_times(self.masked)
+
   def masked(self, t: Array) -> Array:
     """The fraction of tokens masked at time t."""
     return self.noised(t)

@@ -13,7 +13,8 @@ import numpy as np
 from jax import Array
 
 from dlm_jax.core.patterns import FULL
-from dlm_jax.processes.base import Denoise, Process
+from dlm_jax.core.types import PyTree
+from dlm_jax.processes.base import Denoise, Process, conditioned
 from dlm_jax.processes.facets import Continuous
 from dlm_jax.samplers import blocks, guidance
 from dlm_jax.samplers.base import Request, Sampler, SampleResult, State, first_state
@@ -55,7 +56,11 @@ def whole_row(transition: Transition, denoise: Denoise, request: Request) -> Sam
   process, (rows, length) = transition.process, request.shape
   times = transition.sampler.times(process, request.grid, request.steps, length)
   first = first_state(process, request)
-  evaluate = lambda cache, z, t, **condition: (denoise(z, t, **condition), cache)  # noqa: E731
+
+  def evaluate(cache: PyTree, z: Array, t: Array, **condition: Array) -> tuple[PyTree, PyTree]:
+    if isinstance(process, Continuous):
+      return transition.read_means(conditioned(denoise, **condition), z, t), cache
+    return denoise(z, t, **condition), cache
 
   def state(z: Array, index: Array | int) -> State:
     keys = request.keys_of_step(index + 1)
@@ -88,6 +93,8 @@ def most_likely_tokens(
 ) -> Array:
   """What the network, evaluated once more, says of the continuous state `z` at t = 0."""
   t = transition.network_times(jnp.zeros(len(z)), request.given)
-  prediction = transition.process.predict(denoise(z, t, **carry.condition), z, t)
-  tokens = jnp.argmax(prediction.log_probs, axis=-1).astype(jnp.int32)
+  process = transition.process
+  assert isinstance(process, Continuous)
+  likeliest = lambda p: jnp.argmax(p.log_probs, axis=-1).astype(jnp.int32)  # noqa: E731
+  tokens = process.read(conditioned(denoise, **carry.condition), z, t, likeliest)
   return tokens if request.given is None else jnp.where(request.given, request.tokens, tokens)

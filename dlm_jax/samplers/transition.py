@@ -14,13 +14,14 @@ from jax import Array
 
 from dlm_jax.core.patterns import Causal
 from dlm_jax.core.types import PyTree
-from dlm_jax.processes.base import Prediction, Process
+from dlm_jax.processes.base import Denoise, Prediction, Process
 from dlm_jax.processes.facets import Continuous
 from dlm_jax.samplers.base import Corrects, Sampler, State, hold, open_positions
 from dlm_jax.samplers.filters import Filters
 
-# (cache, z, t, **conditioning) -> (output, cache): the network at the positions of a state.
-Evaluate = Callable[..., tuple[Array, PyTree]]
+# (cache, z, t, **conditioning) -> (output, cache): the network at the positions of a state. Of a
+# continuous process the output is what `Transition.read_means` says.
+Evaluate = Callable[..., tuple[PyTree, PyTree]]
 
 
 @jax.tree_util.register_dataclass
@@ -107,24 +108,43 @@ class Transition:
     """The filtered prediction from the state at the times `t`."""
     t = self.network_times(t, state.given)
     output, cache, ran = self._evaluate(carry, state, t, evaluate)
+    if isinstance(self.process, Continuous):
+      return self._predict_mean(carry, output)
     prediction = self._read(output, state, t)
-    condition = carry.condition
-    if self.process.interface.self_conditioned:
-      assert isinstance(self.process, Continuous)
-      condition = {"self_condition": self.process.mean(prediction)}
     carry = dataclasses.replace(
       carry,
       cache=cache,
-      condition=condition,
       output=output if self._reuses(state) else None,
       num_evaluations=carry.num_evaluations + ran,
       has_nan=carry.has_nan | jnp.any(jnp.isnan(prediction.log_probs)),
     )
     return self.filters(prediction), carry
 
+  def read_means(self, denoise: Denoise, z: Array, t: Array) -> tuple[Array, Array]:
+    """The expected clean state of a continuous process `[B, L, W]`, and the same after the filters.
+
+    All that a step needs of its predictions: they are V numbers a position, never held at once.
+    """
+    process = self.process
+    assert isinstance(process, Continuous)
+    means = lambda p: (process.mean(p), process.mean(self.filters(p)))  # noqa: E731
+    return process.read(denoise, z, t, means)
+
+  def _predict_mean(self, carry: Carry, means: tuple[Array, Array]) -> tuple[Prediction, Carry]:
+    """What `read_means` gave, as a prediction that has no more than its estimate."""
+    mean, filtered = means
+    condition = {"self_condition": mean} if self.process.interface.self_conditioned else {}
+    carry = dataclasses.replace(
+      carry,
+      condition=condition,
+      num_evaluations=carry.num_evaluations + 1,
+      has_nan=carry.has_nan | jnp.any(jnp.isnan(mean)),
+    )
+    return Prediction(None, filtered), carry
+
   def _evaluate(
     self, carry: Carry, state: State, t: Array, evaluate: Evaluate
-  ) -> tuple[Array, PyTree, Array | int]:
+  ) -> tuple[PyTree, PyTree, Array | int]:
     """The output, the cache and 1 or 0 evaluations."""
     if not self._reuses(state):
       return *evaluate(carry.cache, state.z, t, **carry.condition), 1

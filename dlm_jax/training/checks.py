@@ -19,7 +19,7 @@ from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import batch_shards
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.block import Block
-from dlm_jax.processes.facets import Continuous, HasMask
+from dlm_jax.processes.facets import HasMask
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.workdir import checkpoints, read_config
 from dlm_jax.training.config import EvaluationConfig, TrainingConfig
@@ -39,14 +39,14 @@ def check_batches(
       raise UserError(
         f"{name} is {rows}, which the {shards} batch shards of the mesh do not divide."
       )
-  if length % training.head_chunks:
+  if length % (training.head_chunks or 1):
     raise UserError(
       f"training.head_chunks {training.head_chunks} does not divide data.length {length}."
     )
 
 
 def check_process(process: Process, training: TrainingConfig, length: int) -> None:
-  """Raises `UserError` where the head or the rows are not such as the process needs."""
+  """Raises `UserError` where training or its rows are not such as the process needs."""
   pattern = process.pattern
   if isinstance(pattern, Blocks) and pattern.size > length:
     raise UserError(
@@ -58,17 +58,6 @@ def check_process(process: Process, training: TrainingConfig, length: int) -> No
       f"training.clip_batches is {training.clip_batches}, and {type(process).__name__} has no "
       "process.clip to be searched: only block diffusion has. Set it to 0."
     )
-  if not isinstance(process, Continuous):
-    return
-  for name, value, none in (
-    ("head_chunks", training.head_chunks, 1),
-    ("head_capacity", training.head_capacity, 0),
-  ):
-    if value != none:
-      raise UserError(
-        f"training.{name} is {value}, but a continuous process needs all logits at once: set it to "
-        f"{none}."
-      )
 
 
 def check_mask(process: Process, tokenizer: Tokenizer) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from dlm_jax.core.errors import UserError, require_known
-from dlm_jax.core.ranges import Fraction, NonNegativeInt, PositiveInt, Probability, Range
+from dlm_jax.core.ranges import Fraction, NonNegativeInt, PositiveInt, Range
 from dlm_jax.core.records import BOUNDS
 from dlm_jax.data.corpora.base import SPLITS
 
@@ -24,8 +24,8 @@ class TrainingConfig:
     log_every, evaluate_every: steps between rows of metrics, and between validation bounds.
     max_skipped: after so many steps in a row that were left out, since their loss, their gradient
       or the state that they lead to is not finite, the run ends.
-    head_chunks: pieces of the length for which logits exist one at a time (large vocabularies).
-    head_capacity: score only masked positions, in this fraction of all as slots; 0 scores all.
+    head_chunks: pieces of a batch for which logits exist one at a time; the default is 1 for a
+      small vocabulary, and for a large one as many as keep logits small beside the rest.
     clip_batches: at each validation the interval of times that block diffusion trains on is
       searched again: that with the smallest variance of the loss, over so many batches of rows of
       the validation split. 0 keeps process.clip.
@@ -40,8 +40,7 @@ class TrainingConfig:
   log_every: PositiveInt = 50
   evaluate_every: PositiveInt = 1000
   max_skipped: PositiveInt = 10
-  head_chunks: PositiveInt = 1
-  head_capacity: Probability = 0.0
+  head_chunks: PositiveInt | None = None
   clip_batches: NonNegativeInt = 0
   weights: str = ""
 

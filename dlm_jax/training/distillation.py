@@ -92,11 +92,9 @@ class Distillation(Objective):
 
   config: DistillationConfig
 
-  def __call__(
-    self, params: Params, rows: Rows, state: TrainState, overflow_counter: Array | None = None
-  ) -> Array:
+  def __call__(self, params: Params, rows: Rows, state: TrainState) -> Array:
     """The divergence of each position, nats `[B, L]`, 0 at given positions."""
-    process, student = self.bind(params, rows, state, overflow_counter)
+    process, student = self.bind(params, rows, state)
     undropped = {name: values for name, values in rows.items() if name != "dropout_keys"}
     _, teacher = self.bind(state.teacher, undropped, state)
     t = jnp.minimum(rows["t"] + gap(self.config, state.step), 1.0)

@@ -31,23 +31,18 @@ class Objective:
   network: Network
   head: Head
 
-  def __call__(
-    self, params: Params, rows: Rows, state: TrainState, overflow_counter: Array | None = None
-  ) -> Array:
+  def __call__(self, params: Params, rows: Rows, state: TrainState) -> Array:
     """The loss of each position, nats `[B, L]`, 0 at given positions.
 
     Args:
       params: the parameters that are trained, in place of those of `state`.
       rows: the batch and its draws.
       state: gives the step, and the teacher where there is one.
-      overflow_counter: see `model.denoiser.Denoiser`.
     """
-    process, denoise = self.bind(params, rows, state, overflow_counter)
+    process, denoise = self.bind(params, rows, state)
     return process.loss(rows["noise_keys"], denoise, rows["tokens"], rows["t"], rows.get("given"))
 
-  def bind(
-    self, params: Params, rows: Rows, state: TrainState, overflow_counter: Array | None = None
-  ) -> tuple[Process, Denoise]:
+  def bind(self, params: Params, rows: Rows, state: TrainState) -> tuple[Process, Denoise]:
     """The process as of the step of `state`, with what it has learned, and the denoiser.
 
     Without `dropout_keys` in the rows there is no dropout.
@@ -63,7 +58,6 @@ class Objective:
       rows.get("dropout_keys"),
       pattern=process.pattern,
       labels=rows.get("label"),
-      overflow_counter=overflow_counter,
     )
     return bound(process, denoise)
 

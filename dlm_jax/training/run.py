@@ -182,7 +182,7 @@ def _meter(experiment: Experiment) -> Meter:
       experiment.network,
       experiment.process.pattern,
       length,
-      scored=experiment.training.head_capacity or 1.0,
+      scored=experiment.process.scored_share,
       teachers=teacher_evaluations(experiment.distillation, experiment.process),
     ),
     devices=jax.device_count(),

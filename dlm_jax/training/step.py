@@ -49,10 +49,8 @@ def make_step(
     ema_decay, ema_warmup: of the average of the parameters, see `apply_gradients`.
   """
 
-  def mean_loss(
-    params: Params, overflow_counter: Array, rows: Rows, scored: Array, state: TrainState
-  ) -> Array:
-    loss = objective(params, rows, state, overflow_counter)
+  def mean_loss(params: Params, rows: Rows, scored: Array, state: TrainState) -> Array:
+    loss = objective(params, rows, state)
     if "unscored" in rows:
       loss = jnp.where(rows["unscored"], 0.0, loss)
     return jnp.sum(loss * rows["weight"][:, None]) / scored
@@ -61,12 +59,12 @@ def make_step(
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     rows = batch | _draws(key, batch["tokens"].shape[0], times, objective.process)
     scored = _count_scored(batch)
-    gradient = partial(_gradient, partial(mean_loss, state=state))
+    gradient = jax.value_and_grad(partial(mean_loss, state=state))
     if accumulate == 1:
-      (loss, overflow), gradients = gradient(state.params, rows, scored)
+      loss, gradients = gradient(state.params, rows, scored)
     else:
       parts = jax.tree.map(lambda a: _micro_batches(a, accumulate), rows)
-      loss, overflow, gradients = _accumulate(gradient, state.params, parts, scored)
+      loss, gradients = _accumulate(gradient, state.params, parts, scored)
     norm = optax.tree.norm(gradients)
     ok = jnp.isfinite(loss) & jnp.isfinite(norm)
     state = apply_gradients(state, gradients, ok, optimizer, ema_decay, ema_warmup)
@@ -76,8 +74,6 @@ def make_step(
       "skipped": state.skipped,
       "skipped_in_a_row": state.skipped_in_a_row,
     }
-    if objective.head.capacity:
-      metrics["head_overflow"] = overflow
     return objective.after_update(state), metrics
 
   return step
@@ -92,15 +88,6 @@ def compile_step(step: Step, abstract_state: TrainState, mesh: Mesh) -> Wrapped:
     out_shardings=(layout, replicated(mesh)),
     donate_argnums=0,
   )
-
-
-def _gradient(
-  loss: Callable[..., Array], params: Params, *rest: Array | Rows
-) -> tuple[tuple[Array, Array], Params]:
-  """((loss, positions beyond the head's slots), gradients); the plain path took such positions."""
-  both = jax.value_and_grad(loss, argnums=(0, 1))
-  value, (gradients, overflow) = both(params, jnp.float32(0), *rest)
-  return (value, overflow.astype(jnp.int32)), gradients
 
 
 def _draws(key: Array, rows: int, times: Times, process: Process) -> dict[str, Array]:
@@ -133,11 +120,10 @@ def _micro_batches(rows: Array, number: int) -> Array:
 
 
 def _accumulate(gradient: Callable, params: Params, parts: Rows, scored: Array) -> tuple:
-  """Sums losses, overflows and gradients over micro-batches, one at a time."""
+  """Sums losses and gradients over micro-batches, one at a time."""
 
   def body(total: tuple, rows: Rows) -> tuple[tuple, None]:
-    (loss, overflow), gradients = gradient(params, rows, scored)
-    return jax.tree.map(jnp.add, total, (loss, overflow, gradients)), None
+    return jax.tree.map(jnp.add, total, gradient(params, rows, scored)), None
 
-  zeros = (jnp.float32(0), jnp.int32(0), jax.tree.map(jnp.zeros_like, params))
+  zeros = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
   return jax.lax.scan(body, zeros, parts)[0]

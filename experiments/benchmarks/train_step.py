@@ -80,10 +80,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
   )
   config = optimizer.OptimizerConfig(name=_OPTIMIZER.value)
   update = optimizer.make(config, 1000, network.matrix_axes)
-  # Half of all positions are scored where the rest is seen, and all of them under autoregression.
-  capacity = 0.6 if _PROCESS.value == "absorbing" else 0.0
-  head = Head() if shape.vocab_size < 1000 else Head(chunks=8, capacity=capacity)
-  objective = Objective(process=process, network=network, head=head)
+  objective = Objective(process=process, network=network, head=Head.of(process, mesh=None))
   step = jax.jit(
     make_step(objective, update, Times(), seed=0, ema_decay=0.999),
     donate_argnums=0,
@@ -101,7 +98,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
       carried, metrics = step(carried, batch)
     steps += AT_ONCE
     jax.block_until_ready(metrics)
-  forward = network.flops_per_token(shape.length, process.pattern, head.capacity or 1.0)
+  forward = network.flops_per_token(shape.length, process.pattern, process.scored_share)
   return elapsed / steps, 3 * forward
 
 

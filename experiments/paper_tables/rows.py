@@ -110,7 +110,7 @@ class Stage:
       network,
       process.pattern,
       length,
-      scored=made.training.get("head_capacity") or 1.0,
+      scored=process.scored_share,
       teachers=teacher_evaluations(resolve.build(DistillationConfig, made.distillation), process),
     )
     return Cost(sum(leaf.size for leaf in jax.tree.leaves(shapes)), tokens, flops * tokens)

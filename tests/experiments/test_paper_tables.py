@@ -33,8 +33,7 @@ def reduced(argument, corpus):
     made.data.tokenizer = {"name": "byte"}
   made.data.update(length=32, directory=str(corpus.parent))
   made.network.update(REDUCED)
-  chunks = min(made.training.get("head_chunks", 1), 2)
-  made.training.update(batch_size=8, head_chunks=chunks)
+  made.training.batch_size = 8
   made.optimizer.warmup_steps = 1
   return made.lock()
 

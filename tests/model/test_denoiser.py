@@ -9,11 +9,9 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.patterns import FULL, Causal
 from dlm_jax.model.denoiser import CachingDenoiser, Denoiser, bound, with_cache
-from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs, Network
 from dlm_jax.processes import absorbing, gaussian
-from dlm_jax.processes.base import nll
 from tests.networks.random_params import random_params
 
 B, L, V = 2, 8, 5
@@ -60,25 +58,6 @@ def test_a_network_that_reads_sigma_is_given_it_in_place_of_the_time(parts):
   found, _ = caches.extend(caches.empty_cache(B, L), TOKENS, T, 0, L)
   _, whole = bound(process, causal)
   np.testing.assert_allclose(found, whole(TOKENS, T), atol=1e-4)
-
-
-def test_the_counter_s_derivative_is_the_positions_beyond_the_slots(parts):
-  """Under `cond` too, and where the scores are exactly 0."""
-  network, params = parts
-  where = jnp.zeros((B, L), bool).at[0].set(True).at[1, :5].set(True)  # 13 for 8 slots
-
-  def total(counter, power):
-    denoise = Denoiser(network, params, Head(capacity=0.5), overflow_counter=counter)
-    score = lambda logits, targets: power * nll(None)(logits, targets)  # noqa: E731
-    losses = jax.lax.cond(
-      jnp.bool_(True),
-      lambda: denoise.score(TOKENS, T, score, (TOKENS,), where),
-      lambda: jnp.zeros((B, L)),
-    )
-    return jnp.sum(3.0 * losses)
-
-  for power in (1.0, 0.0):
-    assert jax.grad(total)(0.0, power) == 5.0
 
 
 def test_the_network_of_a_continuous_process_is_given_its_earlier_prediction():

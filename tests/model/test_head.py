@@ -1,4 +1,4 @@
-"""Cross-entropy in chunks and at gathered positions equals the plain one, values and gradients."""
+"""Scores in pieces, and of the scored positions alone, equal the plain ones with gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 
 from dlm_jax.model.head import Head
 from dlm_jax.processes.base import nll
+from tests.jaxprs import largest_array
 
 B, L, D, V = 4, 12, 8, 17
 HIDDEN = jax.random.normal(jax.random.key(0), (B, L, D))
@@ -53,7 +54,8 @@ def test_plain_is_softmax_cross_entropy(forbidden):
 @pytest.mark.parametrize("chunks", [2, 4, 12])
 @pytest.mark.parametrize("forbidden", [None, FORBIDDEN])
 def test_chunks_change_nothing(chunks, forbidden):
-  ours = with_gradients(lambda h, head: cross_entropy(h, head, Head(chunks), forbidden))
+  head = Head(chunks=chunks)
+  ours = with_gradients(lambda h, apply: cross_entropy(h, apply, head, forbidden))
   for a, b in zip(ours, reference(forbidden), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -61,55 +63,80 @@ def test_chunks_change_nothing(chunks, forbidden):
 def test_chunks_never_hold_all_logits():
   def biggest(chunks):
     def total(hidden):
-      out = cross_entropy(hidden, lambda h: h @ KERNEL, Head(chunks))
+      out = cross_entropy(hidden, lambda h: h @ KERNEL, Head(chunks=chunks))
       return out.sum()
 
-    jaxpr = jax.make_jaxpr(jax.grad(total))(HIDDEN)
-    return max(size for size in _sizes(jaxpr.jaxpr))
+    return largest_array(jax.grad(total), HIDDEN)
 
   assert biggest(1) >= B * L * V
   assert biggest(12) < B * L * V
 
 
-def _sizes(jaxpr):
-  for equation in jaxpr.eqns:
-    yield from (v.aval.size for v in equation.outvars if hasattr(v.aval, "size"))
-    for value in equation.params.values():
-      for inner in value if isinstance(value, (tuple, list)) else (value,):
-        if hasattr(inner, "jaxpr"):
-          inner = inner.jaxpr
-        if hasattr(inner, "eqns"):
-          yield from _sizes(inner)
-
-
 @pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("chunks", [1, 3])
-@pytest.mark.parametrize("capacity", [0.25, 0.6, 1.0], ids=["overflows", "fits", "all"])
-def test_gathered_equals_plain_also_when_it_overflows(groups, chunks, capacity):
-  ours = with_gradients(
-    lambda h, head: cross_entropy(h, head, Head(chunks, capacity, groups), FORBIDDEN)
-  )
+@pytest.mark.parametrize("chunks", [2, 12])
+def test_scored_positions_first_changes_nothing(groups, chunks):
+  head = Head(few=True, groups=groups, chunks=chunks)
+  ours = with_gradients(lambda h, apply: cross_entropy(h, apply, head, FORBIDDEN))
   for a, b in zip(ours, reference(FORBIDDEN), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_gathered_applies_the_head_to_its_slots_only():
-  rows = []
+@pytest.mark.parametrize(
+  "groups, counts, expected", [(1, 13, 4), (1, 0, 0), (2, 24, 6), (1, 48, 12)]
+)
+def test_pieces_in_which_nothing_is_scored_are_not_computed(groups, counts, expected):
+  """Forwards and backwards: 12 pieces of 4 positions in all."""
+  runs = []
+  where = (jnp.arange(B * L) < counts).reshape(B, L)
 
-  def head(h):
-    rows.append(h.shape)
-    return h @ KERNEL
+  @jax.custom_jvp
+  def watched(x):
+    jax.debug.callback(lambda: runs.append("forwards"))
+    return x
 
-  where = jnp.zeros((B, L), bool).at[:, :3].set(True)
-  jax.eval_shape(
-    lambda h: Head(capacity=0.5, groups=2).score(h, head, nll(None), (TARGETS,), where), HIDDEN
-  )
-  assert (2, B * L // 4, D) in rows
+  @watched.defjvp
+  def _(primals, tangents):
+    jax.debug.callback(lambda: runs.append("backwards"))
+    return primals[0], tangents[0]
+
+  def total(hidden):
+    head = Head(few=True, groups=groups, chunks=12 // groups)
+    return head.score(hidden, lambda h: watched(h) @ KERNEL, nll(None), (TARGETS,), where).sum()
+
+  jax.block_until_ready(jax.jit(jax.value_and_grad(total))(HIDDEN))
+  jax.effects_barrier()
+  assert runs.count("forwards") == runs.count("backwards") == expected
 
 
-def test_overflow_counts_what_does_not_fit():
-  where = jnp.zeros((B, L), bool).at[0].set(True).at[1, :5].set(True)
-  # Two groups of two rows, 24 positions each; half of them is 12 slots a group.
-  assert int(Head(capacity=0.5, groups=2).overflow(where)) == 5
-  assert int(Head(capacity=0.5, groups=1).overflow(where)) == 0
-  assert int(Head(capacity=1.0, groups=4).overflow(where)) == 0
+def test_a_score_may_give_several_arrays_and_take_arrays_with_more_axes():
+  """As a continuous process does: log p of the token and the expected embedding."""
+  table = jax.random.normal(jax.random.key(4), (V, 5))
+  z = jax.random.normal(jax.random.key(5), (B, L, 5))
+
+  def results(head):
+    def total(hidden, kernel, z, table):
+      def score(logits, z, x):
+        p = jax.nn.softmax(logits + z @ table.T)
+        return jnp.log(jnp.take_along_axis(p, x[..., None], -1)[..., 0]), p @ table
+
+      log_p, mean = head.score(hidden, lambda h: h @ kernel, score, (z, TARGETS), WHERE)
+      return log_p.sum() + jnp.sin(mean).sum(), (log_p, mean)
+
+    return jax.jit(jax.value_and_grad(total, (0, 1, 2, 3), has_aux=True))(HIDDEN, KERNEL, z, table)
+
+  expected = results(Head())
+  for head in (Head(chunks=4), Head(chunks=4, few=True), Head(chunks=2, groups=2, few=True)):
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), results(head), expected
+    )
+
+
+def test_pieces_are_chosen_by_the_size_of_the_logits():
+  assert Head(columns=27).pieces(64, 64) == Head(columns=27, few=True).pieces(64, 64) == 1
+  assert Head(columns=32768).pieces(16, 128) == 1
+  assert Head(columns=32768, few=True).pieces(16, 128) == 8
+  assert Head(columns=50257).pieces(2, 1024) == 8
+  pieces = Head(columns=50257, groups=8).pieces(512, 1024)
+  assert 64 * 1024 // pieces * 50257 <= 2**28 and 64 * 1024 % pieces == 0
+  assert Head(columns=50257, groups=8).pieces(1, 1021) == 1
+  assert Head(columns=50257, few=True).pieces(1, 1021) == 1021  # a prime

@@ -100,7 +100,8 @@ class NoisyEmbeddings(Process):
 
   def nearest_tokens(self, z: Array) -> Array:
     """The token whose embedding is nearest to each position of the state, int32 `[B, L]`."""
-    return jnp.argmax(z @ self.embeddings.T, axis=-1).astype(jnp.int32)
+    nearest = lambda row: jnp.argmax(row @ self.embeddings.T, axis=-1)  # noqa: E731
+    return jax.lax.map(nearest, z).astype(jnp.int32)  # V numbers a position, of one row at a time
 
   def log_bayes(self, x: Array, t: Array) -> Array:
     """log p(token | x) `[B, L, V]`, x being its embedding plus noise of variance e^gamma(t)."""
