@@ -7,7 +7,7 @@ and the training of the paper.
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import EVERY_POSITION, GIDD, SHARED, timed
+from configs.recipes import GIDD, SHARED, timed
 
 CODE = f"{GIDD}, the authors' configs/gidd.yaml"
 RECIPE = (
@@ -39,4 +39,4 @@ def fields(config: ConfigDict, p_u: float = 0.1) -> tuple[Field, ...]:
     "weight_cap": 2.0,
   }
   source = f"{GIDD}, sections 4.1 and 4.3"
-  return (Field("process", process, source), *timed(GIDD), EVERY_POSITION)
+  return (Field("process", process, source), *timed(GIDD))

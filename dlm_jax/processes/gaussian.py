@@ -17,22 +17,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.core import pieces, resolve
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.ranges import Probability
 from dlm_jax.core.types import PyTree
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
-from dlm_jax.processes.parts import parameterizations
+from dlm_jax.processes.parts import parameterizations, preconditioning
 from dlm_jax.processes.parts.embeddings import NoisyEmbeddings
 from dlm_jax.schedules import gamma_schedules
 from dlm_jax.schedules.gamma_schedules import LearnedSchedule
 
 OBJECTIVES = ("vlb", "cross_entropy", "mse")
-
-# The network sees gamma / GAMMA_SCALE in place of the time, so that a schedule can change under it.
-GAMMA_SCALE = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +97,7 @@ class Gaussian(NoisyEmbeddings):
 
   def precondition(self, denoise: base.Denoise) -> base.Denoise:
     """The network with its input brought to unit size, its noise level as time, and its logits."""
-    cls = _ScoringPreconditioned if isinstance(denoise, base.ScoresPositions) else _Preconditioned
-    return cls(self, denoise)
+    return preconditioning.precondition(self, denoise)
 
   def output(self, output: Array, z: Array, t: Array) -> Array:
     """What `predict` reads, from the network's output `[B, L, columns]` at (z, t)."""
@@ -130,26 +126,6 @@ class Gaussian(NoisyEmbeddings):
     if prediction.estimate is not None:
       return prediction.estimate
     return jnp.exp(prediction.log_probs) @ self.embeddings
-
-  def read(
-    self,
-    denoise: base.Denoise,
-    z: Array,
-    t: Array,
-    reader: base.Reader,
-    operands: tuple[Array, ...] = (),
-  ) -> PyTree:
-    """`reader(prediction, *operands)` of each position, from one evaluation of the network.
-
-    Predictions, of V numbers a position, are held for a few positions at a time.
-    """
-
-    def score(output: Array, z: Array, t: Array, *operands: Array) -> PyTree:
-      return reader(self.predict(output, z, t), *operands)
-
-    times = jnp.broadcast_to(base.per_position(t), z.shape[:2])
-    everywhere = jnp.ones(z.shape[:2], bool)
-    return base.score_positions(denoise, z, t, score, (z, times, *operands), everywhere)
 
   def evaluate(
     self,
@@ -251,7 +227,7 @@ class Gaussian(NoisyEmbeddings):
     z = self.corrupt(noise_key, x, t, given)
     log_p, x_hat = self.evaluate(denoise, z, times, self._log_p_and_mean, (x,), chosen)
     if not self._predicts_tokens:
-      log_p = self._decoder(decoder_key, x)
+      log_p = self.log_p_at_start(decoder_key, x)
     clean = self.embeddings[x]
     squared_error = jnp.sum((clean - x_hat) ** 2, axis=-1)
     weight = 0.5 * self.schedule.gamma_derivative(t) * jnp.exp(-self.schedule.gamma(t))
@@ -263,18 +239,6 @@ class Gaussian(NoisyEmbeddings):
       squared_error=squared_error * scored,
       diffusion=base.per_position(weight) * squared_error * scored,
     )
-
-  def _decoder(self, key: Array, x: Array) -> Array:
-    """log p(x | z_0) `[B, L]` by Bayes' rule from each position alone, for outputs other than
-    logits."""
-    start = jnp.zeros(x.shape[:1])
-    alpha, _ = self.signal_and_noise(start)
-
-    def log_p(seen: Array, x: Array) -> Array:
-      return base.log_prob_of(self.log_bayes(seen, jnp.zeros(seen.shape[:1])), x)
-
-    number = pieces.number(x.shape[1], x.shape[0] * self.vocab_size)
-    return pieces.map_in_pieces(log_p, (self.corrupt(key, x, start) / alpha, x), number)
 
   def _log_p_and_mean(self, prediction: Prediction, x: Array) -> tuple[Array, Array]:
     return base.log_prob_of(prediction.log_probs, x), self.mean(prediction)
@@ -289,53 +253,6 @@ class Gaussian(NoisyEmbeddings):
     )
     fit = jnp.where(decodes, 0.0, self.schedule.fit(t, nats, cross_entropy))
     return (fit - jax.lax.stop_gradient(fit))[:, None] * terms.scored
-
-
-@dataclass(frozen=True)
-class _Preconditioned:
-  """What `Gaussian.precondition` makes of a denoiser."""
-
-  process: Gaussian
-  denoise: base.Denoise
-
-  def __call__(self, z: Array, t: Array, /, self_condition: Array | None = None) -> Array:
-    output = self.denoise(*self.seen(z, t), self_condition=self.scaled(self_condition))
-    return self.process.output(output, z, t)
-
-  def seen(self, z: Array, t: Array) -> tuple[Array, Array]:
-    """What the network receives as state and time."""
-    alpha, sigma = self.process.signal_and_noise(t)
-    scale = jax.lax.rsqrt((alpha * self.process.size) ** 2 + sigma**2)
-    return scale * z, self.process.gamma(t) / GAMMA_SCALE
-
-  def scaled(self, self_condition: Array | None) -> Array | None:
-    """An earlier prediction brought to unit size."""
-    return None if self_condition is None else self_condition / self.process.size
-
-
-class _ScoringPreconditioned(_Preconditioned):
-  """The same of a denoiser that scores positions."""
-
-  def score(
-    self,
-    z: Array,
-    t: Array,
-    score: base.Score,
-    operands: tuple[Array, ...],
-    where: Array,
-    /,
-    self_condition: Array | None = None,
-  ) -> PyTree:
-    """Equal to `base.score_positions`."""
-    assert isinstance(self.denoise, base.ScoresPositions)
-
-    def of_output(output: Array, z: Array, t: Array, *operands: Array) -> PyTree:
-      return score(self.process.output(output, z, t), *operands)
-
-    operands = (z, jnp.broadcast_to(base.per_position(t), where.shape), *operands)
-    return self.denoise.score(
-      *self.seen(z, t), of_output, operands, where, self_condition=self.scaled(self_condition)
-    )
 
 
 class _Terms(NamedTuple):

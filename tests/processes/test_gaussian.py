@@ -13,7 +13,7 @@ from scipy import integrate
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes import draws, gaussian
 from dlm_jax.processes.base import Prediction
-from dlm_jax.processes.parts import parameterizations
+from dlm_jax.processes.parts import embeddings, parameterizations
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.schedules import gamma_schedules
 from tests import toy
@@ -136,7 +136,7 @@ def test_embeddings_have_their_size_and_the_network_sees_unit_numbers(norm, size
     process.precondition(network)(process.corrupt(jax.random.key(0), x, t), t)
     z, time_of_network = seen[-1]
     assert float(jnp.mean(z**2)) == pytest.approx(1.0, abs=0.05)
-    np.testing.assert_allclose(time_of_network, process.schedule.gamma(t) / gaussian.GAMMA_SCALE)
+    np.testing.assert_allclose(time_of_network, process.schedule.gamma(t) / embeddings.GAMMA_SCALE)
 
 
 def test_the_output_prior_is_bayes_rule_for_a_single_token():

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.core import resolve
+from dlm_jax.core import pieces, resolve
 from dlm_jax.core.errors import require_known
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Params, PyTree
@@ -23,6 +23,10 @@ from dlm_jax.processes.base import Process
 from dlm_jax.schedules.gamma_schedules import GammaSchedule, LearnedSchedule
 
 NORMS = ("unit", "root")
+
+
+# The network sees gamma / GAMMA_SCALE in place of the time, so that a schedule can change under it.
+GAMMA_SCALE = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,11 @@ class NoisyEmbeddings(Process):
     gamma = base.per_position(self.schedule.gamma(t))[..., None]
     return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
 
+  def seen(self, z: Array, t: Array) -> tuple[Array, Array]:
+    """What the network receives as state, of unit size, and as time."""
+    alpha, sigma = self.signal_and_noise(t)
+    return jax.lax.rsqrt((alpha * self.size) ** 2 + sigma**2) * z, self.gamma(t) / GAMMA_SCALE
+
   def prior(self, key: Array, shape: tuple[int, ...]) -> Array:
     return draws.row_normal(key, (*shape, self.width))
 
@@ -98,6 +107,26 @@ class NoisyEmbeddings(Process):
     """The times of the positions: 0 where they are given, since they are clean."""
     return t if given is None else jnp.where(given, 0.0, base.per_position(t))
 
+  def read(
+    self,
+    denoise: base.Denoise,
+    z: Array,
+    t: Array,
+    reader: base.Reader,
+    operands: tuple[Array, ...] = (),
+  ) -> PyTree:
+    """`reader(prediction, *operands)` of each position, from one evaluation of the network.
+
+    Predictions, of V numbers a position, are held for a few positions at a time.
+    """
+
+    def score(output: Array, z: Array, t: Array, *operands: Array) -> PyTree:
+      return reader(self.predict(output, z, t), *operands)
+
+    times = jnp.broadcast_to(base.per_position(t), z.shape[:2])
+    everywhere = jnp.ones(z.shape[:2], bool)
+    return base.score_positions(denoise, z, t, score, (z, times, *operands), everywhere)
+
   def nearest_tokens(self, z: Array) -> Array:
     """The token whose embedding is nearest to each position of the state, int32 `[B, L]`."""
     nearest = lambda row: jnp.argmax(row @ self.embeddings.T, axis=-1)  # noqa: E731
@@ -107,6 +136,18 @@ class NoisyEmbeddings(Process):
     """log p(token | x) `[B, L, V]`, x being its embedding plus noise of variance e^gamma(t)."""
     precision = jnp.exp(-base.per_position(self.schedule.gamma(t)))[..., None]
     return jax.nn.log_softmax(precision * (x @ self.embeddings.T))
+
+  def log_p_at_start(self, key: Array, x: Array) -> Array:
+    """log p(x | z_0) `[B, L]` by Bayes' rule from each position alone, for outputs other than
+    logits."""
+    start = jnp.zeros(x.shape[:1])
+    alpha, _ = self.signal_and_noise(start)
+
+    def log_p(seen: Array, x: Array) -> Array:
+      return base.log_prob_of(self.log_bayes(seen, jnp.zeros(seen.shape[:1])), x)
+
+    number = pieces.number(x.shape[1], x.shape[0] * self.vocab_size)
+    return pieces.map_in_pieces(log_p, (self.corrupt(key, x, start) / alpha, x), number)
 
   def prior_divergence(self, clean: Array) -> Array:
     """KL(N(alpha_1 e, sigma_1^2) || N(0, 1)) in nats `[B, L]`, `clean` `[B, L, W]` being e."""
