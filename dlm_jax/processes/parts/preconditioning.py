@@ -37,13 +37,14 @@ class Preconditioned:
   process: PreconditionsNetwork
   denoise: base.Denoise
 
-  def __call__(self, z: Array, t: Array, /, self_condition: Array | None = None) -> Array:
-    output = self.denoise(*self.process.seen(z, t), self_condition=self.scaled(self_condition))
+  def __call__(self, z: Array, t: Array, /, **conditioning: Array | None) -> Array:
+    output = self.denoise(*self.process.seen(z, t), **self.scaled(**conditioning))
     return self.process.output(output, z, t)
 
-  def scaled(self, self_condition: Array | None) -> Array | None:
-    """An earlier prediction brought to unit size."""
-    return None if self_condition is None else self_condition / self.process.size
+  def scaled(self, self_condition: Array | None = None) -> dict[str, Array | None]:
+    """The conditioning, an earlier prediction brought to unit size."""
+    scaled = None if self_condition is None else self_condition / self.process.size
+    return {"self_condition": scaled}
 
 
 class ScoringPreconditioned(Preconditioned):
@@ -57,7 +58,7 @@ class ScoringPreconditioned(Preconditioned):
     operands: tuple[Array, ...],
     where: Array,
     /,
-    self_condition: Array | None = None,
+    **conditioning: Array | None,
   ) -> PyTree:
     """Equal to `base.score_positions`."""
     assert isinstance(self.denoise, base.ScoresPositions)
@@ -66,10 +67,5 @@ class ScoringPreconditioned(Preconditioned):
       return score(self.process.output(output, z, t), *operands)
 
     operands = (z, jnp.broadcast_to(base.per_position(t), where.shape), *operands)
-    return self.denoise.score(
-      *self.process.seen(z, t),
-      of_output,
-      operands,
-      where,
-      self_condition=self.scaled(self_condition),
-    )
+    seen, scaled = self.process.seen(z, t), self.scaled(**conditioning)
+    return self.denoise.score(*seen, of_output, operands, where, **scaled)
