@@ -17,11 +17,11 @@ from configs import compose, defaults
 
 # A student starts from a trained model, so that a quarter of the steps is enough for it.
 STUDENT = {
-  "training.steps": 250,
-  "training.evaluate_every": 50,
-  "checkpoint.save_every": 50,
+  "training.steps": 600,
+  "training.evaluate_every": 120,
+  "checkpoint.save_every": 120,
   "distillation.gap": 1 / 32,
-  "distillation.steps_per_round": 50,
+  "distillation.steps_per_round": 120,
   "optimizer.learning_rate": 1e-3,
   "optimizer.matrix_learning_rate": 1e-3,
 }
@@ -39,7 +39,14 @@ def corpus() -> ConfigDict:
   )
   config.process.update(masking="counted", weighting="min_capped", weight_cap=2.0)
   config.network.update(
-    width=128, heads=1, depth=4, norm="rms", conditioning="none", dropout=0.0, unroll=0
+    width=128,
+    heads=2,
+    depth=3,
+    qk_norm=True,
+    norm="rms",
+    conditioning="none",
+    dropout=0.0,
+    unroll=0,
   )
   config.optimizer.update(
     name="muon",
@@ -50,8 +57,8 @@ def corpus() -> ConfigDict:
     decay="linear",
   )
   config.training.update(
-    steps=1000, batch_size=64, ema_decay=0.99, log_every=20, evaluate_every=250
+    steps=2400, batch_size=32, ema_decay=0.99, log_every=40, evaluate_every=600
   )
   config.evaluation.update(rows=512, batch_size=64)
-  config.checkpoint.update(save_every=250)
+  config.checkpoint.update(save_every=600)
   return config

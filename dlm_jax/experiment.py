@@ -95,6 +95,7 @@ class Experiment:
     process: the noise process that is trained.
     evaluation_process: the process under which validation bounds are estimated.
     network: of the form that the process needs.
+    head: how the head of the network is applied in training.
     times: how the times of a batch are drawn.
     training, distillation, evaluation, checkpoint: the sections of the config.
     optimizer: the gradient transformation.
@@ -107,6 +108,7 @@ class Experiment:
   process: Process
   evaluation_process: Process
   network: Network
+  head: Head
   times: Times
   training: TrainingConfig
   distillation: DistillationConfig
@@ -119,10 +121,6 @@ class Experiment:
   @property
   def length(self) -> int:
     return self.config.data.length
-
-  @property
-  def head(self) -> Head:
-    return Head.of(self.process, self.mesh, self.training.head_chunks)
 
   def denoiser(self, params: Params, labels: jax.Array | None = None) -> Denoiser:
     """The network with `params` and `labels` bound, without dropout."""
@@ -224,6 +222,7 @@ def build(
     process=built.process,
     evaluation_process=built.evaluation_process,
     network=built.network,
+    head=Head.of(built.process, mesh, sections.training.head_chunks),
     optimizer=optimizer.make(
       rates, steps, built.network.matrix_axes, learned_schedule="schedule" in learned
     ),

@@ -35,7 +35,7 @@ def fields(config: ConfigDict, p_u: float = 0.1) -> tuple[Field, ...]:
     "name": "gidd",
     "schedule": {"name": "linear"},
     "p_u": p_u,
-    "weighting": "dynamic",
+    "dynamic_weights": True,
     "weight_cap": 2.0,
   }
   source = f"{GIDD}, sections 4.1 and 4.3"

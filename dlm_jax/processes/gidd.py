@@ -15,15 +15,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import require_known
 from dlm_jax.core.ranges import Fraction, Positive
 from dlm_jax.processes import base
 from dlm_jax.processes.parts.mixture import Level, Mixture
 from dlm_jax.processes.parts.outside_mask import OutsideMask
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import TINY
-
-WEIGHTINGS = ("nelbo", "dynamic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +29,15 @@ class Gidd(OutsideMask, Mixture):
 
   Attributes:
     p_u: the share of random tokens in the middle, in [0, 1); 0 is masked diffusion.
-    weighting: of `loss`: `nelbo`; `dynamic`, the bound's weight over the speed of the log-SNR,
-      log(a / (1 - a)), at which masks weigh 2, random tokens 1 and true ones next to nothing
-      (section 4.3).
-    weight_cap: largest weight under `dynamic`.
+    dynamic_weights: whether `loss` weighs by the bound's weight over the speed of the log-SNR,
+      log(a / (1 - a)), so that masks weigh 2, random tokens 1 and true ones next to nothing
+      (section 4.3); otherwise it is the bound.
+    weight_cap: the largest dynamic weight.
   """
 
   p_u: Fraction = 0.1
-  weighting: str = "nelbo"
+  dynamic_weights: bool = False
   weight_cap: Positive = 2.0
-
-  def __post_init__(self) -> None:
-    require_known("process.weighting", self.weighting, WEIGHTINGS)
 
   @property
   def coupled(self) -> bool:
@@ -67,7 +61,7 @@ class Gidd(OutsideMask, Mixture):
   def loss(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:
-    if self.weighting == "nelbo":
+    if not self.dynamic_weights:
       return self.nelbo(key, denoise, x, t, given)
     z, t_BL = self.corrupt(key, x, t, given), base.per_position(t)
     level = self.level(t_BL)

@@ -183,7 +183,7 @@ GIDD = {
   "training.ema_decay": 0.0,
   "times.sampling": "shared_offset",
   "times.epsilon": 1e-4,
-  "process.weighting": "dynamic",
+  "process.dynamic_weights": True,
   "process.weight_cap": 2.0,
   "process.schedule": "Linear",
 }

@@ -67,7 +67,7 @@ def test_pieces_change_neither_loss_nor_gradients(objective):
 
   # Of float32 sums in another order.
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()),
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=5e-5 * np.abs(b).max()),
     values(IN_PIECES),
     values(WHOLE),
   )

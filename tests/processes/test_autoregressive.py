@@ -94,4 +94,7 @@ def test_one_token_is_revealed_in_each_of_l_steps(length):
 def test_the_experiment_binds_the_visibility(tmp_path):
   config = tiny.config(tmp_path, process={"name": "autoregressive"})
   experiment = experiments.build(config)
-  assert experiment.denoiser(None).pattern == experiment.process.pattern
+  bound = []
+  params = experiment.abstract_state.params
+  jax.eval_shape(lambda params: bound.append(experiment.denoiser(params).pattern), params)
+  assert bound == [experiment.process.pattern]

@@ -198,7 +198,7 @@ def test_dynamic_weights_of_gidd(t):
   x, times = np.zeros((1, 3), np.int32), jnp.full(1, t)
   z, logits = np.array([[V, 1, 0]]), jax.random.normal(jax.random.key(0), (1, 3, V))
   bound = nelbo_at(gidd.make(**fields), x, z, logits, times)
-  dynamic = toy.noised_as(gidd.make(**fields, weighting="dynamic", weight_cap=1.5), jnp.asarray(z))
+  dynamic = toy.noised_as(gidd.make(**fields, dynamic_weights=True, weight_cap=1.5), jnp.asarray(z))
   loss = dynamic.loss(jax.random.key(0), lambda z, t: logits, x, times)
   ratio = 0.5 / V * np.sqrt(t / (1 - t))  # b is 2 p_u / (1 - p_u)
   of_x = ratio / (1 + ratio)
