@@ -17,7 +17,7 @@ LINEAR = {"name": "linear"}
 CASES = {
   "uniform": {"name": "uniform", "schedule": LINEAR},
   "hybrid": {"name": "hybrid", "schedule": LINEAR, "p_u": 0.1},
-  "gidd": {"name": "gidd", "weighting": "dynamic"},
+  "gidd": {"name": "gidd", "dynamic_weights": True},
   "autoregressive": {"name": "autoregressive"},
   "block": {"name": "block", "inner": {"name": "absorbing"}, "block_size": 8},
   "block_of_duo": {

@@ -29,7 +29,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = {
   "uniform": {"name": "uniform"},
   "hybrid": {"name": "hybrid", "p_u": 0.2},
-  "gidd": {"name": "gidd", "p_u": 0.2, "weighting": "dynamic"},
+  "gidd": {"name": "gidd", "p_u": 0.2, "dynamic_weights": True},
   "duo": {"name": "duo", "curriculum_steps": 2},
   "generalized_absorbing": {"name": "generalized_absorbing"},
   "autoregressive": {"name": "autoregressive"},
