@@ -89,9 +89,10 @@ def run(
     allocator.keep_freed_memory()
     try:
       arguments = () if settings is None else (_read(settings),)
-      from dlm_jax.distributed import compiled_programs  # noqa: PLC0415  it brings JAX
+      from dlm_jax.distributed import compiled_programs, platform  # noqa: PLC0415  they bring JAX
 
       compiled_programs.keep_compiled_programs()
+      platform.dispatch_one_step_at_a_time()
       work = importlib.import_module(main).main if isinstance(main, str) else main
       return _together(work, arguments, stoppable) if distributed else work(*arguments)
     except UserError as error:

@@ -222,7 +222,7 @@ def test_show_config_needs_no_workdir_and_trains_nothing():
   done = run("train", CONFIG, "--config.process.name=uniform", "--show_config")
   assert done.returncode == 0, done.stderr
   assert "* process.name = uniform  # one of absorbing, " in done.stdout
-  assert "* training.steps = 1000" in done.stdout
+  assert "* training.steps = 2400" in done.stdout
 
 
 def test_ctrl_c_is_one_sentence_that_says_what_is_there(monkeypatch, capsys):

@@ -8,7 +8,7 @@
 | blocks         | flat, in pieces | XLA, in pieces | splash, the mask in tiles |
 | with padding   | flat            | XLA            | splash, by segments       |
 
-A cache is read by `attend_cached` on every platform. `flat` is two batched products on
+A cache is read by `attend_flat` on every platform. `flat` has the heads before the positions,
 `[B, H, L, K]`; all others take `[B, L, H, K]`, see `heads_axis`.
 
 No array of the size of all pairs of the 2 L tokens of block diffusion is held anywhere: cuDNN has
@@ -90,63 +90,66 @@ def attend(
     )
   length = query.shape[3 - heads_axis(implementation)]
   mask = None if isinstance(pattern, Full) else _visible(pattern, length)
-  return attend_masked(query, key, value, _and_valid(mask, valid), implementation, dtype)
-
-
-def attend_masked(
-  query: Array,
-  key: Array,
-  value: Array,
-  mask: Array | None,
-  implementation: str,
-  dtype: jnp.dtype = jnp.float32,
-) -> Array:
-  """Attention of n queries over S keys and values.
-
-  Args:
-    query, key, value, dtype: as of `attend`.
-    mask: bool `[n, S]` or `[B, n or 1, S]`, which key each query sees; None is all.
-    implementation: `flat` for the form that a CPU is fast at; everything else is XLA's.
-  """
-  if implementation == "flat":
-    return _flat(query, key, value, mask, dtype)
-  if mask is not None and mask.ndim == 3:
-    mask = mask[:, None]
-  query = query.astype(dtype)
-  return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
+  return _masked(query, key, value, _and_valid(mask, valid), implementation, dtype)
 
 
 def write(cache: Array, new: Array, write_positions: Array) -> Array:
-  """Cached keys or values `[B G, S, K]` with `new` `[B, n, G, K]` among them, see `Caches.extend`.
+  """Cached keys or values `[B G, S, K]` with `new` `[B, G, n, K]` among them, see `Caches.extend`.
 
   A cache has the shape of the product that reads it. Were there a reshape between the two, XLA
   would write once for each, each into a copy of the whole.
   """
-  _, length, groups, width = new.shape
-  new = jnp.swapaxes(new, 1, 2).reshape(-1, length, width).astype(cache.dtype)
+  groups = new.shape[1]
+  new = new.reshape(-1, *new.shape[2:]).astype(cache.dtype)
   if jnp.ndim(write_positions) == 0:
     return jax.lax.dynamic_update_slice_in_dim(cache, new, write_positions, axis=1)
   slots = jnp.repeat(write_positions, groups, axis=0)
   return cache.at[jnp.arange(len(new))[:, None], slots].set(new, mode="drop")
 
 
-def attend_cached(query: Array, keys: Array, values: Array, mask: Array) -> Array:
-  """Attention of `query` `[B, n, H, K]` over cached `keys` and `values` `[B G, S, K]`.
+def attend_flat(
+  query: Array, key: Array, value: Array, mask: Array | None, dtype: jnp.dtype
+) -> Array:
+  """Two batched products with one exponential between; the division comes last.
+
+  On a CPU it is several times as fast as `jax.nn.dot_product_attention`.
 
   Args:
-    mask: bool `[n, S]` or `[B, n, S]`, which slot each query sees.
+    query: `[B, H, n, K]`.
+    key, value: `[B G, S, K]`, as a cache holds them.
+    mask: bool `[n, S]` or `[B, n or 1, S]`, which key each query sees; None is all.
+    dtype: of the operands of both products.
   """
-  rows, length, heads, width = query.shape
-  groups, slots = keys.shape[0] // rows, keys.shape[1]
-  q = query.reshape(rows, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
-  q = q.reshape(rows * groups, -1, width) * jnp.asarray(width**-0.5, query.dtype)
-  scores = jnp.einsum("rqk,rsk->rqs", q, keys, preferred_element_type=jnp.float32)
-  scores = scores.reshape(rows, groups, -1, length, slots)
-  scores = jnp.where(mask.reshape(-1, 1, 1, length, slots), scores, LEAST)
-  weights = jax.nn.softmax(scores).reshape(rows * groups, -1, slots).astype(values.dtype)
-  out = jnp.einsum("rqs,rsk->rqk", weights, values).astype(query.dtype)
-  out = out.reshape(rows, groups, -1, length, width).transpose(0, 3, 1, 2, 4)
+  rows, heads, length, width = query.shape
+  size = key.shape[1]
+  q = (query * width**-0.5).reshape(len(key), -1, width)
+  scores = products.batched(q, key, 2, dtype)
+  if mask is not None:
+    mask = mask if mask.ndim == 3 else mask[None]
+    grouped = scores.reshape(rows, heads, length, size)
+    scores = jnp.where(mask[:, None], grouped, LEAST).reshape(scores.shape)
+  # The largest score is a constant of the softmax: its gradient is zero.
+  largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+  weights = jnp.exp(scores - largest)
+  out = products.batched(weights, value, 1, dtype) / jnp.sum(weights, axis=-1, keepdims=True)
   return out.reshape(query.shape)
+
+
+def _masked(
+  query: Array,
+  key: Array,
+  value: Array,
+  mask: Array | None,
+  implementation: str,
+  dtype: jnp.dtype,
+) -> Array:
+  """`attend` with what each query sees as a mask, see `attend_flat`; what is not flat is XLA's."""
+  if implementation == "flat":
+    key, value = (a.reshape(-1, *a.shape[2:]) for a in (key, value))
+    return attend_flat(query, key, value, mask, dtype)
+  if mask is not None and mask.ndim == 3:
+    mask = mask[:, None]
+  return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
 
 
 def _visible(pattern: Causal | BlockCausal, length: int) -> Array:
@@ -159,27 +162,6 @@ def _and_valid(mask: Array | None, valid: Array | None) -> Array | None:
     return mask
   valid = valid[:, None]
   return valid if mask is None else mask & valid
-
-
-def _flat(query: Array, key: Array, value: Array, mask: Array | None, dtype: jnp.dtype) -> Array:
-  """Two batched products on `[B, H, n, K]` with one exponential between; the division comes last.
-
-  On a CPU it is several times as fast as `jax.nn.dot_product_attention`.
-  """
-  rows, heads, length, width = query.shape
-  groups, size = key.shape[1:3]
-  q = (query * width**-0.5).reshape(rows * groups, -1, width)
-  k, v = (a.reshape(rows * groups, size, -1) for a in (key, value))
-  scores = products.batched(q, k, (2, 2), dtype)
-  if mask is not None:
-    mask = mask if mask.ndim == 3 else mask[None]
-    grouped = scores.reshape(rows, heads, length, size)
-    scores = jnp.where(mask[:, None], grouped, LEAST).reshape(scores.shape)
-  # The largest score is a constant of the softmax: its gradient is zero.
-  largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-  weights = jnp.exp(scores - largest)
-  out = products.batched(weights, v, (2, 1), dtype) / jnp.sum(weights, axis=-1, keepdims=True)
-  return out.reshape(rows, heads, length, width)
 
 
 def _two_streams(
@@ -209,7 +191,7 @@ def _two_streams(
     mask = _and_valid(mask, None if valid is None else _take(valid, seen, 1))
     query = _take(query, asking, axis)
     key, value = (_take(a, seen, axis) for a in (key, value))
-    return attend_masked(query, key, value, mask, implementation, dtype)
+    return _masked(query, key, value, mask, implementation, dtype)
 
   bounds = [(start, min(start + step, length)) for start in range(0, length, step)]
   parts = [jnp.split(piece(query, key, value, *bound), 2, axis) for bound in bounds]

@@ -13,6 +13,7 @@ from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.sharding import constrain
 from dlm_jax.networks import initialization
 from dlm_jax.networks.base import Inputs
+from dlm_jax.networks.products import product
 from dlm_jax.networks.stacked_network import StackedNetwork
 
 # Sets the draw that takes labels away apart from those of the layers' dropout.
@@ -67,16 +68,12 @@ def apply(
   elif tokens is not None:
     x = embed(weights.table, tokens, dtype)
   else:
-    x = _product(inputs.states, weights.state_kernel, product_dtype).astype(dtype)
+    x = product(inputs.states, weights.state_kernel, product_dtype).astype(dtype)
   if weights.kernel is not None:
-    x = _product(x, weights.kernel, product_dtype).astype(dtype)
+    x = product(x, weights.kernel, product_dtype).astype(dtype)
   if inputs.self_condition is not None:
-    x += _product(inputs.self_condition, weights.self_condition_kernel, product_dtype).astype(dtype)
+    x += product(inputs.self_condition, weights.self_condition_kernel, product_dtype).astype(dtype)
   return constrain(x, BATCH_AXES, None, None)
-
-
-def _product(states: Array, kernel: Array, dtype: jnp.dtype) -> Array:
-  return jnp.einsum("blw,wd->bld", states.astype(dtype), kernel.astype(dtype))
 
 
 def label_rows(inputs: Inputs, num_labels: int, label_dropout: float) -> Array | None:

@@ -55,7 +55,8 @@ class Dense(nn.Module):
     of_bias = zeros if self.zero else initialization.bias(self.initialization, fan_in)
     kernel = self.param("kernel", of_kernel, (fan_in, self.features), jnp.float32)
     bias = self.param("bias", of_bias, (self.features,), jnp.float32)
-    return jnp.einsum("...c,cf->...f", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+    y = products.product(x, kernel, x.dtype)
+    return y + bias.astype(y.dtype)
 
 
 def project(x: Array, kernel: Array, dtype: jnp.dtype, multiple: int = 1) -> Array:

@@ -45,15 +45,16 @@ def summed(x: Array, kernel: Array, dtype: jnp.dtype) -> Array:
   return y.reshape(*x.shape[:-1], -1)
 
 
-def batched(a: Array, b: Array, axes: tuple[int, int], dtype: jnp.dtype) -> Array:
-  """Products `[N, ...]` float32 of N pairs of matrices, `axes` of `a` and `b` summed over.
+def batched(a: Array, b: Array, axis: int, dtype: jnp.dtype) -> Array:
+  """Products `[N, M, P]` float32 of N pairs of matrices.
 
   Args:
-    a, b: `[N, ., .]`.
-    axes: 1 or 2 for each; the other one of `a` becomes the rows of the result.
+    a: `[N, M, K]`.
+    b: `[N, K, P]` where `axis` is 1, `[N, P, K]` where it is 2.
+    axis: of `b`, that is summed over.
     dtype: what both are rounded to.
   """
-  return _pairs(a, b, axes, jnp.dtype(dtype))
+  return _pairs(a, b, axis, jnp.dtype(dtype))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -79,31 +80,23 @@ _summed.defvjp(_summed_forward, _summed_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _pairs(a: Array, b: Array, axes: tuple[int, int], dtype: jnp.dtype) -> Array:
-  return _dot(a.astype(dtype), b.astype(dtype), ((axes[0],), (axes[1],)), (0,))
+def _pairs(a: Array, b: Array, axis: int, dtype: jnp.dtype) -> Array:
+  return _dot(a.astype(dtype), b.astype(dtype), ((2,), (axis,)), (0,))
 
 
-def _pairs_forward(
-  a: Array, b: Array, axes: tuple[int, int], dtype: jnp.dtype
-) -> tuple[Array, tuple]:
+def _pairs_forward(a: Array, b: Array, axis: int, dtype: jnp.dtype) -> tuple[Array, tuple]:
   rounded = a.astype(dtype), b.astype(dtype)
-  return _pairs(*rounded, axes, dtype), (rounded, jnp.zeros((), a.dtype), jnp.zeros((), b.dtype))
+  return _pairs(*rounded, axis, dtype), (rounded, jnp.zeros((), a.dtype), jnp.zeros((), b.dtype))
 
 
 def _pairs_backward(
-  axes: tuple[int, int], dtype: jnp.dtype, kept: tuple, gradient: Array
+  axis: int, dtype: jnp.dtype, kept: tuple, gradient: Array
 ) -> tuple[Array, Array]:
   (a, b), like_a, like_b = kept
-  gradient, (i, j) = gradient.astype(dtype), axes
-  # What is not summed over is an axis of the gradient: the rows are of a, the columns of b.
-  if i == 2:
-    of_a = _dot(gradient, b, ((2,), (3 - j,)), (0,))
-  else:
-    of_a = _dot(b, gradient, ((3 - j,), (2,)), (0,))
-  if j == 2:
-    of_b = _dot(gradient, a, ((1,), (3 - i,)), (0,))
-  else:
-    of_b = _dot(a, gradient, ((3 - i,), (1,)), (0,))
+  gradient = gradient.astype(dtype)
+  of_a = _dot(gradient, b, ((2,), (3 - axis,)), (0,))
+  first, second = (gradient, a) if axis == 2 else (a, gradient)
+  of_b = _dot(first, second, ((1,), (1,)), (0,))
   return of_a.astype(like_a.dtype), of_b.astype(like_b.dtype)
 
 

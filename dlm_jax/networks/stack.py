@@ -126,8 +126,8 @@ class SelfAttention(nn.Module):
     self, x_BLD: Array, shared: LayerInputs, cache: LayerCache | None
   ) -> tuple[Array, LayerCache | None]:
     c, dtype = self.config, self.config.compute_dtype
-    kernel = attention.choose(c.attention, dtype)
-    axis = 2 if cache is not None else attention.heads_axis(kernel)
+    kernel = attention.choose(c.attention, dtype) if cache is None else "flat"
+    axis = attention.heads_axis(kernel)
     q, k, v = (jnp.moveaxis(part, 2, axis) for part in self.project(x_BLD))
     if c.qk_norm:
       q = layers.Norm("rms", c.epsilon, name="query_norm")(q)
@@ -138,7 +138,7 @@ class SelfAttention(nn.Module):
     else:
       written = zip(cache, (k, v), strict=True)
       cache = LayerCache(*(attention.write(*pair, shared.write_positions) for pair in written))
-      attended = attention.attend_cached(q.astype(dtype), *cache, shared.mask)
+      attended = attention.attend_flat(q, *cache, shared.mask, dtype)
     init = initialization.kernel(c.initialization, in_axis=(0, 1), out_axis=2)
     out_HKD = self.param("out", init, (c.heads, c.size_of_head, c.width), jnp.float32)
     return products.product(jnp.moveaxis(attended, axis, 2), out_HKD, dtype, axes=2), cache

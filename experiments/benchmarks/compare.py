@@ -18,7 +18,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.peers.shape import Shape
+from experiments.benchmarks.shape import COLUMNS, Shape
 
 _TASK = flags.DEFINE_enum("task", "training", ["training", "sampling"], "What is timed.")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "How often each contender has its turn.", 1)
@@ -31,16 +31,16 @@ _CONTENDERS = flags.DEFINE_list(
 _SHAPES = flags.DEFINE_list("shapes", ["0", "1", "2", "3"], "Which of the shapes, by number.")
 
 TRAINING = (
-  Shape(width=128, depth=4, length=64, batch_size=64, vocab_size=27),
-  Shape(width=256, depth=6, length=256, batch_size=16, vocab_size=27),
-  Shape(width=512, depth=6, length=128, batch_size=32, vocab_size=27),
-  Shape(width=256, depth=4, length=128, batch_size=16, vocab_size=32768),
+  Shape(width=128, heads=2, depth=4, length=64, rows=64, vocab_size=27),
+  Shape(width=256, heads=4, depth=6, length=256, rows=16, vocab_size=27),
+  Shape(width=512, heads=8, depth=6, length=128, rows=32, vocab_size=27),
+  Shape(width=256, heads=4, depth=4, length=128, rows=16, vocab_size=32768),
 )
 SAMPLING = (
-  Shape(width=128, depth=4, length=64, batch_size=1, vocab_size=27),
-  Shape(width=128, depth=4, length=64, batch_size=32, vocab_size=27),
-  Shape(width=256, depth=6, length=256, batch_size=1, vocab_size=27),
-  Shape(width=256, depth=6, length=256, batch_size=32, vocab_size=27),
+  Shape(width=128, heads=2, depth=4, length=64, rows=1, vocab_size=27),
+  Shape(width=128, heads=2, depth=4, length=64, rows=32, vocab_size=27),
+  Shape(width=256, heads=4, depth=6, length=256, rows=1, vocab_size=27),
+  Shape(width=256, heads=4, depth=6, length=256, rows=32, vocab_size=27),
 )
 
 
@@ -76,7 +76,7 @@ def start(name: str, shape: Shape) -> Contender:
   """Starts a contender, which compiles."""
   command = [sys.executable, "-m", "experiments.benchmarks.peers.worker", name, _TASK.value]
   pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-  contender = Contender(name, subprocess.Popen([*command, *str(shape).split()], **pipes))
+  contender = Contender(name, subprocess.Popen([*command, *shape.arguments], **pipes))
   contender.turn()
   contender.steps = 4
   contender.turn()
@@ -104,9 +104,7 @@ def installed(names: list[str]) -> list[str]:
 
 def main(_: list[str]) -> None:
   table = Table(title=f"{_TASK.value}, float32")
-  for column in ("width", "depth", "length", "batch", "V", "contender"):
-    table.add_column(column, justify="right")
-  for column in ("ms", "fastest", "ratio", "MiB"):
+  for column in (*COLUMNS, "contender", "ms", "fastest", "ratio", "MiB"):
     table.add_column(column, justify="right")
   shapes = TRAINING if _TASK.value == "training" else SAMPLING
   for index in map(int, _SHAPES.value):
@@ -115,7 +113,7 @@ def main(_: list[str]) -> None:
     for contender in contenders:
       median = statistics.median(contender.seconds)
       table.add_row(
-        *str(shapes[index]).split(),
+        *shapes[index].cells,
         contender.name,
         f"{1e3 * median:.2f}",
         f"{1e3 * min(contender.seconds):.2f}",

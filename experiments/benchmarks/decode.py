@@ -12,7 +12,6 @@ as long. Block diffusion has blocks of 16 tokens and one step a token.
 import importlib.util
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -28,6 +27,7 @@ from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
 from dlm_jax.samplers import ancestral, loops
 from dlm_jax.samplers.base import Request
+from experiments.benchmarks.shape import COLUMNS, Shape
 
 CONTENDERS = ("torch", "uncached")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of each contender.", 1)
@@ -42,18 +42,6 @@ _PROCESSES = flags.DEFINE_list("processes", [*PROCESSES], "What decodes.")
 
 # Draws a batch of rows; the argument is the seed.
 Loop = Callable[[int], object]
-
-
-@dataclass(frozen=True)
-class Shape:
-  """What is timed: a network and a batch."""
-
-  width: int
-  heads: int
-  depth: int
-  length: int
-  rows: int
-  vocab_size: int
 
 
 ON_CPU = (
@@ -100,7 +88,7 @@ def in_torch(fields: dict[str, Any], shape: Shape, threads: int) -> Loop:
   # Optional.
   import torch  # noqa: PLC0415
 
-  from experiments.benchmarks import torch_decoder  # noqa: PLC0415
+  from experiments.benchmarks.peers import torch_decoder  # noqa: PLC0415
 
   decoder = torch_decoder.Decoder(shape.width, shape.heads, shape.depth, shape.vocab_size)
 
@@ -145,10 +133,9 @@ def compare(fields: dict[str, Any], shape: Shape) -> list[str]:
   found = contenders(fields, shape)
   times = iter(medians([loop for group in found.values() for loop in group], _REPEATS.value))
   fastest = {name: min(next(times) for _ in group) for name, group in found.items()}
-  sizes = (shape.width, shape.depth, shape.length, shape.rows, shape.vocab_size)
   ratios = [f"{fastest[name] / fastest['ours']:.2f}" for name in _AGAINST.value]
   milliseconds = f"{1e3 * fastest['ours'] / shape.length:.2f}"
-  return [fields["name"], *map(str, sizes), milliseconds, *ratios]
+  return [fields["name"], *shape.cells, milliseconds, *ratios]
 
 
 def main(_: list[str]) -> None:
@@ -157,7 +144,7 @@ def main(_: list[str]) -> None:
   shapes = ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATOR
   table = Table(title=f"one {jax.devices()[0].device_kind}")
   table.add_column("process", no_wrap=True)
-  for column in ("width", "depth", "length", "rows", "V", "ms a token", *_AGAINST.value):
+  for column in (*COLUMNS, "ms a token", *_AGAINST.value):
     table.add_column(column, justify="right")
   for index in map(int, _SHAPES.value or range(len(shapes))):
     for name in _PROCESSES.value:

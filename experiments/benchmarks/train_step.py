@@ -10,25 +10,20 @@ orthogonalises every matrix at every step) is not counted as the model's.
 """
 
 import time
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import flags
 from rich.console import Console
 from rich.table import Table
 
 from dlm_jax import command_line
 from dlm_jax.core import resolve
-from dlm_jax.model.head import Head
 from dlm_jax.networks import transformer
-from dlm_jax.networks.base import Inputs
-from dlm_jax.processes.parts.times import Times
-from dlm_jax.training import optimizer, state
-from dlm_jax.training.objective import Objective
-from dlm_jax.training.step import make_step
+from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.throughput import PEAK_FLOPS, measured_matmul_flops
+from experiments.benchmarks import step
+from experiments.benchmarks.shape import COLUMNS, Shape
 
 _OPTIMIZER = flags.DEFINE_enum("optimizer", "adamw", ["adamw", "muon"], "What updates.")
 _PROCESS = flags.DEFINE_enum(
@@ -37,30 +32,18 @@ _PROCESS = flags.DEFINE_enum(
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "How long each shape is timed, at least.")
 
 
-@dataclass(frozen=True)
-class Shape:
-  """What is timed: a network and a batch."""
-
-  width: int
-  heads: int
-  depth: int
-  length: int
-  batch_size: int
-  vocab_size: int
-
-
 # Steps between two looks at the clock: training does not wait for a step either.
 AT_ONCE = 5
 # The quickstart's, one of middle size, and one as wide as the smallest of the papers.
 ON_CPU = (
-  Shape(width=128, heads=1, depth=4, length=64, batch_size=64, vocab_size=27),
-  Shape(width=256, heads=2, depth=4, length=128, batch_size=32, vocab_size=27),
-  Shape(width=512, heads=4, depth=4, length=128, batch_size=32, vocab_size=27),
+  Shape(width=128, heads=1, depth=4, length=64, rows=64, vocab_size=27),
+  Shape(width=256, heads=2, depth=4, length=128, rows=32, vocab_size=27),
+  Shape(width=512, heads=4, depth=4, length=128, rows=32, vocab_size=27),
 )
 ON_ACCELERATOR = (
-  Shape(width=512, heads=8, depth=8, length=256, batch_size=256, vocab_size=27),
-  Shape(width=768, heads=12, depth=12, length=1024, batch_size=32, vocab_size=50257),
-  Shape(width=1024, heads=16, depth=24, length=1024, batch_size=16, vocab_size=50257),
+  Shape(width=512, heads=8, depth=8, length=256, rows=256, vocab_size=27),
+  Shape(width=768, heads=12, depth=12, length=1024, rows=32, vocab_size=50257),
+  Shape(width=1024, heads=16, depth=24, length=1024, rows=16, vocab_size=50257),
 )
 
 
@@ -78,26 +61,14 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
     dropout=0.0,
     unroll=0,
   )
-  config = optimizer.OptimizerConfig(name=_OPTIMIZER.value)
-  update = optimizer.make(config, 1000, network.matrix_axes)
-  objective = Objective(process=process, network=network, head=Head.of(process, mesh=None))
-  step = jax.jit(
-    make_step(objective, update, Times(), seed=0, ema_decay=0.999),
-    donate_argnums=0,
+  run = step.training(
+    process, network, shape, OptimizerConfig(name=_OPTIMIZER.value), ema_decay=0.999
   )
-  tokens = np.random.default_rng(0).integers(
-    shape.vocab_size, size=(shape.batch_size, shape.length)
-  )
-  batch = {"tokens": jnp.asarray(tokens, jnp.int32)}
-  params = network.init(jax.random.key(0), Inputs(tokens=batch["tokens"][:1], time=jnp.zeros(1)))
-  carried, metrics = step(state.init(params, update), batch)
-  jax.block_until_ready(metrics)
+  run(1)  # compiles
   steps, start = 0, time.perf_counter()
   while (elapsed := time.perf_counter() - start) < at_least:
-    for _ in range(AT_ONCE):
-      carried, metrics = step(carried, batch)
+    run(AT_ONCE)
     steps += AT_ONCE
-    jax.block_until_ready(metrics)
   forward = network.flops_per_token(shape.length, process.pattern, process.scored_share)
   return elapsed / steps, 3 * forward
 
@@ -114,17 +85,14 @@ def main() -> None:
   dtype = jnp.float32 if on_cpu else jnp.bfloat16
   kind = jax.devices()[0].device_kind
   table = Table(title=f"one {kind}, {dtype.__name__}, {_PROCESS.value}, {_OPTIMIZER.value}")
-  for column in ("width", "depth", "length", "batch", "V"):
-    table.add_column(column, justify="right")
-  for column in ("tokens/s", "GFLOP/s", "peak", "ratio", "MFU", "GiB"):
+  for column in (*COLUMNS, "tokens/s", "GFLOP/s", "peak", "ratio", "MFU", "GiB"):
     table.add_column(column, justify="right")
   for shape in ON_CPU if on_cpu else ON_ACCELERATOR:
     seconds, flops_per_token = seconds_per_step(shape, _SECONDS.value)
     peak = measured_matmul_flops(1024 if on_cpu else 8192, repeats=20, dtype=dtype)
-    rate = shape.batch_size * shape.length / seconds
-    sizes = (shape.width, shape.depth, shape.length, shape.batch_size, shape.vocab_size)
+    rate = shape.rows * shape.length / seconds
     table.add_row(
-      *map(str, sizes),
+      *shape.cells,
       f"{rate:,.0f}",
       f"{rate * flops_per_token / 1e9:,.1f}",
       f"{peak / 1e9:,.1f}",

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import logging
 from ml_collections import ConfigDict
 
 from configs import stdlib_docs
@@ -79,8 +78,8 @@ def train(built: experiment.Experiment, steps: int) -> tuple[Params, float]:
   return state.ema, (time.perf_counter() - start) / (steps - 1)
 
 
-def race(entry: str, settings: RaceSettings) -> dict[str, Any]:
-  """One entry: its steps, seconds and bound."""
+def race(entry: str, settings: RaceSettings) -> tuple[dict[str, Any], str]:
+  """One entry: its steps, seconds and bound, and the hash of its data."""
   config = config_of(entry, settings)
   _, seconds = train(experiment.build(config), TIMED + 1)
   config.training.steps = max(int(settings.seconds / seconds), 2)
@@ -88,7 +87,7 @@ def race(entry: str, settings: RaceSettings) -> dict[str, Any]:
   params, seconds = train(built, config.training.steps)
   with jax.set_mesh(built.mesh):
     values = validation(built)(params)
-  return {
+  result = {
     "steps": config.training.steps,
     "tokens": config.training.steps * built.training.batch_size * built.length,
     "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
@@ -96,6 +95,7 @@ def race(entry: str, settings: RaceSettings) -> dict[str, Any]:
     "bits_per_character": values["validation_bits_per_character"],
     "changed": ENTRIES[entry],
   }
+  return result, built.store.hash
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
@@ -114,14 +114,14 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 def main(settings: RaceSettings) -> None:
   record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"results": {}}
   if not settings.table:
-    logging.set_verbosity(logging.WARNING)
     for entry in ENTRIES if "all" in settings.entries else settings.entries:
-      record["results"][entry] = race(entry, settings)
-      record["provenance"] = provenance.software()
+      result, dataset_hash = race(entry, settings)
+      result["environment"] = provenance.environment(dataset_hash)
+      record["results"][entry] = result
       storage.write_json(RESULTS, record)
-      print(entry, json.dumps(record["results"][entry]), flush=True)
+      print(table({entry: result}).splitlines()[-1], flush=True)
   print(table(record["results"]))
 
 
 if __name__ == "__main__":
-  command_line.run(main, RaceSettings, distributed=True)
+  command_line.run(main, RaceSettings)

@@ -1,5 +1,7 @@
 """The race of the quickstart: every entry is a config that builds, and the table is in order."""
 
+import json
+
 import pytest
 
 from dlm_jax import experiment
@@ -18,6 +20,19 @@ def test_entries_build(entry):
 def test_an_unknown_entry():
   with pytest.raises(UserError, match="entry 'quick'"):
     run.config_of("quick", run.RaceSettings())
+
+
+def test_the_command_keeps_what_was_measured_before(monkeypatch, tmp_path, capsys):
+  one = {"seconds": 1.0, "steps": 2, "parameters": 1000, "changed": {}, "bits_per_character": 2.5}
+  monkeypatch.setattr(run, "race", lambda entry, settings: (dict(one), "of the data"))
+  monkeypatch.setattr(run, "RESULTS", tmp_path / "results.json")
+  for entry in ("quickstart", "swiglu"):
+    run.main(run.RaceSettings(entries=(entry,)))
+  results = json.loads(run.RESULTS.read_text())["results"]
+  assert [*results] == ["quickstart", "swiglu"]
+  assert results["swiglu"]["environment"]["dataset_hash"] == "of the data"
+  run.main(run.RaceSettings(table=True))
+  assert "| `swiglu` | 2.500 |" in capsys.readouterr().out.rpartition("|---|")[2]
 
 
 def test_the_table_is_the_best_first():

@@ -9,7 +9,8 @@ import optax
 from flax import linen as nn
 from jax import Array
 
-from experiments.benchmarks.peers.shape import CONDITION, EMA_DECAY, LEARNING_RATE, Shape
+from experiments.benchmarks.peers.settings import CONDITION, EMA_DECAY, LEARNING_RATE
+from experiments.benchmarks.shape import Shape
 
 
 class Block(nn.Module):
@@ -67,11 +68,11 @@ def training(shape: Shape) -> Callable[[int], None]:
   """Takes so many steps of training."""
   model, params = _start(shape)
   optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(LEARNING_RATE))
-  x = jax.random.randint(jax.random.key(1), (shape.batch_size, shape.length), 0, shape.vocab_size)
+  x = jax.random.randint(jax.random.key(1), (shape.rows, shape.length), 0, shape.vocab_size)
 
   def loss(params: optax.Params, key: Array) -> Array:
     time_key, mask_key = jax.random.split(key)
-    strata = jnp.arange(shape.batch_size) / shape.batch_size
+    strata = jnp.arange(shape.rows) / shape.rows
     t = (jax.random.uniform(time_key) + strata) % 1 * 0.999 + 0.001
     masked = jax.random.uniform(mask_key, x.shape) < t[:, None]
     logits = model.apply(params, jnp.where(masked, shape.vocab_size, x), t)
@@ -106,12 +107,12 @@ def sampling(shape: Shape) -> Callable[[int], None]:
     def body(z: Array, inputs: tuple) -> tuple[Array, None]:
       t, s, key = inputs
       draw_key, mask_key = jax.random.split(key)
-      logits = model.apply(params, z, jnp.full(shape.batch_size, t))
+      logits = model.apply(params, z, jnp.full(shape.rows, t))
       drawn = jax.random.categorical(draw_key, logits)
       revealed = jax.random.uniform(mask_key, z.shape) < (t - s) / t
       return jnp.where((z == shape.vocab_size) & revealed, drawn, z), None
 
-    z = jnp.full((shape.batch_size, shape.length), shape.vocab_size)
+    z = jnp.full((shape.rows, shape.length), shape.vocab_size)
     keys = jax.random.split(key, times.size - 1)
     return jax.lax.scan(body, z, (times[:-1], times[1:], keys))[0]
 

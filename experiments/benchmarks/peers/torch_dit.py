@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.benchmarks.peers.shape import CONDITION, EMA_DECAY, LEARNING_RATE, Shape
+from experiments.benchmarks.peers.settings import CONDITION, EMA_DECAY, LEARNING_RATE
+from experiments.benchmarks.shape import Shape
 
 
 class Block(nn.Module):
@@ -77,7 +78,7 @@ def training(shape: Shape, how: str) -> Callable[[int], None]:
   model = DiT(shape)
   average = copy.deepcopy(model)
   optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.0, fused=True)
-  x = torch.randint(shape.vocab_size, (shape.batch_size, shape.length))
+  x = torch.randint(shape.vocab_size, (shape.rows, shape.length))
 
   def loss(x: Tensor, t: Tensor) -> Tensor:
     masked = torch.rand(x.shape) < t[:, None]
@@ -89,7 +90,7 @@ def training(shape: Shape, how: str) -> Callable[[int], None]:
 
   def run(steps: int) -> None:
     for _ in range(steps):
-      t = (torch.rand(1) + torch.arange(shape.batch_size) / shape.batch_size) % 1 * 0.999 + 0.001
+      t = (torch.rand(1) + torch.arange(shape.rows) / shape.rows) % 1 * 0.999 + 0.001
       optimizer.zero_grad()
       loss(x, t).backward()
       nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -107,10 +108,10 @@ def sampling(shape: Shape, how: str) -> Callable[[int], None]:
 
   @torch.no_grad()
   def run(steps: int) -> None:
-    z = torch.full((shape.batch_size, shape.length), shape.vocab_size)
+    z = torch.full((shape.rows, shape.length), shape.vocab_size)
     times = torch.linspace(1, 0, steps + 1)
     for t, s in itertools.pairwise(times):
-      probabilities = functional.softmax(model(z, t.expand(shape.batch_size)), dim=-1)
+      probabilities = functional.softmax(model(z, t.expand(shape.rows)), dim=-1)
       gumbel = -(-torch.rand_like(probabilities).log()).log()
       drawn = (probabilities.log() + gumbel).argmax(-1)
       revealed = torch.rand(z.shape) < (t - s) / t

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from experiments.benchmarks.peers.shape import Shape
+from experiments.benchmarks.shape import Shape
 
 
 def start(contender: str, task: str, shape: Shape) -> Callable[[int], None]:
