@@ -60,10 +60,13 @@ class Prediction:
       of a continuous process is given the estimate alone.
     estimate: what the process reads beside it, such as a mean embedding `[B, L, W]`; None where
       `log_probs` says all.
+    unfiltered: `log_probs` as they were before temperature, top-k, top-p and forbidden tokens; None
+      where nothing was filtered.
   """
 
   log_probs: Array | None
   estimate: Array | None = None
+  unfiltered: Array | None = None
 
   def with_log_probs(self, log_probs: Array) -> "Prediction":
     """Another prediction, such as a filtered one: the estimate then follows from `log_probs`."""

@@ -48,7 +48,7 @@ class Filters:
       return prediction
     log_probs = without(prediction.log_probs, self.forbidden)
     log_probs = most_likely(sharpen(log_probs, self.temperature), self.top_k)
-    return prediction.with_log_probs(nucleus(log_probs, self.top_p))
+    return Prediction(nucleus(log_probs, self.top_p), unfiltered=prediction.log_probs)
 
 
 NO_FILTERS = Filters()

@@ -65,6 +65,8 @@ CASES = {
 }
 SAMPLERS = {
   "ancestral": drawing.make("ancestral"),
+  # Of the orders in which it commits, the random one alone keeps the law.
+  "confidence_random": drawing.make("confidence", score="random"),
   "euler": drawing.make("euler"),
   "first_hitting": drawing.make("first_hitting"),
   "psi": drawing.make("psi", kappa=0.95),
@@ -89,7 +91,14 @@ def marked(pairs, quick):
 
 
 PAIRS = [(sampler, case) for sampler in SAMPLERS for case in CASES if is_a_pair(sampler, case)]
-ONE_OF_EACH = ("ancestral", "euler", "psi", "first_hitting", "remdm_cap")
+ONE_OF_EACH = (
+  "ancestral",
+  "confidence_random",
+  "euler",
+  "psi",
+  "first_hitting",
+  "remdm_cap",
+)
 # In blocks, every rule under one noise of masks and one of tokens, and one rule under every noise.
 BLOCKS = [pair for pair in PAIRS if pair[1] in ("absorbing", "uniform") or pair[0] == "ancestral"]
 
