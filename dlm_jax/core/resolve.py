@@ -20,6 +20,7 @@ from dlm_jax.core import parsing
 from dlm_jax.core.errors import UserError, nearest, require_known
 
 T = TypeVar("T")
+_SINGULAR = {"processes": "process", "corpora": "corpus", "families": "family"}
 
 
 def names(package: str, entry: str = "make") -> list[str]:
@@ -59,7 +60,7 @@ def module(package: str, name: object, entry: str = "make") -> ModuleType:
 def kind_of(package: str) -> str:
   """What a package holds many of, in the singular: `process` for `dlm_jax.processes`."""
   last = package.rsplit(".", 1)[-1]
-  return {"processes": "process", "corpora": "corpus"}.get(last, last.removesuffix("s"))
+  return _SINGULAR.get(last, last.removesuffix("s"))
 
 
 def make(package: str, config: Mapping[str, object], **fields: object) -> Any:

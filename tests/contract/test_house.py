@@ -20,6 +20,8 @@ ALIASES = {"numpy": "np", "jax.numpy": "jnp", "flax.linen": "nn"}
 ALIASES |= {"jax.sharding.PartitionSpec": "P", "matplotlib.pyplot": "plt"}
 # A room's contract is in its `base`.
 SHARED_MODULES = {"base"}
+# A family of checkpoints may be called what its process is; no file imports it by that name.
+FOUND_BY_NAME = "families"
 # Attributes of other libraries' objects, which have no type that says whether they are there.
 FOREIGN_ATTRIBUTES = {"max_position_embeddings"}
 # Signatures where `Any` says what is meant: a function of any function, a value of any type.
@@ -81,7 +83,7 @@ def many_arguments():
 def module_collisions():
   places = defaultdict(list)
   for path, _ in sources():
-    if path.stem != "__init__" and path.stem not in SHARED_MODULES:
+    if path.stem not in {"__init__", *SHARED_MODULES} and path.parent.name != FOUND_BY_NAME:
       places[path.stem].append(str(path.relative_to(ROOT)))
   yield from (f"{name}: {', '.join(found)}" for name, found in places.items() if len(found) > 1)
 

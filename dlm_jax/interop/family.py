@@ -1,0 +1,113 @@
+"""What a family of checkpoints is: how one is recognised, what it describes, what its tensors are.
+
+A family is a file of `families` that defines `make() -> CheckpointFamily`, and is called like it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.interface import NetworkInterface
+from dlm_jax.core.types import Fields, Json
+from dlm_jax.interop.config_file import ConfigFile
+from dlm_jax.interop.name_map import NameMap
+from dlm_jax.networks.base import Network
+
+PACKAGE = "dlm_jax.interop.families"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+  """What a `config.json` says, in the terms of our configs.
+
+  Attributes:
+    family: the name of the family.
+    vocab_size: V, rows of the embedding and columns of the output.
+    length: the longest row that the model was made for.
+    network: `network` of a config: its name and fields.
+    process: `process` of a config, without the mask where `mask_tokens` says how to find it.
+    mask_tokens: what the mask's symbol may be called in the tokenizer, where `config.json` does not
+      say its id; empty where it does or the process has none.
+    decoding: the preset of the decoder that the model is used with; empty for none.
+  """
+
+  family: str
+  vocab_size: int
+  length: int
+  network: Fields
+  process: Fields
+  mask_tokens: tuple[str, ...] = ()
+  decoding: str = ""
+
+  def build_network(self, **fields: object) -> Network:
+    """The network, with `fields` of a run (dtype, attention) in place of its own."""
+    interface = NetworkInterface(columns=self.vocab_size, num_embeddings=self.vocab_size)
+    return resolve.make("dlm_jax.networks", {**self.network, **fields}, interface=interface)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFamily:
+  """A layout of checkpoints.
+
+  Attributes:
+    architectures: what stands under `architectures` in the `config.json` of one.
+  """
+
+  architectures: ClassVar[tuple[str, ...]] = ()
+
+  @property
+  def name(self) -> str:
+    return type(self).__module__.rpartition(".")[2]
+
+  def recognises(self, config: Mapping[str, Json]) -> bool:
+    """Whether a `config.json` is of this family."""
+    stated = config.get("architectures")
+    return isinstance(stated, list) and bool(set(stated) & set(self.architectures))
+
+  def describe(self, config: ConfigFile) -> Description:
+    """What the `config.json` says. It reads every field that changes the logits.
+
+    Raises:
+      UserError: a field is missing, or has a value that cannot be computed here.
+    """
+    raise NotImplementedError
+
+  def name_map(self, network: Network) -> NameMap:
+    """The name map, for a network of `describe`."""
+    raise NotImplementedError
+
+  def config(self, description: Description) -> dict[str, Json]:
+    """The `config.json` that `describe` reads so, the inverse of it."""
+    raise UserError(
+      f"a model cannot be written as a {self.name} checkpoint ({description.family})."
+    )
+
+
+def names() -> list[str]:
+  """The families there are."""
+  return resolve.names(PACKAGE)
+
+
+def find(name: str) -> CheckpointFamily:
+  """The family called `name`. Raises `UserError` with the known names if there is none."""
+  return resolve.make(PACKAGE, {"name": name})
+
+
+def recognise(fields: Mapping[str, Json], path: str) -> CheckpointFamily:
+  """The family of the `config.json` in `path`.
+
+  Raises:
+    UserError: it is of none, or of several.
+  """
+  found = [family for family in map(find, names()) if family.recognises(fields)]
+  if len(found) == 1:
+    return found[0]
+  stated = {name: fields.get(name) for name in ("architectures", "model_type")}
+  if found:
+    raise UserError(f"{path} ({stated}) is of several families: {[f.name for f in found]}.")
+  raise UserError(
+    f"{path} is of no family that can be opened ({stated}). The known ones are "
+    f"{', '.join(names())}."
+  )

@@ -1,0 +1,101 @@
+"""The safetensors files of a checkpoint: their headers, and their tensors one at a time."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.json_files import read_object
+from dlm_jax.interop.arrangement import Shape
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Entry:
+  """Where a tensor lies.
+
+  Attributes:
+    path: of the file.
+    shape: of the tensor.
+    dtype: a name of `DTYPES`, as the file has it.
+  """
+
+  path: Path
+  shape: Shape
+  dtype: str
+
+
+@dataclass(frozen=True)
+class TensorFiles:
+  """The tensors of a checkpoint by name; the files are read when a tensor is."""
+
+  directory: Path
+  entries: Mapping[str, Entry]
+
+  def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
+    """A part of a tensor, in the dtype of the file; all of it without a part.
+
+    Raises:
+      UserError: it holds no numbers that a network computes with.
+    """
+    entry = self.entries[name]
+    if entry.dtype not in DTYPES:
+      raise UserError(
+        f"{entry.path}: the tensor {name} is of the type {entry.dtype}, which no weights have that "
+        f"can be opened: convert the checkpoint to one of {', '.join(DTYPES)}."
+      )
+    with safetensors.safe_open(entry.path, "numpy") as file:
+      return file.get_slice(name)[part or (...,)]
+
+
+def is_checkpoint(directory: Path) -> bool:
+  """Whether the directory holds weights in the Hugging Face layout."""
+  return any((directory / name).is_file() for name in (SINGLE, INDEX))
+
+
+def find(directory: Path) -> TensorFiles:
+  """The tensors of the one file, or of all shards that the index names. Only headers are read.
+
+  Raises:
+    UserError: a file is missing, cut off or no safetensors file, or lacks what the index says.
+  """
+  single = directory / SINGLE
+  if single.is_file():
+    return TensorFiles(directory, _header(single))
+  index = directory / INDEX
+  shards = read_object(index, {"weight_map": dict}, way_out="Fetch the checkpoint again.")
+  places: dict[str, str] = shards["weight_map"]
+  headers = {name: _header(directory / name) for name in sorted(set(places.values()))}
+  for tensor, name in places.items():
+    if tensor not in headers[name]:
+      raise UserError(f"{directory / name} has no tensor {tensor}, which {index} says it has.")
+  return TensorFiles(directory, {k: v for header in headers.values() for k, v in header.items()})
+
+
+def _header(path: Path) -> dict[str, Entry]:
+  try:
+    with safetensors.safe_open(path, "numpy") as file:
+      slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  no mapping
+      return {
+        name: Entry(path, tuple(found.get_shape()), found.get_dtype())
+        for name, found in slices.items()
+      }
+  except FileNotFoundError:
+    raise UserError(f"{path} is missing: fetch the checkpoint again.") from None
+  except (safetensors.SafetensorError, OSError) as error:
+    raise UserError(
+      f"{path} is no whole safetensors file ({error}): it may be cut off, so fetch it again."
+    ) from error
+
+
+def some(names: Iterable[str]) -> str:
+  """The first few of many names, for a message."""
+  names = list(names)
+  more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+  return ", ".join(names[:3]) + more

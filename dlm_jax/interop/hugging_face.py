@@ -1,0 +1,88 @@
+"""A directory in the Hugging Face layout: recognised, and its weights read onto a mesh."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from dlm_jax.core import storage
+from dlm_jax.core.json_files import digest, read_object
+from dlm_jax.core.types import Params
+from dlm_jax.distributed.mesh import Mesh, batch_shards
+from dlm_jax.interop import family, files, weights
+from dlm_jax.interop.config_file import ConfigFile
+from dlm_jax.interop.family import CheckpointFamily, Description
+from dlm_jax.model.parameters import sharding_rules, with_layout
+from dlm_jax.networks.base import Inputs, Network
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+  """What the files of a checkpoint say, before any weight is read.
+
+  Attributes:
+    directory: that holds the files.
+    family: of the layout.
+    description: what `config.json` says.
+    tensors: what the headers of the weights say.
+  """
+
+  directory: Path
+  family: CheckpointFamily
+  description: Description
+  tensors: files.TensorFiles
+
+  def params(self, network: Network, mesh: Mesh, dtype: jnp.dtype) -> Params:
+    """The parameters of the network, each on its shards.
+
+    Args:
+      network: of the description.
+      mesh: that holds them.
+      dtype: that they are held in.
+
+    Raises:
+      UserError: a tensor is missing, has another shape, or is not known; nothing is read then.
+    """
+    abstract = _abstract(network, mesh)
+    name_map = self.family.name_map(network)
+    source = weights.match(self.tensors, name_map, abstract, self.family.name)
+    return weights.load(source, abstract, dtype)
+
+  @property
+  def fingerprint(self) -> str:
+    """A hash of all names, shapes and places of tensors, and of the sizes of the files."""
+    entries = self.tensors.entries
+    sizes = {entry.path.name: entry.path.stat().st_size for entry in entries.values()}
+    return digest({"sizes": sizes, "shapes": {k: list(v.shape) for k, v in entries.items()}})
+
+
+def read(path: str) -> Checkpoint:
+  """The checkpoint in a directory.
+
+  Raises:
+    UserError: it is of no known family, a field of its config is not understood, or a file is
+      missing or damaged.
+  """
+  directory = storage.expand(path)
+  where = directory / CONFIG
+  fields = read_object(where, way_out=f"{path} is no checkpoint without it.")
+  found = family.recognise(fields, str(where))
+  config = ConfigFile(fields, str(where), found.name)
+  description = found.describe(config)
+  config.finish()
+  tensors = files.find(directory)
+  return Checkpoint(directory=directory, family=found, description=description, tensors=tensors)
+
+
+def _abstract(network: Network, mesh: Mesh) -> Params:
+  """Shapes and shardings of the parameters of a network of tokens."""
+  tokens = jax.ShapeDtypeStruct((batch_shards(mesh), 2), jnp.int32)
+
+  def init(key: jax.Array, tokens: jax.Array) -> Params:
+    return network.init(key, Inputs(tokens=tokens, time=jnp.zeros(tokens.shape[0])))
+
+  shapes = jax.eval_shape(init, jax.random.key(0), tokens)
+  return with_layout(shapes, sharding_rules(network), mesh)

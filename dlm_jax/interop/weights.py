@@ -1,0 +1,160 @@
+"""Tensors of a checkpoint become parameters on the mesh, one at a time.
+
+Nothing is read before all names and shapes are found right. A tensor goes from the file straight to
+the devices that hold it, in the dtype of the file, and gets its own dtype there, so that the host
+holds no more than one tensor, and a copy of it with its axes in our order.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import Params, PyTree
+from dlm_jax.distributed.sharding import path_name
+from dlm_jax.interop.files import TensorFiles, some
+from dlm_jax.interop.name_map import NameMap, Tensor
+
+
+@dataclass(frozen=True)
+class Source:
+  """The tensors of a checkpoint, found to be those of its family.
+
+  Attributes:
+    files: that hold them.
+    tensors: all that the network has, by the name map of the family.
+  """
+
+  files: TensorFiles
+  tensors: tuple[Tensor, ...]
+
+
+def match(files: TensorFiles, name_map: NameMap, abstract: Params, family: str) -> Source:
+  """The tensors of the files as the parameters of a network.
+
+  Args:
+    files: of the checkpoint.
+    name_map: the name map of the family.
+    abstract: shapes of the parameters.
+    family: its name, for messages.
+
+  Raises:
+    UserError: a tensor is missing, has another shape, or is not known.
+  """
+  tensors = tuple(name_map.tensors({path: leaf.shape for path, leaf in flat(abstract).items()}))
+  _require_all(files, name_map, tensors, family)
+  for tensor in tensors:
+    found = files.entries[tensor.name].shape
+    if found != tensor.shape:
+      raise UserError(
+        f"{files.directory}: the tensor {tensor.name} has the shape {list(found)}, but config.json "
+        f"describes a {family} model in which it has {list(tensor.shape)}."
+      )
+  _require_equal_copies(files, name_map)
+  return Source(files, tensors)
+
+
+def load(source: Source, abstract: Params, dtype: jnp.dtype) -> Params:
+  """The parameters on their shards.
+
+  Args:
+    source: of `match`.
+    abstract: shapes and shardings of the parameters.
+    dtype: that they are held in.
+  """
+  places = flat(abstract)
+  loaded: dict[str, Array] = {}
+  for tensor in source.tensors:
+    for which, path in enumerate(tensor.line.paths):
+      piece = source.files.read(tensor.name, tensor.slices[which])
+      piece = tensor.to_ours(piece, which)
+      place = places[path]
+      if not tensor.index:
+        loaded[path] = _placed(piece, place.sharding, dtype)
+        continue
+      if path not in loaded:
+        loaded[path] = jnp.zeros(place.shape, dtype, device=place.sharding)
+      loaded[path] = _with_piece(loaded[path], piece, tensor.index, place.sharding)
+  return nested(loaded)
+
+
+def flat(params: Params) -> dict[str, jax.ShapeDtypeStruct]:
+  """The leaves by their paths, such as `layers/attention/query`."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+  return {path_name(path): leaf for path, leaf in leaves}
+
+
+def nested(leaves: dict[str, Array]) -> Params:
+  """The inverse of `flat`."""
+  tree: PyTree = {}
+  for path, leaf in leaves.items():
+    *parents, last = path.split("/")
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[last] = leaf
+  return tree
+
+
+def _require_all(
+  files: TensorFiles, name_map: NameMap, tensors: tuple[Tensor, ...], family: str
+) -> None:
+  known = {tensor.name for tensor in tensors}
+  missing = [name for name in known if name not in files.entries]
+  copies = {copy for copy, _ in name_map.repeated}
+  extra = [
+    name for name in files.entries if name not in known | copies and not name_map.is_extra(name)
+  ]
+  if missing and extra:
+    raise UserError(
+      f"{files.directory} does not hold the tensors of a {family} model, as its config.json says: "
+      f"it lacks {some(sorted(missing))} and has {some(sorted(extra))}."
+    )
+  if missing:
+    raise UserError(f"{files.directory} lacks {some(sorted(missing))} of a {family} model.")
+  if extra:
+    raise UserError(
+      f"{files.directory} has tensors that a {family} model of its config.json does not have: "
+      f"{some(sorted(extra))}."
+    )
+
+
+def _require_equal_copies(files: TensorFiles, name_map: NameMap) -> None:
+  for copy, original in name_map.repeated:
+    if copy in files.entries and not np.array_equal(files.read(copy), files.read(original)):
+      raise UserError(
+        f"{files.directory}: config.json says that {copy} is {original} (tied), but the two differ."
+      )
+
+
+def _placed(piece: np.ndarray, sharding: NamedSharding, dtype: jnp.dtype) -> Array:
+  """A host array on its shards, converted there."""
+  placed = jax.make_array_from_callback(piece.shape, sharding, lambda index: piece[index])
+  return placed if placed.dtype == dtype else jax.jit(lambda a: a.astype(dtype))(placed)
+
+
+def _with_piece(
+  whole: Array, piece: np.ndarray, index: tuple[int, ...], sharding: NamedSharding
+) -> Array:
+  """A stacked parameter with the piece of one layer (and expert) in its place."""
+  spec = (*sharding.spec, *(None,) * (whole.ndim - len(sharding.spec)))
+  of_piece = NamedSharding(sharding.mesh, PartitionSpec(*spec[len(index) :]))
+  placed = _placed(piece, of_piece, piece.dtype)
+  return _writer(sharding)(whole, placed, *index)
+
+
+@functools.cache
+def _writer(sharding: NamedSharding) -> Callable[..., Array]:
+  """`(whole, piece, *index) -> whole` with the piece written in place."""
+
+  def write(whole: Array, piece: Array, *index: int) -> Array:
+    piece = piece.astype(whole.dtype)[(None,) * len(index)]
+    return jax.lax.dynamic_update_slice(whole, piece, (*index, *(0,) * (whole.ndim - len(index))))
+
+  return jax.jit(write, donate_argnums=0, out_shardings=sharding)
