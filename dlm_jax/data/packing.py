@@ -20,6 +20,8 @@ import numpy as np
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.data.tokenizers.base import Tokenizer
 
+# The packing of rows that are a prompt and its answer.
+PAIRS = "pairs"
 # About so many tokens are held and packed at once.
 _GROUP_TOKENS = 1 << 20
 
@@ -80,6 +82,16 @@ def wrapped_padded(
   return padded(cut, length, tokenizer)
 
 
+def pairs(
+  documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer
+) -> Iterator[PackedRows]:
+  """Refuses documents: which part of one is the prompt is not known of it, see `writing`."""
+  raise UserError(
+    "the packing 'pairs' makes rows of prompts and answers, and this text has none: name a corpus "
+    "that has, such as 'pairs' with data.corpus.paths, or choose the packing 'padded'."
+  )
+
+
 @dataclass(frozen=True)
 class Packing:
   """A way to pack.
@@ -127,6 +139,7 @@ ALL = (
   Packing("wrapped", wrapped, ("bos", "eos"), overhead=2),
   Packing("padded", padded, ("pad",), truncates=True),
   Packing("wrapped_padded", wrapped_padded, ("bos", "eos", "pad"), overhead=2, truncates=True),
+  Packing(PAIRS, pairs, ("eos",), truncates=True),
 )
 PACKINGS = {packing.name: packing for packing in ALL}
 

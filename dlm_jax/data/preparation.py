@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from dlm_jax.core import faults, resolve, storage
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.json_files import digest, seal
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Fields, Json
-from dlm_jax.data import packing, writing
+from dlm_jax.data import packing, summary, writing
 from dlm_jax.data.batches import WINDOWS
-from dlm_jax.data.corpora.base import Corpus, Labelled
+from dlm_jax.data.corpora.base import Corpus, Labelled, Paired
 from dlm_jax.data.positions import ScoredPositions
 from dlm_jax.data.prepare_settings import PrepareSettings
 from dlm_jax.data.store import FORMAT, MANIFEST, Store, content_hash, open_store
@@ -39,10 +37,11 @@ class DataConfig:
   Attributes:
     corpus: `name`, one of `dlm_jax.data.corpora`, and its fields.
     tokenizer: `name`, one of `dlm_jax.data.tokenizers`, and its fields.
-    packing: `stream`, `wrapped`, `padded` or `wrapped_padded`, see `dlm_jax.data.packing`.
+    packing: `stream`, `wrapped`, `padded`, `wrapped_padded` or `pairs`, see `dlm_jax.data.packing`.
     length: tokens of a row.
     scored: which tokens of a row count: `all`, or those `after_first`, which is given.
-    padding: `ignored`, `noised_unscored` or `scored`, see `dlm_jax.data.positions`.
+    padding: `ignored`, `noised_unscored` or `scored`, of pairs `ignored` or `end_learned`, see
+      `dlm_jax.data.positions`.
     windows: rows of training: `disjoint`, or `random`: from anywhere in a stream.
     directory: where stores are kept; may be remote, see `dlm_jax.core.storage`.
     workers: processes that encode; None for as many as pay off. Changes no byte.
@@ -69,6 +68,13 @@ class DataConfig:
         f"{self.packing!r}: set data.windows to 'disjoint' or data.packing to 'stream'."
       )
     ScoredPositions(self.scored, self.padding)  # names what is unknown
+    are_pairs = self.packing == packing.PAIRS
+    if self.padding != "ignored" and are_pairs != (self.padding == "end_learned"):
+      raise UserError(
+        f"data.padding {self.padding!r} does not go with data.packing {self.packing!r}: rows of "
+        "pairs are filled up with the end symbol, which is 'ignored' or 'end_learned', and padding "
+        "of other rows is 'ignored', 'noised_unscored' or 'scored'."
+      )
 
   @property
   def positions(self) -> ScoredPositions:
@@ -123,29 +129,8 @@ def prepare(config: Fields, check: Check | None = None) -> Store:
   if not shared:
     mirror.push(last=[MANIFEST])
   store = open_store(target, checks=spec.checks, positions=spec.positions)
-  cluster.say(in_one_line(store))
+  cluster.say(summary.in_one_line(store))
   return store
-
-
-def in_one_line(store: Store) -> str:
-  """One line for a person: the documents and characters that were found, and how they are joined.
-
-  Text that was cut otherwise than its owner thinks is seen here, before it is trained on.
-  """
-  counts = store.manifest["splits"]
-  documents, characters = (
-    sum(split[name] for split in counts.values()) for name in ("documents", "characters")
-  )
-  splits = ", ".join(f"{split} {count['documents']:,}" for split, count in counts.items())
-  plural = "" if documents == 1 else "s"
-  line = f"prepared {documents:,} document{plural} of {characters:,} characters in all ({splits})"
-  line += f" with {store.tokenizer.vocab_size:,} symbols"
-  if packing.find(store.manifest["packing"]).truncates:
-    return f"{line}, one in a row"
-  if documents == len(counts):
-    return line
-  separator = store.tokenizer.decode(np.array([store.tokenizer.separator_id]))
-  return f"{line}, joined by {repr(separator) if separator else 'a symbol that is no text'}"
 
 
 def prepare_together(config: Fields, check: Check | None = None) -> Store:
@@ -186,6 +171,11 @@ def parts(spec: DataConfig) -> tuple[Corpus, Tokenizer]:
     raise UserError(
       f"a row of the labelled corpus {spec.corpus['name']!r} must be one document: set "
       f"data.packing to 'padded', got {spec.packing!r}."
+    )
+  if isinstance(corpus, Paired) and spec.packing != packing.PAIRS:
+    raise UserError(
+      f"a row of the corpus {spec.corpus['name']!r} is a prompt and its answer: set data.packing "
+      f"to 'pairs', got {spec.packing!r}."
     )
   return corpus, tokenizer.with_special(packer.special)
 
@@ -260,9 +250,14 @@ def _write(
   files: dict[str, writing.FileEntry] = {}
   splits: dict[str, dict[str, int]] = {}
   for split in corpus.splits:
-    written = writing.write_split(
-      directory, split, corpus.documents(split), spec.length, tokenizer, packer, spec.workers
-    )
+    if isinstance(corpus, Paired):
+      pairs = corpus.pairs(split)
+      written = writing.write_pairs(directory, split, pairs, spec.length, tokenizer)
+    else:
+      texts = corpus.documents(split)
+      written = writing.write_split(
+        directory, split, texts, spec.length, tokenizer, packer, spec.workers
+      )
     splits[split] = dataclasses.asdict(written.counts)
     files |= written.files
     if isinstance(corpus, Labelled):
@@ -277,18 +272,6 @@ def _write(
   (directory / MANIFEST).write_text(json.dumps(seal(manifest), indent=1), encoding="utf-8")
 
 
-def summary(store: Store) -> str:
-  """What a store holds, for a person to read."""
-  lines = [f"{store.directory}  (hash {store.hash[:12]}, {store.tokenizer.vocab_size} symbols)"]
-  for split, counts in store.manifest["splits"].items():
-    line = f"  {split:<10}" + "".join(
-      f"  {counts[name]:>13,} {name}" for name in ("documents", "rows", "tokens", "characters")
-    )
-    truncated = counts["truncated"]
-    lines.append(line + (f"  ({truncated:,} documents cut off)" if truncated else ""))
-  return "\n".join(lines)
-
-
 def main(settings: PrepareSettings) -> None:
   """The command `prepare`."""
-  print(summary(prepare(settings.config.data)))
+  print(summary.of_splits(prepare(settings.config.data)))

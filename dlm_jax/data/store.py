@@ -1,9 +1,10 @@
 """Token stores: a corpus as the model reads it, on disk.
 
 A store is a directory, made by `data.preparation`. `<split>.tokens` is an array `[rows, length]` of
-the smallest unsigned dtype, `<split>.lengths` (padded rows only) and `<split>.labels` (labelled
-corpora only) are arrays `[rows]`, `tokenizer.json` is the tokenizer as fitted, and `manifest.json`
-says what is there, with a checksum of every file and of itself.
+the smallest unsigned dtype; `<split>.lengths` (padded rows only), `<split>.labels` (labelled
+corpora only) and `<split>.prompts` (pairs only) are arrays `[rows]`. `tokenizer.json` is the
+tokenizer as fitted, and `manifest.json` says what is there, with a checksum of every file and of
+itself.
 """
 
 import functools
@@ -41,12 +42,20 @@ class Rows:
   `[n, L]`, and where there are such positions `given` and `unscored`, bool of the same shape: those
   that are neither noised nor scored, and those that are noised and not scored. Rows of a labelled
   corpus hold `label` too, an int32 a row.
+
+  Attributes:
+    tokens: `[N, L]`.
+    lengths: `[N]`, tokens that are no padding, or None.
+    labels: `[N]`, or None.
+    positions: which positions are noised and scored.
+    prompts: `[N]`, tokens of the prompt that a row begins with, or None.
   """
 
   tokens: np.ndarray
   lengths: np.ndarray | None
   labels: np.ndarray | None = None
   positions: ScoredPositions = TEXT
+  prompts: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.tokens)
@@ -60,7 +69,9 @@ class Rows:
   def __getitem__(self, index: int | slice | np.ndarray) -> dict[str, np.ndarray]:
     tokens = self.tokens[index].astype(np.int32)
     lengths = None if self.lengths is None else self.lengths[index]
-    row: dict[str, np.ndarray] = {"tokens": tokens, **self.positions.masks(tokens.shape, lengths)}
+    prompts = None if self.prompts is None else self.prompts[index]
+    masks = self.positions.masks(tokens.shape, lengths, prompts)
+    row: dict[str, np.ndarray] = {"tokens": tokens, **masks}
     if self.labels is not None:
       row["label"] = np.asarray(self.labels[index]).astype(np.int32)
     return row
@@ -154,11 +165,11 @@ class Store:
     shape = (self.num_rows(split), self.manifest["length"])
     if self.checks:
       self.verify(split)
-    lengths, labels = (
+    lengths, labels, prompts = (
       self._array(name, shape[:1]) if name in self.manifest["files"] else None
-      for name in (f"{split}.lengths", f"{split}.labels")
+      for name in (f"{split}.lengths", f"{split}.labels", f"{split}.prompts")
     )
-    return Rows(self._array(f"{split}.tokens", shape), lengths, labels, self.positions)
+    return Rows(self._array(f"{split}.tokens", shape), lengths, labels, self.positions, prompts)
 
   def verify(self, split: str | None = None) -> None:
     """Reads the files of a split, or all: once a process, unless they are written again.
@@ -170,6 +181,7 @@ class Store:
       "tokens": self.tokenizer.vocab_size,
       "lengths": self.manifest["length"] + 1,
       "labels": self.num_labels,
+      "prompts": self.manifest["length"] + 1,
     }
     for name, file in self.manifest["files"].items():
       of_split, _, kind = name.rpartition(".")

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.data.corpora.base import Pair
 from dlm_jax.data.encoding import Encoded, Encoder, encode, token_dtype
 from dlm_jax.data.packing import Packing
 from dlm_jax.data.tokenizers.base import Tokenizer
@@ -28,6 +29,8 @@ class Counts:
     characters: of the text in the rows, as the tokenizer decodes it.
     documents: with any text in them.
     truncated: documents that were cut off at the end of their row.
+    prompt_tokens: of the prompts that rows begin with; `tokens` and `characters` are then those of
+      the answers.
   """
 
   rows: int
@@ -35,6 +38,7 @@ class Counts:
   characters: int
   documents: int
   truncated: int
+  prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,49 @@ def write_split(
     characters = round(characters * kept / (tally.tokens + separators))
   counts = Counts(rows, scored, characters, tally.documents, tally.truncated)
   return Written(counts, {f.path.name: f.entry for f in (tokens, lengths) if f.size})
+
+
+def write_pairs(
+  directory: Path, split: str, pairs: Iterable[Pair], length: int, tokenizer: Tokenizer
+) -> Written:
+  """Encodes and writes the pairs of a split: a prompt, its answer and the end symbol in a row.
+
+  Raises:
+    UserError: a pair cannot be encoded, is longer than the row or lacks a part, or there is none.
+  """
+  tokens = _File(directory / f"{split}.tokens", token_dtype(tokenizer.vocab_size))
+  lengths, prompts = (
+    _File(directory / f"{split}.{name}", token_dtype(length + 1)) for name in ("lengths", "prompts")
+  )
+  rows = answered = prompted = characters = 0
+  with tokens, lengths, prompts, Progress(f"preparing {split}", unit="pairs") as progress:
+    for number, pair in enumerate(pairs, start=1):
+      prompt, answer = (tokenizer.encode(text, strict=False) for text in pair)
+      _check_pair(f"pair {number} of the {split} split", len(prompt), len(answer), length)
+      row = np.full(length, tokenizer.eos_id)
+      end = len(prompt) + len(answer)
+      row[:end] = np.concatenate([prompt, answer])
+      for file, value in ((tokens, row), (lengths, end), (prompts, len(prompt))):
+        file.write(np.asarray(value))
+      rows, answered, prompted = rows + 1, answered + len(answer), prompted + len(prompt)
+      characters += tokenizer.count_characters(answer)
+      progress.advance(1)
+  if not rows:
+    raise UserError(f"the {split} split has no pair: give it more text.")
+  counts = Counts(rows, answered, characters, rows, truncated=0, prompt_tokens=prompted)
+  return Written(counts, {f.path.name: f.entry for f in (tokens, lengths, prompts)})
+
+
+def _check_pair(name: str, prompt: int, answer: int, length: int) -> None:
+  """Raises `UserError` unless both parts have tokens and fit a row together."""
+  if not prompt or not answer:
+    empty = "answer" if prompt else "prompt"
+    raise UserError(f"{name} has an {empty} without text: give it one, or leave the pair out.")
+  if prompt + answer > length:
+    raise UserError(
+      f"{name} has a prompt of {prompt} tokens and an answer of {answer}, which do not fit a row "
+      f"of {length}: set data.length to {prompt + answer} or more."
+    )
 
 
 def write_labels(

@@ -55,7 +55,8 @@ def _batch(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
   batch = {"tokens": jax.ShapeDtypeStruct(shape, jnp.int32, sharding=where)}
   data = resolve.build(DataConfig, experiment.config.data)
   lengths = np.zeros(1) if packing.find(data.packing).truncates else None
-  for name in data.positions.masks((1, experiment.length), lengths):
+  prompts = np.zeros(1) if data.packing == packing.PAIRS else None
+  for name in data.positions.masks((1, experiment.length), lengths, prompts):
     batch[name] = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=where)
   return batch
 

@@ -47,7 +47,7 @@ def trace(built):
 @pytest.mark.parametrize("method", [*compose.methods(), *compose.ALIASES])
 @pytest.mark.parametrize("corpus", configuration.corpora())
 def test_every_corpus_goes_with_every_method(corpus, method):
-  path = ",path=book.txt" if corpus.endswith("my_text.py") else ""
+  path = ",path=book.txt" if "/my_" in corpus else ""
   config = configuration.load(f"{corpus}:{method}{path}")
   resolve.make("dlm_jax.data.corpora", config.data.corpus)
   resolve.make("dlm_jax.data.tokenizers", config.data.tokenizer)
@@ -135,6 +135,7 @@ def test_a_corpus_is_replaced_by_its_name(name):
   own = {
     "text_files": {"data.corpus.paths": "book.txt"},
     "hf_dataset": {"data.corpus.files.train": "a.txt"},
+    "pairs": {"data.corpus.paths": "pairs.jsonl"},
   }
   config = load(**{"data.corpus": name}, **own.get(name, {}))
   resolve.make("dlm_jax.data.corpora", config.data.corpus)
@@ -240,6 +241,8 @@ def test_mistakes_are_named(given, sentence):
     ("configs/text8.py:mdlm,duo", "names 'mdlm' and 'duo'"),
     ("configs/text8.py:mdlm,prset=tiny", "has no 'prset': did you mean 'preset'"),
     ("configs/my_text.py", "needs a text"),
+    ("configs/my_pairs.py", "needs pairs"),
+    ("configs/puzzles.py:absorbing,task=chess", "no task 'chess'"),
   ],
 )
 def test_mistakes_of_a_path_are_named(path, sentence):

@@ -1,5 +1,6 @@
 """What every corpus and every tokenizer keeps to. The modules are found by themselves."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
+from dlm_jax.data.corpora.base import Paired
 from dlm_jax.data.tokenizers import base
 
 CORPORA = resolve.names("dlm_jax.data.corpora")
@@ -27,8 +29,15 @@ def _corpus(name, tmp_path):
   rows.write_text("".join(f'{{"text": "{TEXT} {i}"}}\n' for i in range(50)))
   stream = tmp_path / "text8"
   stream.write_text(f"{TEXT} " * 10)
+  asked = tmp_path / "pairs.jsonl"
+  asked.write_text("".join(f'{{"prompt": "{i}: ", "answer": "{TEXT}"}}\n' for i in range(200)))
   size = len(TEXT) + 1
+  few = {"train_pairs": 40, "validation_pairs": 10, "test_pairs": 10}
+  generated = ("arithmetic", "path_star", "planning", "sudoku")
   fields = {
+    **dict.fromkeys(generated, few),
+    "pairs": {"paths": str(asked)},
+    "synthetic_any_order": {"drawn_documents": 100},
     "text_files": {"paths": str(text)},
     "hf_dataset": {"files": {"train": str(rows)}, "held_out": 10, "streaming": True},
     "text8": {
@@ -55,6 +64,17 @@ class TestCorpus:
     assert set(corpus.splits) <= {"train", "validation", "test"}
     for split in corpus.splits:
       assert any(document.strip() for document in corpus.documents(split))
+
+  def test_no_prompt_is_in_two_splits(self, corpus):
+    if not isinstance(corpus, Paired):
+      return
+    prompts = {}
+    for split in corpus.splits:
+      pairs = list(corpus.pairs(split))
+      assert list(corpus.documents(split)) == [prompt + answer for prompt, answer in pairs]
+      prompts[split] = {prompt for prompt, _ in pairs}
+    for one, other in itertools.combinations(prompts.values(), 2):
+      assert not one & other
 
   def test_streams_the_same_documents_each_time(self, corpus):
     assert list(corpus.documents("train")) == list(corpus.documents("train"))

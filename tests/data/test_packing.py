@@ -52,7 +52,7 @@ def test_wrapped_padded_is_a_document_a_row_between_begin_and_end():
   assert packing.find("wrapped_padded").begins and not packing.find("padded").begins
 
 
-@pytest.mark.parametrize("name", packing.PACKINGS)
+@pytest.mark.parametrize("name", sorted(packing.PACKINGS.keys() - {packing.PAIRS}))
 def test_nothing_gives_no_row(name):
   assert _pack(name, [], 4) == []
 

@@ -85,6 +85,7 @@ class TestPrepare:
       "characters": 10,
       "documents": 3,
       "truncated": 1,
+      "prompt_tokens": 0,
     }
 
   def test_sentences_between_symbols_are_cut_off_to_fit(self, tmp_path):

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import Field
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError, nearest
@@ -50,6 +50,22 @@ class Labelled(Protocol):
 
   def labels(self, split: str) -> Iterator[int]:
     """The labels of the documents of `split`, in their order."""
+    ...
+
+
+class Pair(NamedTuple):
+  """A prompt, which a model is given, and the answer that it learns. Neither is empty."""
+
+  prompt: str
+  answer: str
+
+
+@runtime_checkable
+class Paired(Protocol):
+  """A corpus whose documents are a prompt and its answer, one after the other."""
+
+  def pairs(self, split: str) -> Iterator[Pair]:
+    """The pairs of `split`, in the order of its documents."""
     ...
 
 
