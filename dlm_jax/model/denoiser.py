@@ -134,7 +134,7 @@ class CachingDenoiser(Denoiser):
   unstacked: Params = field(init=False, repr=False)
 
   def __post_init__(self) -> None:
-    if not isinstance(self.network, Caches) or not isinstance(self.pattern, CACHED_PATTERNS):
+    if not _can_cache(self.network, self.pattern):
       raise UserError(
         f"the network {type(self.network).__name__} cannot keep keys and values with the pattern "
         f"{type(self.pattern).__name__}: sample without a cache."
@@ -166,9 +166,14 @@ class CachingDenoiser(Denoiser):
 
 def with_cache(denoiser: Denoiser) -> Denoiser:
   """The denoiser as a `CachingDenoiser`, where its network and its pattern allow it."""
-  if not isinstance(denoiser.network, Caches) or not isinstance(denoiser.pattern, CACHED_PATTERNS):
+  if not _can_cache(denoiser.network, denoiser.pattern):
     return denoiser
   return CachingDenoiser(**{f.name: getattr(denoiser, f.name) for f in fields(denoiser) if f.init})
+
+
+def _can_cache(network: Network, pattern: Pattern) -> bool:
+  keeps = isinstance(network, Caches) and not network.rereads_clean_tokens
+  return keeps and isinstance(pattern, CACHED_PATTERNS)
 
 
 def bound(process: Process, denoise: Denoise) -> tuple[Process, Denoise]:

@@ -69,22 +69,24 @@ class Inputs:
     return jnp.arange(self.shape[1]) if self.positions is None else self.positions
 
 
-def two_streams(inputs: Inputs) -> Inputs:
+def two_streams(inputs: Inputs, clean_time: str = "zero") -> Inputs:
   """The row `[z ; x]` of 2 L tokens of block diffusion, the noisy ones and then the clean ones.
 
-  The clean ones stand at the same positions, at time 0 (BD3-LM, Arriola et al. 2025, section 3.2).
+  The clean ones stand at the same positions (BD3-LM, Arriola et al. 2025, section 3.2), at time 0,
+  or where `clean_time` is `noisy` at the time of the noisy ones.
   """
   if inputs.tokens is None:
     raise UserError("blocks of noisy and clean tokens are defined for tokens, not for embeddings.")
   t, tokens, shape = inputs.time, inputs.tokens, inputs.shape
   t = jnp.broadcast_to(t[:, None] if t.ndim == 1 else t, shape)
+  of_clean = t if clean_time == "noisy" else jnp.zeros_like(t)
   clean = tokens if inputs.clean is None else inputs.clean
   if isinstance(tokens, SoftTokens) and not isinstance(clean, SoftTokens):
     clean = _as_soft(clean, tokens)
   return dataclasses.replace(
     inputs,
     tokens=jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), tokens, clean),
-    time=jnp.concatenate([t, jnp.zeros_like(t)], axis=1),
+    time=jnp.concatenate([t, of_clean], axis=1),
     positions=jnp.concatenate([inputs.positions_or_default] * 2, axis=-1),
     valid=None if inputs.valid is None else jnp.concatenate([inputs.valid] * 2, axis=1),
     clean=None,
@@ -132,6 +134,11 @@ class Network:
   @property
   def knows_time(self) -> bool:
     """Whether the output depends on the time."""
+    return False
+
+  @property
+  def rereads_clean_tokens(self) -> bool:
+    """Whether what it makes of clean tokens changes with the time, so that it cannot be kept."""
     return False
 
   @property

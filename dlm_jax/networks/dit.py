@@ -29,7 +29,7 @@ Pair = tuple[Array | float, Array | float]
 
 
 class MultiHeadAttention(SelfAttention):
-  """Attention whose queries, keys and values come of one product, without biases."""
+  """Attention whose queries, keys and values come of one product."""
 
   config: "Transformer"
 
@@ -38,7 +38,12 @@ class MultiHeadAttention(SelfAttention):
     shape = (c.width, 3, c.heads, c.size_of_head)
     init = initialization.kernel(c.initialization, in_axis=0, out_axis=(1, 2, 3))
     qkv = self.param("qkv", init, shape, jnp.float32)
-    q_BLHK, k_BLHK, v_BLHK = jnp.moveaxis(products.product(x_BLD, qkv, c.compute_dtype), 2, 0)
+    parts_BL3HK = products.product(x_BLD, qkv, c.compute_dtype)
+    if c.biases:
+      of_bias = initialization.bias(c.initialization, c.width)
+      bias = self.param("qkv_bias", of_bias, shape[1:], jnp.float32)
+      parts_BL3HK += bias.astype(parts_BL3HK.dtype)
+    q_BLHK, k_BLHK, v_BLHK = jnp.moveaxis(parts_BL3HK, 2, 0)
     return q_BLHK, k_BLHK, v_BLHK
 
 
@@ -65,7 +70,8 @@ class TransformerBlock(nn.Module):
     return add_branch(x_BLD, gates[1] * h, c.dropout, keys[1], c.shared_dropout), cache
 
   def _norm(self, name: str) -> layers.Norm:
-    return layers.Norm(self.config.norm, self.config.epsilon, self.config.norm_weights, name=name)
+    c = self.config
+    return layers.Norm(c.norm, c.epsilon, c.norm_weights, c.biases, name=name)
 
   def _modulation(self, condition: Array | None) -> tuple[Pair, Pair, Pair]:
     """Shift, scale and gate of both branches; (0, 0, 1) without conditioning."""
@@ -85,14 +91,17 @@ class TransformerModule(StackedModule):
     super().setup()
     c = self.config
     self.blocks = stack(TransformerBlock, c, depth=c.depth, unroll=c.unroll, remat=c.remat)
-    self.final_norm = layers.Norm(c.norm, c.epsilon, c.norm_weights)
+    self.final_norm = layers.Norm(c.norm, c.epsilon, c.norm_weights, c.biases)
+    if c.learned_positions:
+      shape, init = (c.learned_positions, c.width), nn.initializers.normal(0.02)
+      self.position_embedding = self.param("position_embedding", init, shape, jnp.float32)
     if c.conditioning == "adaln":
       self.time = layers.TimeEmbedding(
         c.condition_width, c.time_scale, initialization=c.initialization
       )
       self.final_modulation = layers.Dense(2 * c.width, zero=True)
     if c.head_bias:
-      columns = (c.interface.columns,)
+      columns = (c.head_columns,)
       self.head_bias = self.param("head_bias", nn.initializers.zeros, columns, jnp.float32)
 
   @property
@@ -106,6 +115,10 @@ class TransformerModule(StackedModule):
     condition = self._condition(inputs)
     shared = dataclasses.replace(shared, condition=condition)
     x_BLD = embedding.apply(self.weights, inputs, c.residual_dtype, c.compute_dtype)
+    if c.learned_positions:
+      x_BLD += embedding.embed(
+        self.position_embedding, inputs.positions_or_default, c.residual_dtype
+      )
     if cache is None:
       x_BLD, _ = self.blocks(x_BLD, shared, layer_keys(inputs.dropout_keys, c.depth), None)
     else:
@@ -120,7 +133,8 @@ class TransformerModule(StackedModule):
 
   def head(self, hidden: Array) -> Array:
     logits = super().head(hidden)
-    return logits + self.head_bias if self.config.head_bias else logits
+    c = self.config
+    return logits + self.head_bias[: c.interface.columns] if c.head_bias else logits
 
   def _condition(self, inputs: Inputs) -> Array | None:
     """The conditioning vector `[B, 1 or L, C]`, or None without conditioning."""

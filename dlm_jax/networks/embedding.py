@@ -43,7 +43,7 @@ def declare(module: nn.Module, config: StackedNetwork) -> InputWeights:
   if interface.state_width is None:
     inner = config.embedding_width or width
     of_table = initialization.embedding(init, inner)
-    table = module.param("embedding", of_table, (interface.num_embeddings, inner), jnp.float32)
+    table = module.param("embedding", of_table, (config.embedding_rows, inner), jnp.float32)
     if not config.embedding_width:
       return InputWeights(table=table)
     kernel = module.param("embedding_kernel", of_kernel, (inner, width), jnp.float32)

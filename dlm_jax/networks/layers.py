@@ -12,17 +12,19 @@ from dlm_jax.networks import initialization, products
 
 
 class Norm(nn.Module):
-  """LayerNorm or RMSNorm over the last axis, without a bias, computed in float32.
+  """LayerNorm or RMSNorm over the last axis, computed in float32.
 
   Attributes:
     kind: `layer` (subtract the mean) or `rms`.
     epsilon: added to the variance.
     weighted: whether it has a weight.
+    biased: whether it has a bias.
   """
 
   kind: str = "layer"
   epsilon: float = 1e-5
   weighted: bool = True
+  biased: bool = False
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -32,6 +34,8 @@ class Norm(nn.Module):
     y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
     if self.weighted:
       y = y * self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+    if self.biased:
+      y = y + self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
     return y.astype(x.dtype)
 
 

@@ -31,14 +31,14 @@ class LayerInputs:
   """What all layers are given beside the hidden states.
 
   Attributes:
-    angles: of rotary embedding, `[L, R]` or `[B, L, R]`.
+    angles: of rotary embedding, `[L, R]` or `[B, L, R]`; None where nothing is rotated.
     pattern: which position sees which.
     condition: `[B, 1 or L, C]`, what modulates the layers; None for nothing.
     valid: bool `[B, L]`, see `Inputs`.
     write_positions, mask: with a cache, see `Caches.extend`.
   """
 
-  angles: Array
+  angles: Array | None
   pattern: Pattern = FULL
   condition: Array | None = None
   valid: Array | None = None
@@ -132,7 +132,8 @@ class SelfAttention(nn.Module):
     if c.qk_norm:
       q = layers.Norm("rms", c.epsilon, name="query_norm")(q)
       k = layers.Norm("rms", c.epsilon, name="key_norm")(k)
-    q, k = (layers.rotate(part, shared.angles, axis) for part in (q, k))
+    if shared.angles is not None:
+      q, k = (layers.rotate(part, shared.angles, axis) for part in (q, k))
     if cache is None:
       attended = attention.attend(q, k, v, kernel, shared.pattern, shared.valid, dtype)
     else:
@@ -141,7 +142,11 @@ class SelfAttention(nn.Module):
       attended = attention.attend_flat(q, *cache, shared.mask, dtype)
     init = initialization.kernel(c.initialization, in_axis=(0, 1), out_axis=2)
     out_HKD = self.param("out", init, (c.heads, c.size_of_head, c.width), jnp.float32)
-    return products.product(jnp.moveaxis(attended, axis, 2), out_HKD, dtype, axes=2), cache
+    y_BLD = products.product(jnp.moveaxis(attended, axis, 2), out_HKD, dtype, axes=2)
+    if c.out_bias:
+      of_bias = initialization.bias(c.initialization, c.heads * c.size_of_head)
+      y_BLD += self.param("out_bias", of_bias, (c.width,), jnp.float32).astype(y_BLD.dtype)
+    return y_BLD, cache
 
 
 def add_branch(
@@ -170,7 +175,7 @@ class StackedModule(nn.Module):
       shape, init = (c.num_labels + 1, self.label_width), nn.initializers.normal(0.02)
       self.label_embedding = self.param("label_embedding", init, shape, jnp.float32)
     if not c.tied_head:
-      shape = (c.width, c.interface.columns)
+      shape = (c.width, c.head_columns)
       self.head_kernel = self.param("head_kernel", nn.initializers.zeros, shape, jnp.float32)
 
   @property
@@ -189,8 +194,9 @@ class StackedModule(nn.Module):
 
   def hidden(self, inputs: Inputs) -> Array:
     length = inputs.shape[1]
+    self.config.check_length(length)
     if isinstance(inputs.pattern, Blocks):
-      inputs = two_streams(inputs)
+      inputs = two_streams(inputs, self.config.clean_time)
     shared = LayerInputs(angles=self._angles(inputs), pattern=inputs.pattern, valid=inputs.valid)
     return self.run(inputs, shared, None)[0][:, :length]
 
@@ -202,7 +208,8 @@ class StackedModule(nn.Module):
 
   def head(self, hidden: Array) -> Array:
     c = self.config
-    kernel = self.weights.table[: c.interface.columns].T if c.tied_head else self.head_kernel
+    kernel = self.weights.table.T if c.tied_head else self.head_kernel
+    kernel = kernel[:, : c.interface.columns]
     return layers.project(hidden, kernel, c.compute_dtype, COLUMNS.get(platform(), 1))
 
   def embed_labels(self, inputs: Inputs) -> Array | None:
@@ -212,6 +219,8 @@ class StackedModule(nn.Module):
       return None
     return constrain(self.label_embedding, None, None)[labels][:, None]
 
-  def _angles(self, inputs: Inputs) -> Array:
+  def _angles(self, inputs: Inputs) -> Array | None:
     c = self.config
+    if not c.rotated:
+      return None
     return layers.rotary_angles(inputs.positions_or_default, c.rotated, c.rotary_base)

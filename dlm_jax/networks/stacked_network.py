@@ -31,6 +31,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 REMAT = ("none", "dots", "full")
 RESIDUAL = ("compute", "float32")
 TIME_INPUTS = ("t", "sigma")
+CLEAN_TIMES = ("zero", "noisy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,9 @@ class StackedNetwork(LinenNetwork):
     depth: N layers.
     embedding_width: E, the numbers in the embedding of a token, which a matrix brings to D (MD4);
       0 is D, without the matrix.
+    vocab_rows: rows of the embedding and columns of the head, where they are more than the process
+      needs, as of checkpoints whose head has a column for the mask, or whose vocabulary is filled
+      up; those beyond are kept and never read. 0 is as many as it needs.
     epsilon: added to the variance in every norm.
     rotary_base: the theta of rotary embedding.
     qk_norm: RMSNorm of queries and keys over each head, before the rotation.
@@ -52,6 +56,8 @@ class StackedNetwork(LinenNetwork):
     time_input: what it is given as the time: `t`, or `sigma`, -log alpha(t) of the process.
     time_scale: what that is multiplied with before its sines and cosines, whose longest period is
       2 pi 1e4.
+    clean_time: the time of the clean tokens of block diffusion: `zero`, or `noisy`, that of the
+      noisy tokens in their places (the authors' code of BD3-LM), with which nothing is cached.
     condition_width: C, the size of the embedding of the time.
     label_dropout: how often training takes a label away, so that the network can do without.
     tied_head: the head is the transposed embedding.
@@ -69,6 +75,7 @@ class StackedNetwork(LinenNetwork):
   heads: PositiveInt = 12
   depth: PositiveInt = 12
   embedding_width: NonNegativeInt = 0
+  vocab_rows: NonNegativeInt = 0
   epsilon: Positive = 1e-5
   rotary_base: AtLeastOne = 1e4
   qk_norm: bool = False
@@ -76,6 +83,7 @@ class StackedNetwork(LinenNetwork):
   time_conditioned: bool = False
   time_input: str = "t"
   time_scale: Positive = 1000.0
+  clean_time: str = "zero"
   condition_width: PositiveInt = 128
   label_dropout: Probability = 0.1
   tied_head: bool = False
@@ -96,13 +104,23 @@ class StackedNetwork(LinenNetwork):
     require_known("network.residual", self.residual, RESIDUAL)
     require_known("network.initialization", self.initialization, initialization.NAMES)
     require_known("network.time_input", self.time_input, TIME_INPUTS)
+    require_known("network.clean_time", self.clean_time, CLEAN_TIMES)
     attention.check(self.attention)
     if self.tied_head and self.embedding_width:
       raise UserError(
         f"network.tied_head needs embeddings as wide as the network, and network.embedding_width "
         f"is {self.embedding_width}: set it to 0."
       )
-    if self.tied_head and self.interface is not None and self.interface.state_width is not None:
+    if self.interface is not None:
+      self._check_interface()
+
+  def _check_interface(self) -> None:
+    needed = max(self.interface.columns, self.interface.num_embeddings)
+    if 0 < self.vocab_rows < needed:
+      raise UserError(
+        f"network.vocab_rows is {self.vocab_rows}, but the process needs {needed}: set it to 0."
+      )
+    if self.tied_head and self.interface.state_width is not None:
       raise UserError(
         "network.tied_head needs a network that embeds tokens: a continuous process shares its own "
         "embeddings with the head by process.shared_head."
@@ -114,14 +132,29 @@ class StackedNetwork(LinenNetwork):
     return self.heads
 
   @property
+  def embedding_rows(self) -> int:
+    """Of the table of tokens."""
+    return max(self.vocab_rows, self.interface.num_embeddings)
+
+  @property
+  def head_columns(self) -> int:
+    """Of the matrix of the head, `interface.columns` of which are read."""
+    return max(self.vocab_rows, self.interface.columns)
+
+  @property
   def size_of_head(self) -> int:
     """K."""
     return self.width // self.heads
 
   @property
   def rotated(self) -> int:
-    """Entries of a head that are rotated, even."""
+    """Entries of a head that are rotated, even; 0 is none."""
     return self.size_of_head
+
+  @property
+  def out_bias(self) -> bool:
+    """Whether the product behind attention has a bias."""
+    return False
 
   @property
   def layer_weights(self) -> int:
@@ -144,10 +177,18 @@ class StackedNetwork(LinenNetwork):
     return self.time_conditioned
 
   @property
+  def rereads_clean_tokens(self) -> bool:
+    return self.time_conditioned and self.clean_time == "noisy"
+
+  @property
   def reads_sigma(self) -> bool:
     return self.time_conditioned and self.time_input == "sigma"
 
+  def check_length(self, length: int) -> None:
+    """Raises `UserError` where the network has no positions for rows of `length` tokens."""
+
   def empty_cache(self, rows: int, length: int) -> Cache:
+    self.check_length(length)
     shape = (rows * self.key_heads, length, self.size_of_head)
     empty = constrain(jnp.zeros(shape, self.compute_dtype), BATCH_AXES, None, None)
     return (LayerCache(empty, empty),) * self.depth

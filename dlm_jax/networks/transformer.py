@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.interface import NetworkInterface
+from dlm_jax.core.ranges import NonNegativeInt
 from dlm_jax.distributed.sharding import Rules
 from dlm_jax.networks import dit, layers, presets
 from dlm_jax.networks.base import MatrixAxes
@@ -29,10 +30,13 @@ class Transformer(StackedNetwork):
   """The shape of a transformer; the defaults are the small recipe of the papers (`small`).
 
   Attributes:
-    heads: H; D must be an even multiple of it.
+    heads: H; D must be a multiple of it, an even one where positions are rotary.
     feedforward: `gelu` (hidden 4 D), or gated by SiLU (`swiglu`) or by the sigmoid (`glu`), both
       with hidden 8/3 D, in 64s (equal parameters) and no biases.
     norm: `layer` or `rms`.
+    biases: whether norms and the products of attention have biases (GPT-2).
+    learned_positions: rows of a table of positions, which is added to the embedding in place of
+      rotary positions (GPT-2); no row of tokens is longer. 0 is rotary positions.
     norm_weights: whether norms have a weight; adaLN gives them one that depends on the time.
     head_bias: whether the head has a bias.
     shared_dropout: the positions of a row drop out the same entries (MD4).
@@ -44,6 +48,8 @@ class Transformer(StackedNetwork):
 
   feedforward: str = "gelu"
   norm: str = "layer"
+  biases: bool = False
+  learned_positions: NonNegativeInt = 0
   norm_weights: bool = True
   head_bias: bool = True
   shared_dropout: bool = False
@@ -75,14 +81,30 @@ class Transformer(StackedNetwork):
     super().__post_init__()
     for field, choices in CHOICES.items():
       require_known(f"network.{field}", getattr(self, field), choices)
-    if self.width % (2 * self.heads):
+    pairs, multiple = (1, "a") if self.learned_positions else (2, "an even")
+    if self.width % (pairs * self.heads):
       raise UserError(
-        f"network.width {self.width} is not an even multiple of network.heads {self.heads}."
+        f"network.width {self.width} is not {multiple} multiple of network.heads {self.heads}."
       )
     if self.time_conditioned and self.conditioning == "none":
       raise UserError("network.time_conditioned needs network.conditioning to be 'adaln'.")
     if self.num_labels and self.conditioning == "none":
       raise UserError("a labelled corpus needs network.conditioning to be 'adaln'.")
+
+  @property
+  def rotated(self) -> int:
+    return 0 if self.learned_positions else self.size_of_head
+
+  @property
+  def out_bias(self) -> bool:
+    return self.biases
+
+  def check_length(self, length: int) -> None:
+    if 0 < self.learned_positions < length:
+      raise UserError(
+        f"rows of {length} tokens are longer than network.learned_positions "
+        f"{self.learned_positions}: take shorter rows, or train a network with more positions."
+      )
 
   @property
   def hidden_width(self) -> int:

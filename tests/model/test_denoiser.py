@@ -1,5 +1,7 @@
 """The denoiser: what it hands to the network, what it counts, and when it caches."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,5 +79,7 @@ def test_it_caches_where_network_and_pattern_allow(parts):
   process = absorbing.make(vocab_size=V)
   assert type(bound(process, Denoiser(*parts))[1]) is Denoiser
   assert type(with_cache(Denoiser(Network(), {}, pattern=causal))) is Denoiser
+  rereads = dataclasses.replace(parts[0], time_conditioned=True, clean_time="noisy")
+  assert type(with_cache(Denoiser(rereads, parts[1], pattern=causal))) is Denoiser
   with pytest.raises(UserError, match="cannot keep keys and values with the pattern Full"):
     CachingDenoiser(*parts, pattern=FULL)

@@ -1,5 +1,7 @@
 """The denoiser: its parts against plain formulas, and every option against the default."""
 
+import re
+
 import jax
 import jax.extend
 import jax.numpy as jnp
@@ -304,6 +306,79 @@ def test_parameters_are_drawn_as_pytorch_s_layers_are():
     np.testing.assert_array_equal(leaf, 0.0)
 
 
+GPT2_FORM = {"conditioning": "none", "biases": True, "learned_positions": L, "heads": 32}
+
+
+def test_learned_positions_stand_in_the_place_of_rotary_ones():
+  """Heads may then be of odd width; tokens that trade places with their positions trade outputs."""
+  net = network(**GPT2_FORM)
+  params = random_params(net)
+  plain, order = logits(net, params), np.random.default_rng(1).permutation(L)
+  moved = logits(net, params, Z[:, order], positions=order)
+  np.testing.assert_allclose(moved, plain[:, order], rtol=1e-4, atol=1e-4)
+  assert np.abs(logits(net, params, positions=order) - plain).max() > 0.1
+  for ask in (
+    lambda: logits(net, params, np.pad(Z, ((0, 0), (0, 1)))),
+    lambda: net.empty_cache(B, L + 1),
+  ):
+    with pytest.raises(UserError, match="rows of 17 tokens are longer than"):
+      ask()
+
+
+def test_biases_are_added_to_norms_and_to_the_products_of_attention():
+  net = network(**GPT2_FORM)
+  params = random_params(net)
+  expected = logits(net, params)
+  paths = [sharding.path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  own = re.compile(r"norm/bias|(qkv|out)_bias")
+  assert sum(bool(own.search(path)) for path in paths) == 5
+
+  def without(path, leaf):
+    return jnp.zeros_like(leaf) if own.search(sharding.path_name(path)) else leaf
+
+  bare = jax.tree_util.tree_map_with_path(without, params)
+  assert np.abs(logits(net, bare) - expected).max() > 0.1
+  unbiased = network(**{**GPT2_FORM, "biases": False})
+  shapes = jax.eval_shape(unbiased.init, jax.random.key(0), Inputs(tokens=Z, time=T))
+  np.testing.assert_allclose(
+    logits(unbiased, pick(bare, shapes)), logits(net, bare), rtol=1e-5, atol=1e-5
+  )
+
+
+def pick(params, like):
+  """The part of the tree `params` that `like` has."""
+  if not isinstance(like, dict):
+    return params
+  return {name: pick(params[name], sub) for name, sub in like.items()}
+
+
+def test_rows_beyond_those_of_the_process_are_kept_and_not_read(base):
+  params, expected = base
+  net = network(time_conditioned=True, vocab_rows=V + 3)
+  wider = random_params(net, seed=1)
+  assert wider["embedding"].shape == (V + 3, 32) and wider["head_bias"].shape == (V + 3,)
+  read = {
+    **params,
+    "embedding": wider["embedding"].at[: V + 1].set(params["embedding"]),
+    "head_kernel": wider["head_kernel"].at[:, :V].set(params["head_kernel"]),
+    "head_bias": wider["head_bias"].at[:V].set(params["head_bias"]),
+  }
+  np.testing.assert_array_equal(logits(net, read), expected)
+
+
+def test_clean_tokens_have_the_time_of_the_noisy_ones_where_the_field_says_so():
+  fields, inputs = {"time_conditioned": True}, {"pattern": Blocks(4), "clean": (Z + 1) % V}
+  params = random_params(network(**fields))
+  zero, noisy = (network(**fields, clean_time=name) for name in ("zero", "noisy"))
+  assert noisy.rereads_clean_tokens and not zero.rereads_clean_tokens
+  at_zero = jnp.zeros(B)
+  np.testing.assert_array_equal(
+    logits(zero, params, t=at_zero, **inputs), logits(noisy, params, t=at_zero, **inputs)
+  )
+  apart = np.abs(logits(zero, params, **inputs) - logits(noisy, params, **inputs)).max((0, 2))
+  np.testing.assert_array_equal(apart > 1e-4, np.arange(L) >= 4)
+
+
 def test_dropout_depends_on_the_row_s_key_alone():
   net = network(dropout=0.5)
   params = random_params(net)
@@ -400,6 +475,9 @@ def test_a_parameter_without_a_rule_is_an_error():
     ({"preset": "tinny"}, "did you mean 'tiny'"),
     ({"norm": "layre"}, "did you mean 'layer'"),
     ({"heads": 5}, "not an even multiple"),
+    ({"heads": 5, "learned_positions": L}, "not a multiple"),
+    ({"vocab_rows": V}, "vocab_rows is 11, but the process needs 12"),
+    ({"clean_time": "nosiy"}, "did you mean 'noisy'"),
     ({"conditioning": "none", "time_conditioned": True}, "needs network.conditioning"),
     ({"attention": "cudn"}, "did you mean 'cudnn'"),
     ({"initialization": "pytorch"}, "did you mean 'torch'"),
