@@ -122,3 +122,8 @@ def first_entropy(config: ConfigDict, of_words: float = 10.8) -> float:
   """Where a fitted schedule starts, in nats a token: log V of letters, or `of_words`, by default
   log V of GPT-2's vocabulary."""
   return 3.3 if of_letters(config) else of_words
+
+
+def share_of_steps(config: ConfigDict, steps: int, of: int) -> int:
+  """The steps of something that a paper does in `steps` of its `of`: in a shorter run fewer."""
+  return min(steps, steps * config.training.steps // of)

@@ -9,7 +9,7 @@ peak, and 1e-3 for the ends of the schedule.
 from ml_collections import ConfigDict
 
 from configs.compose import Field
-from configs.recipes import PLAID, SHARED, continuous
+from configs.recipes import PLAID, SHARED, continuous, share_of_steps
 
 CODE = f"{PLAID}, the authors' train.py"
 
@@ -43,6 +43,10 @@ RECIPE = (
 
 
 def fields(config: ConfigDict) -> tuple[Field, ...]:
-  del config
-  schedule = {"name": "monotone", "gamma_min": -3.0, "gamma_max": 6.0}
-  return continuous(f"{PLAID}, section 3", schedule=schedule, self_conditioning=0.25)
+  return continuous(
+    f"{PLAID}, section 3, and the authors' train.py",
+    schedule={"name": "monotone", "gamma_min": -3.0, "gamma_max": 6.0},
+    prior_warmup_steps=share_of_steps(config, 5000, of=92_000),
+    self_conditioning=0.25,
+    reconstruction_share=0.125,
+  )

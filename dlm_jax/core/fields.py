@@ -127,9 +127,9 @@ class Modules:
     return {name: field for name, field in of_class.items() if name not in elsewhere}
 
   def read_source(self, name: str) -> tuple[str, list[Field]]:
-    """The docstring of a module and the fields of the dataclass that its `make` returns.
+    """The docstring of a module, the arguments of its `make` and the fields of what that returns.
 
-    Both are read from the source: nothing is imported, as for `--help`. Fields are values, whose
+    All are read from the source: nothing is imported, as for `--help`. Fields are values, whose
     types are known where they are ranges.
     """
     tree = resolve.source(self.package, name)
@@ -143,6 +143,9 @@ class Modules:
       if not annotation.startswith("ClassVar"):
         field, kind = ast.unparse(node.target), vars(ranges).get(annotation, object)
         found.append(Field(field, kind, ast.literal_eval(node.value), meanings[field]))
+    arguments, meanings = nodes["make"].args, _meanings(ast.get_docstring(nodes["make"]), "Args")
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+      found.append(Field(argument.arg, object, ast.literal_eval(default), meanings[argument.arg]))
     return ast.get_docstring(tree), found
 
   def name_of(self, built: object) -> str:

@@ -49,7 +49,8 @@ def declare(module: nn.Module, config: StackedNetwork) -> InputWeights:
     kernel = module.param("embedding_kernel", of_kernel, (inner, width), jnp.float32)
     return InputWeights(table=table, kernel=kernel)
   shape = (interface.state_width, width)
-  state = module.param("state_kernel", of_kernel, shape, jnp.float32)
+  of_state = initialization.identity if config.identity_input else of_kernel
+  state = module.param("state_kernel", of_state, shape, jnp.float32)
   if not interface.self_conditioned:
     return InputWeights(state_kernel=state)
   zeros = nn.initializers.zeros

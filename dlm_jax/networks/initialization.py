@@ -36,6 +36,12 @@ def embedding(name: str, width: int) -> Draw:
   return _uniform(width) if name == "torch" else nn.initializers.normal(0.02)
 
 
+def identity(key: Array, shape: tuple[int, int], dtype: jnp.dtype) -> Array:
+  """Of a matrix that passes its input on; where that has fewer numbers, the rest is 0."""
+  del key
+  return jnp.eye(*shape, dtype=dtype)
+
+
 def _uniform(fan_in: int) -> Draw:
   limit = 1 / math.sqrt(fan_in)
 

@@ -47,6 +47,8 @@ class StackedNetwork(LinenNetwork):
     vocab_rows: rows of the embedding and columns of the head, where they are more than the process
       needs, as of checkpoints whose head has a column for the mask, or whose vocabulary is filled
       up; those beyond are kept and never read. 0 is as many as it needs.
+    identity_input: whether the matrix that brings a continuous state to D starts as the identity,
+      so that the state itself enters the layers (LangFlow); otherwise it is drawn.
     epsilon: added to the variance in every norm.
     rotary_base: the theta of rotary embedding.
     qk_norm: RMSNorm of queries and keys over each head, before the rotation.
@@ -76,6 +78,7 @@ class StackedNetwork(LinenNetwork):
   depth: PositiveInt = 12
   embedding_width: NonNegativeInt = 0
   vocab_rows: NonNegativeInt = 0
+  identity_input: bool = False
   epsilon: Positive = 1e-5
   rotary_base: AtLeastOne = 1e4
   qk_norm: bool = False

@@ -10,8 +10,9 @@ The bound is that of variational diffusion models (Kingma et al. 2021, eq. 11 an
   E[-log p(x | z_0)]  +  KL(q(z_1 | x) || N(0, 1))  +  1/2 E_t[gamma'(t) e^-gamma |e(x) - x_hat|^2]
 """
 
+import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.interface import NetworkInterface
-from dlm_jax.core.ranges import Probability
+from dlm_jax.core.ranges import NonNegativeInt, Probability
 from dlm_jax.core.types import PyTree
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
@@ -42,19 +43,23 @@ class Gaussian(NoisyEmbeddings):
       LangFlow); `mse`, |e(x) - x_hat|^2 with the first two terms of the bound (Diffusion-LM).
     output_prior: add (alpha / sigma^2) z e^T to the logits: what z says of each token by itself
       (Plaid, section 3).
+    prior_warmup_steps: of training, over which what `output_prior` adds is scaled up to its size.
     shared_head: the network's output is multiplied by the embeddings to give the logits.
     self_conditioning: how often a training row is given the network's own first prediction (Chen et
       al. 2022); 0 builds the network without that input. Bound and samples always use it.
     reconstruction_share: the part of the times that is spent on E[-log p(x | z_0)], which needs the
       network at t = 0, when the output is logits.
+    step: of training, put in place by `at_step`; None outside of training.
   """
 
   parameterization: str = "categorical"
   objective: str = "vlb"
   output_prior: bool = True
+  prior_warmup_steps: NonNegativeInt = 0
   shared_head: bool = False
   self_conditioning: Probability = 0.0
   reconstruction_share: Probability = 0.0625
+  step: Array | None = resolve.runtime()
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -95,6 +100,10 @@ class Gaussian(NoisyEmbeddings):
   def num_evaluations(self) -> int:
     return 2 if self.self_conditioning else 1
 
+  def at_step(self, step: Array) -> Self:
+    """The process at a step of training, while its output prior is scaled up."""
+    return dataclasses.replace(self, step=step) if self.prior_warmup_steps else self
+
   def precondition(self, denoise: base.Denoise) -> base.Denoise:
     """The network with its input brought to unit size, its noise level as time, and its logits."""
     return preconditioning.precondition(self, denoise)
@@ -105,7 +114,8 @@ class Gaussian(NoisyEmbeddings):
       output = output @ self.embeddings.T
     if self._predicts_tokens and self.output_prior:
       alpha, sigma = self.signal_and_noise(t)
-      output += alpha / sigma**2 * (z @ self.embeddings.T)
+      scale = 1.0 if self.step is None else jnp.minimum(self.step / self.prior_warmup_steps, 1.0)
+      output += scale * alpha / sigma**2 * (z @ self.embeddings.T)
     return output
 
   # What the network's output says.

@@ -147,6 +147,8 @@ METHODS = {
     "process.width": 16,
     "process.norm": "unit",
     "process.objective": "vlb",
+    "process.prior_warmup_steps": 5000,
+    "process.reconstruction_share": 1 / 8,
     "process.schedule": "MonotoneGamma",
     "process.schedule.gamma_min": -3.0,
     "process.schedule.gamma_max": 6.0,
@@ -154,6 +156,8 @@ METHODS = {
   "langflow": {
     **CONTINUOUS,
     "network.time_scale": 20.0,
+    "network.identity_input": True,
+    "process.prior_warmup_steps": 5000,
     "evaluation.bound": "flow",
     "evaluation.flow_steps": 128,
     "process.width": 768,

@@ -58,6 +58,16 @@ def base():
   return params, logits(net, params)
 
 
+def test_a_continuous_state_can_enter_the_layers_as_it_is():
+  interface = NetworkInterface(columns=V, num_embeddings=0, state_width=SMALL["width"])
+  net = network(interface=interface, identity_input=True, depth=1)
+  states = jax.random.normal(jax.random.key(0), (B, L, SMALL["width"]))
+  inputs = Inputs(states=states, time=T)
+  kernel = net.init(jax.random.key(0), inputs)["state_kernel"]
+  read = embedding.InputWeights(state_kernel=kernel)
+  np.testing.assert_array_equal(embedding.apply(read, inputs, jnp.float32, jnp.float32), states)
+
+
 def test_starts_as_the_uniform_prediction():
   net = network()
   params = net.init(jax.random.key(0), Inputs(tokens=Z, time=T))

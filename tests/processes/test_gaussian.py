@@ -151,6 +151,17 @@ def test_the_output_prior_is_bayes_rule_for_a_single_token():
   np.testing.assert_allclose(log_p, expected, atol=1e-3)
 
 
+def test_the_output_prior_is_scaled_up_in_training_alone():
+  process = toy.gaussian_process(prior_warmup_steps=10)
+  z, t = jax.random.normal(jax.random.key(0), (2, 3, 16)), jnp.full(2, 0.5)
+  silent = lambda z, t, self_condition: jnp.zeros((*z.shape[:2], 3))  # noqa: E731
+  whole = process.precondition(silent)(z, t)
+  for step, share in {0: 0.0, 5: 0.5, 10: 1.0, 99: 1.0}.items():
+    scaled = process.at_step(jnp.int32(step)).precondition(silent)(z, t)
+    np.testing.assert_allclose(scaled, share * whole, rtol=1e-6)
+  assert float(jnp.abs(whole).max()) > 1
+
+
 def test_a_shared_head_multiplies_by_the_embeddings():
   process = toy.gaussian_process(shared_head=True, output_prior=False)
   assert process.interface.columns == process.width

@@ -73,6 +73,7 @@ SAMPLERS = {
   "remdm_cap": drawing.make("remdm", eta=0.01),
   "remdm_rescale": drawing.make("remdm", strategy="rescale", eta=0.01),
   "remdm_loop": drawing.make("remdm", strategy="loop"),
+  "remdm_corrector": drawing.make("remdm", preset="forward_backward"),
 }
 
 

@@ -16,7 +16,7 @@ DENOISE = toy.absorbing_denoiser(JOINT)
 ROWS, STEPS = 4000, 20
 
 
-SETTINGS = ("strategy", "eta", "t_on", "t_off", "alpha_on")
+SETTINGS = ("strategy", "eta", "t_on", "t_off", "alpha_on", "scale", "exponent")
 
 
 def run(denoise=DENOISE, rows=ROWS, **fields):
@@ -30,10 +30,16 @@ def masked_fractions(result):
   return np.mean(result.trajectory == PROCESS.mask_id, axis=(1, 2))
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("strategy", ["cap", "rescale"])
-def test_as_much_is_masked_at_each_time_as_without(strategy, eta):
-  result = run(strategy=strategy, eta=eta)
+@pytest.mark.parametrize(
+  ("settings", "eta"),
+  [
+    *(({"strategy": s, "eta": eta}, eta) for s in ("cap", "rescale") for eta in (0.0, 0.3, 1.0)),
+    ({"strategy": "corrector", "scale": 0.0}, 0.0),
+    ({"strategy": "corrector", "scale": 4.0, "exponent": 0.25}, 4.0),
+  ],
+)
+def test_as_much_is_masked_at_each_time_as_without(settings, eta):
+  result = run(**settings)
   expected = np.asarray(PROCESS.masked(grids.times("uniform", STEPS)))
   np.testing.assert_allclose(masked_fractions(result), expected, atol=0.02)
   before, after = result.trajectory[:-1], result.trajectory[1:]
@@ -55,6 +61,21 @@ def test_the_loop_stands_still_and_masks_again():
   standing = (u[:-1] <= 0.7 + 1e-6) & (u[1:] >= 0.2 - 1e-6)
   np.testing.assert_allclose(rate[standing], 0.2, atol=0.02)
   assert not rate[~standing].any()
+
+
+def test_the_forward_backward_corrector_masks_what_the_noise_would():
+  """At its rate at t, -alpha' / alpha, over the time of the step."""
+  sampler = drawing.make("remdm", preset="forward_backward")
+  masked_t, masked_s = jnp.array([[0.6]]), jnp.array([[0.5]])
+  sigma = sampler.sigma(masked_t, masked_s, jnp.array([[False]]), jnp.zeros((1, 1)))
+  np.testing.assert_allclose(sigma, 0.1 / 0.4, rtol=1e-5)
+
+
+def test_a_preset_is_that_of_the_paper_but_for_what_is_given():
+  loop = drawing.make("remdm", preset="paper_loop", eta=0.1)
+  assert (loop.strategy, loop.eta, loop.t_on, loop.t_off) == ("loop", 0.1, 0.55, 0.05)
+  assert drawing.make("remdm", preset="paper_cap").eta == 0.008
+  assert drawing.make("remdm", preset="paper_loop_few_steps").eta == 0.04
 
 
 def test_confidence_masks_the_least_sure_the_most():
@@ -101,6 +122,8 @@ def test_reuse_changes_the_cost_alone():
   "settings, message",
   [
     ({"strategy": "capp"}, "did you mean 'cap'"),
+    ({"preset": "paper_cup"}, "did you mean 'paper_cap'"),
+    ({"scale": -1.0}, "scale must be at least 0"),
     ({"eta": 1.5}, r"eta must lie in \[0, 1\]"),
     ({"t_on": 0.1, "t_off": 0.2}, "t_off must be below t_on"),
     ({"alpha_on": 0.0}, r"alpha_on must lie in \(0, 1\)"),
