@@ -74,7 +74,7 @@ class ProbabilityFlow:
     start = jnp.zeros(rows)
     z = process.corrupt(noise_key, x, start, given)
     clean = process.times(start, given)
-    log_p = lambda prediction, x: base.log_prob_of(prediction.log_probs, x)  # noqa: E731
+    log_p = lambda prediction, x: base.at_token(prediction.log_probs, x)  # noqa: E731
     reconstruction = -process.evaluate(denoise, z, clean, log_p, (x,)) * free
 
     alpha, sigma = process.signal_and_noise(start)

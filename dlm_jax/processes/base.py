@@ -217,15 +217,19 @@ def nll(forbidden: int | None = None) -> Score:
     logits = logits.astype(jnp.float32)
     if forbidden is not None:
       logits = logits.at[..., forbidden].set(-jnp.inf)
-    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - picked
+    return jax.nn.logsumexp(logits, axis=-1) - at_token(logits, targets)
 
   return score
 
 
-def log_prob_of(log_probs: Array, x: Array) -> Array:
-  """The entry of `log_probs` `[..., V]` that the token `x` `[...]` names."""
-  return jnp.take_along_axis(log_probs, x[..., None], axis=-1)[..., 0]
+def at_token(values: Array, x: Array) -> Array:
+  """The entry of `values` `[..., V]` that the token `x` `[...]` names.
+
+  A sum in which all other entries count 0: the gradient of a gather would be a scatter, which
+  passes over all V numbers once more, where that of a sum is one with the gradients of the rest.
+  """
+  is_x = jnp.arange(values.shape[-1]) == x[..., None]
+  return jnp.sum(jnp.where(is_x, values, 0.0), axis=-1)
 
 
 def score_positions(

@@ -251,7 +251,7 @@ class Gaussian(NoisyEmbeddings):
     )
 
   def _log_p_and_mean(self, prediction: Prediction, x: Array) -> tuple[Array, Array]:
-    return base.log_prob_of(prediction.log_probs, x), self.mean(prediction)
+    return base.at_token(prediction.log_probs, x), self.mean(prediction)
 
   def _schedule_gradient(self, terms: "_Terms", t: Array, decodes: Array) -> Array:
     """0 `[B, L]`, with the gradient of the schedule's own loss."""

@@ -163,7 +163,7 @@ class GeneralizedAbsorbing(OutsideMask):
 
     def divergence(output: Array, x: Array) -> Array:
       log_p = jax.nn.log_softmax(output.astype(jnp.float32))
-      log_p_x = jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0]
+      log_p_x = base.at_token(log_p, x)
       w = self.exponents[x]
       faster = jnp.sum((self.exponents - w[..., None]) * jnp.exp(log_p), axis=-1)
       return faster - w * log_p_x

@@ -130,7 +130,7 @@ class ScoreAbsorbing(OutsideMask, Mixture):
 
   def _entropy(self, output: Array, x: Array) -> Array:
     log_scores = self._log_scores(output)
-    of_x = jnp.take_along_axis(log_scores, x[..., None], axis=-1)[..., 0]
+    of_x = base.at_token(log_scores, x)
     return jnp.sum(jnp.exp(log_scores), axis=-1) - 1.0 - of_x
 
 

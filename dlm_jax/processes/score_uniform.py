@@ -121,7 +121,7 @@ class ScoreUniform(Mixture):
   def _entropy(self, output: Array, x: Array, z: Array, ratio: Array) -> Array:
     """The sum over y != z in `nelbo`; `ratio` is q(y | x) / q(x | x) for y != x."""
     log_scores = self._log_scores(output, z)
-    of_x = jnp.take_along_axis(log_scores, x[..., None], axis=-1)[..., 0]
+    of_x = base.at_token(log_scores, x)
     ratio = jnp.maximum(ratio, TINY)
     r = jnp.where(z == x, ratio, 1.0)[..., None]  # that of all tokens but x
     costs = jnp.exp(log_scores) - r * log_scores + r * (jnp.log(r) - 1.0)

@@ -4,7 +4,8 @@
 
 Each contender runs in a process of its own on the same shapes, in turns, and the median of the
 rounds counts; the ratio says how many times as long it takes as ours. Memory is the most that the
-process has held, libraries included. PyTorch is optional (`pip install torch`), and only what is
+process has held, libraries included, or on a GPU the most of its memory. A CPU computes in float32,
+a GPU in bfloat16; shape 4 is for a GPU. PyTorch is optional (`pip install torch`), and only what is
 installed runs.
 """
 
@@ -30,17 +31,22 @@ _CONTENDERS = flags.DEFINE_list(
 )
 _SHAPES = flags.DEFINE_list("shapes", ["0", "1", "2", "3"], "Which of the shapes, by number.")
 
+# The papers' network on OpenWebText.
+DIT_SMALL = Shape(width=768, heads=12, depth=12, length=1024, rows=32, vocab_size=50257)
+
 TRAINING = (
   Shape(width=128, heads=2, depth=4, length=64, rows=64, vocab_size=27),
   Shape(width=256, heads=4, depth=6, length=256, rows=16, vocab_size=27),
   Shape(width=512, heads=8, depth=6, length=128, rows=32, vocab_size=27),
   Shape(width=256, heads=4, depth=4, length=128, rows=16, vocab_size=32768),
+  DIT_SMALL,
 )
 SAMPLING = (
   Shape(width=128, heads=2, depth=4, length=64, rows=1, vocab_size=27),
   Shape(width=128, heads=2, depth=4, length=64, rows=32, vocab_size=27),
   Shape(width=256, heads=4, depth=6, length=256, rows=1, vocab_size=27),
   Shape(width=256, heads=4, depth=6, length=256, rows=32, vocab_size=27),
+  DIT_SMALL,
 )
 
 
@@ -103,7 +109,7 @@ def installed(names: list[str]) -> list[str]:
 
 
 def main(_: list[str]) -> None:
-  table = Table(title=f"{_TASK.value}, float32")
+  table = Table(title=_TASK.value)
   for column in (*COLUMNS, "contender", "ms", "fastest", "ratio", "MiB"):
     table.add_column(column, justify="right")
   shapes = TRAINING if _TASK.value == "training" else SAMPLING

@@ -90,14 +90,19 @@ def in_torch(fields: dict[str, Any], shape: Shape, threads: int) -> Loop:
 
   from experiments.benchmarks.peers import torch_decoder  # noqa: PLC0415
 
+  on_gpu = torch.cuda.is_available()
+  torch.set_default_device("cuda" if on_gpu else "cpu")
   decoder = torch_decoder.Decoder(shape.width, shape.heads, shape.depth, shape.vocab_size)
+  decoder = decoder.to(torch.bfloat16 if on_gpu else torch.float32)
 
   def run(seed: int) -> object:
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     if fields["name"] == "autoregressive":
-      return torch_decoder.autoregressive(decoder, shape.rows, shape.length)
-    return torch_decoder.blocks(decoder, shape.rows, shape.length, BLOCK)
+      tokens = torch_decoder.autoregressive(decoder, shape.rows, shape.length)
+    else:
+      tokens = torch_decoder.blocks(decoder, shape.rows, shape.length, BLOCK)
+    return tokens.cpu()
 
   return run
 
@@ -108,7 +113,7 @@ def contenders(fields: dict[str, Any], shape: Shape) -> dict[str, list[Loop]]:
   if "torch" in _AGAINST.value:
     import torch  # noqa: PLC0415
 
-    threads = sorted({1, torch.get_num_threads()})
+    threads = [1] if torch.cuda.is_available() else sorted({1, torch.get_num_threads()})
     found["torch"] = [in_torch(fields, shape, count) for count in threads]
   if "uncached" in _AGAINST.value:
     found["uncached"] = [ours(fields, shape, cached=False)]

@@ -144,7 +144,7 @@ class NoisyEmbeddings(Process):
     alpha, _ = self.signal_and_noise(start)
 
     def log_p(seen: Array, x: Array) -> Array:
-      return base.log_prob_of(self.log_bayes(seen, jnp.zeros(seen.shape[:1])), x)
+      return base.at_token(self.log_bayes(seen, jnp.zeros(seen.shape[:1])), x)
 
     number = pieces.number(x.shape[1], x.shape[0] * self.vocab_size)
     return pieces.map_in_pieces(log_p, (self.corrupt(key, x, start) / alpha, x), number)

@@ -236,8 +236,7 @@ class Mixture(Process):
 
   def _at(self, log_p: Array, z: Array) -> Array:
     """log p(x = z) `[...]`, and -inf where z is the mask."""
-    index = jnp.minimum(z, self.vocab_size - 1)[..., None]
-    picked = jnp.take_along_axis(log_p, index, axis=-1)[..., 0]
+    picked = base.at_token(log_p, z)
     return jnp.where(z == self.vocab_size, -jnp.inf, picked)
 
   def _divergence(self, output: Array, x: Array, z: Array, alpha: Array, floor: Array) -> Array:

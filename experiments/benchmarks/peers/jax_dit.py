@@ -1,7 +1,11 @@
-"""Masked diffusion with a DiT in plain JAX: Linen's layers, the attention of `jax.nn`, optax."""
+"""Masked diffusion with a DiT in plain JAX: Linen's layers, the attention of `jax.nn`, optax.
+
+On a GPU in bfloat16.
+"""
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,25 +21,28 @@ class Block(nn.Module):
   """A DiT block: attention and feedforward, modulated by the condition."""
 
   heads: int
+  dtype: jnp.dtype
 
   @nn.compact
   def __call__(self, x: Array, condition: Array, cos: Array, sin: Array) -> Array:
     rows, length, width = x.shape
-    parts = jnp.split(nn.Dense(6 * width)(condition)[:, None], 6, axis=-1)
+    dense, norm = (partial(layer, dtype=self.dtype) for layer in (nn.Dense, nn.LayerNorm))
+    parts = jnp.split(dense(6 * width)(condition)[:, None], 6, axis=-1)
     shift, scale, gate, shift_f, scale_f, gate_f = parts
-    h = nn.LayerNorm(use_bias=False)(x) * (1 + scale) + shift
-    qkv = nn.Dense(3 * width, use_bias=False)(h).reshape(rows, length, 3, self.heads, -1)
+    h = norm(use_bias=False)(x) * (1 + scale) + shift
+    qkv = dense(3 * width, use_bias=False)(h).reshape(rows, length, 3, self.heads, -1)
     q, k, v = (qkv[:, :, i] for i in range(3))
     h = jax.nn.dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v)
-    x = x + gate * nn.Dense(width, use_bias=False)(h.reshape(rows, length, width))
-    h = nn.LayerNorm(use_bias=False)(x) * (1 + scale_f) + shift_f
-    return x + gate_f * nn.Dense(width)(nn.gelu(nn.Dense(4 * width)(h)))
+    x = x + gate * dense(width, use_bias=False)(h.reshape(rows, length, width))
+    h = norm(use_bias=False)(x) * (1 + scale_f) + shift_f
+    return x + gate_f * dense(width)(nn.gelu(dense(4 * width)(h)))
 
 
 class DiT(nn.Module):
   """Embedding, blocks, and a head of its own."""
 
   shape: Shape
+  dtype: jnp.dtype
 
   @nn.compact
   def __call__(self, z: Array, t: Array) -> Array:
@@ -46,10 +53,11 @@ class DiT(nn.Module):
     half = c.width // c.heads // 2
     angles = jnp.arange(c.length)[:, None] * 1e4 ** (-jnp.arange(half) / half)
     cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
-    x = nn.Embed(c.vocab_size + 1, c.width)(z)
+    x = nn.Embed(c.vocab_size + 1, c.width, dtype=self.dtype)(z)
     for _ in range(c.depth):
-      x = Block(c.heads)(x, condition, cos, sin)
-    return nn.Dense(c.vocab_size)(nn.LayerNorm(use_bias=False)(x))
+      x = Block(c.heads, self.dtype)(x, condition, cos, sin)
+    x = nn.LayerNorm(use_bias=False, dtype=self.dtype)(x)
+    return nn.Dense(c.vocab_size, dtype=self.dtype)(x).astype(jnp.float32)
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
@@ -59,7 +67,8 @@ def rotate(x: Array, cos: Array, sin: Array) -> Array:
 
 
 def _start(shape: Shape) -> tuple[DiT, optax.Params]:
-  model = DiT(shape)
+  on_gpu = jax.default_backend() == "gpu"
+  model = DiT(shape, jnp.dtype(jnp.bfloat16 if on_gpu else jnp.float32))
   z = jnp.zeros((1, shape.length), jnp.int32)
   return model, jax.jit(model.init)(jax.random.key(0), z, jnp.zeros(1))
 

@@ -27,10 +27,11 @@ class Decoder(nn.Module):
     """Makes room for `length` tokens in each row."""
     head_width = self.embedding.embedding_dim // self.heads
     shape = self.depth, rows, self.heads, length, head_width
-    self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+    dtype = self.embedding.weight.dtype
+    self.keys, self.values = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
     rates = 1e4 ** (-torch.arange(0, head_width, 2) / head_width)
     angles = torch.arange(length)[:, None] * rates
-    self.cos, self.sin = angles.cos(), angles.sin()
+    self.cos, self.sin = angles.cos().to(dtype), angles.sin().to(dtype)
 
   def forward(self, tokens: Tensor, start: int) -> Tensor:
     """Logits `[B, n, V]` of `tokens` `[B, n]`, which see each other and all before `start`."""
@@ -57,7 +58,7 @@ class Decoder(nn.Module):
 
 def draw(logits: Tensor) -> Tensor:
   """A token for each position of `logits` `[B, n, V]`."""
-  return torch.multinomial(logits.softmax(-1).flatten(0, 1), 1).view(logits.shape[:2])
+  return torch.multinomial(logits.float().softmax(-1).flatten(0, 1), 1).view(logits.shape[:2])
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Masked diffusion with a DiT in plain PyTorch: attention of the library, one fused AdamW.
 
 As a careful user would write it: `scaled_dot_product_attention`, `torch.compile`, cross-entropy of
-the logits, an exponential moving average in place.
+the logits, an exponential moving average in place. On a GPU in bfloat16, by autocast.
 """
 
 import copy
@@ -58,12 +58,33 @@ class DiT(nn.Module):
     self.register_buffer("sin", angles.sin())
 
   def forward(self, z: Tensor, t: Tensor) -> Tensor:
-    angles = 1000 * t[:, None] * torch.exp(-math.log(1e4) * torch.arange(128) / 128)
+    index = torch.arange(128, device=t.device)
+    angles = 1000 * t[:, None] * torch.exp(-math.log(1e4) * index / 128)
     condition = functional.silu(self.time(torch.cat([angles.cos(), angles.sin()], dim=-1)))
     x = self.embedding(z)
     for block in self.blocks:
       x = block(x, condition, self.cos, self.sin)
     return self.head(self.norm(x))
+
+
+def start(shape: Shape) -> DiT:
+  """The network, on the GPU if there is one: all that is made after it is made there."""
+  torch.manual_seed(0)
+  torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
+  torch.set_float32_matmul_precision("high")  # of what is not rounded to 16 bits on a GPU
+  return DiT(shape)
+
+
+def rounded() -> torch.autocast:
+  """On a GPU, products inside are in bfloat16."""
+  device = torch.get_default_device().type
+  return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+
+def wait() -> None:
+  """Until the GPU, if there is one, has done what it was given."""
+  if torch.cuda.is_available():
+    torch.cuda.synchronize()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -74,8 +95,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def training(shape: Shape, how: str) -> Callable[[int], None]:
   """Takes so many steps of training, by a network that is `eager` or `compiled`."""
-  torch.manual_seed(0)
-  model = DiT(shape)
+  model = start(shape)
   average = copy.deepcopy(model)
   optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.0, fused=True)
   x = torch.randint(shape.vocab_size, (shape.rows, shape.length))
@@ -92,18 +112,21 @@ def training(shape: Shape, how: str) -> Callable[[int], None]:
     for _ in range(steps):
       t = (torch.rand(1) + torch.arange(shape.rows) / shape.rows) % 1 * 0.999 + 0.001
       optimizer.zero_grad()
-      loss(x, t).backward()
+      with rounded():
+        value = loss(x, t)
+      value.backward()
       nn.utils.clip_grad_norm_(model.parameters(), 1.0)
       optimizer.step()
       with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - EMA_DECAY)
+    wait()
 
   return run
 
 
 def sampling(shape: Shape, how: str) -> Callable[[int], None]:
   """Takes so many steps of ancestral sampling, each with a network evaluation."""
-  model = DiT(shape).eval()
+  model = start(shape).eval()
   model = torch.compile(model) if how == "compiled" else model
 
   @torch.no_grad()
@@ -111,10 +134,12 @@ def sampling(shape: Shape, how: str) -> Callable[[int], None]:
     z = torch.full((shape.rows, shape.length), shape.vocab_size)
     times = torch.linspace(1, 0, steps + 1)
     for t, s in itertools.pairwise(times):
-      probabilities = functional.softmax(model(z, t.expand(shape.rows)), dim=-1)
+      with rounded():
+        probabilities = functional.softmax(model(z, t.expand(shape.rows)).float(), dim=-1)
       gumbel = -(-torch.rand_like(probabilities).log()).log()
       drawn = (probabilities.log() + gumbel).argmax(-1)
       revealed = torch.rand(z.shape) < (t - s) / t
       z = torch.where((z == shape.vocab_size) & revealed, drawn, z)
+    wait()
 
   return run
