@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import require_known
-from dlm_jax.processes.base import log_prob_of
+from dlm_jax.processes.base import at_token
 from dlm_jax.processes.draws import row_uniform
 
 # The scores that `score` knows.
@@ -21,7 +21,7 @@ Score = Callable[[Array, Array], Array]
 
 def probability(log_probs: Array, token: Array) -> Array:
   """The probability of the candidate (LLaDA, Nie et al. 2025: `low_confidence`)."""
-  return jnp.exp(log_prob_of(log_probs.astype(jnp.float32), token))
+  return jnp.exp(at_token(log_probs.astype(jnp.float32), token))
 
 
 def margin(log_probs: Array, token: Array) -> Array:
