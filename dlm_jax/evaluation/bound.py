@@ -1,4 +1,7 @@
-"""The bound on -log p of a split, or of another corpus, and all that the number depends on."""
+"""The bound on -log p of a split, or of another corpus, and all that the number depends on.
+
+With `--metric=exact_match` the command scores drawn answers instead, see `exact_match`.
+"""
 
 import dataclasses
 import math
@@ -19,7 +22,7 @@ from dlm_jax.core.types import Record
 from dlm_jax.data import zero_shot
 from dlm_jax.data.store import Rows
 from dlm_jax.distributed import progress
-from dlm_jax.evaluation import clusters, likelihood
+from dlm_jax.evaluation import clusters, exact_match, likelihood
 from dlm_jax.evaluation.bound_table import show
 from dlm_jax.evaluation.estimates import Bound, Estimate
 from dlm_jax.evaluation.evaluation_settings import EvaluateSettings
@@ -54,6 +57,11 @@ def evaluate(settings: EvaluateSettings) -> Record:
     model.check_unlabelled("--nolabels")
   settings = complete(settings, model)
   text = _text(settings, model)
+  if settings.metric == exact_match.KIND:
+    record = exact_match.score(settings, model, text.rows)
+    if jax.process_index() == 0:
+      _write(settings, record)
+    return record
   journal = _journal(settings, model, text)
   with journal.stoppable("scored batches"):
     record = score(settings, model, text, journal)
@@ -69,6 +77,7 @@ def complete(settings: EvaluateSettings, model: Model) -> EvaluateSettings:
     name: vars(settings)[name] or config.get(name) or default for name, default in DEFAULTS.items()
   }
   chosen["scored"] = settings.scored or model.positions.scored
+  chosen["batch_size"] = settings.batch_size or config.get("batch_size")
   if model.evaluation_process.exact:
     chosen["samples"] = 1
   return dataclasses.replace(settings, **chosen)
@@ -78,7 +87,8 @@ def _write(settings: EvaluateSettings, record: Record) -> bool:
   """Writes the record, or prints it; returns whether it was written."""
   if settings.output is not None:
     return storage.write_or_print(storage.expand(settings.output), record)
-  name = record_name(settings, record["protocol"]["step"])
+  named = exact_match.record_name if settings.metric == exact_match.KIND else record_name
+  name = named(settings, record["protocol"]["step"])
   return workdir.write_record(settings.workdir, name, record)
 
 
@@ -240,4 +250,5 @@ def main(settings: EvaluateSettings) -> None:
   """The command `evaluate`."""
   record = evaluate(settings)
   if jax.process_index() == 0:
-    show(Console(markup=False), record)
+    shown = exact_match.show if settings.metric == exact_match.KIND else show
+    shown(Console(markup=False), record)

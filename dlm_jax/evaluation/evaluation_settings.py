@@ -1,11 +1,12 @@
 """The flags of the commands `evaluate`, `judge`, `harness` and `tune_block_times`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import require_known
-from dlm_jax.core.ranges import NonNegativeInt, PositiveInt, Range, Seed
+from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.core.ranges import NonNegative, NonNegativeInt, PositiveInt, Range, Seed
 
 # How the times of an evaluation are chosen, see `likelihood.TIMINGS`.
 Timing = Literal["stratified", "independent", "quadrature"]
@@ -17,6 +18,8 @@ class EvaluateSettings:
 
   Attributes:
     workdir: directory of the run.
+    metric: bound, on -log p of the split; or exact_match: the share of its prompts whose answer the
+      model writes exactly, of a run of prompts and answers.
     split: split of its data: train, validation or test. The default is evaluation.split of its
       config, test unless that says otherwise.
     samples: times and noises drawn for each sequence; more give a smaller standard error. An exact
@@ -42,9 +45,16 @@ class EvaluateSettings:
       ptb, lm1b, lambada, ag_news, pubmed, arxiv.
     output: file to write the record to. The default is one in WORKDIR/evaluations/; where that
       cannot be written, the record is printed.
+    sampler: of exact_match: the rule of a step. The default is ancestral.
+    sampler_settings: of exact_match: settings of this sampler alone, as in --sampler=confidence
+      --sampler.score=margin.
+    steps: of exact_match: sampling steps. The default is one for each token of the longest answer.
+    temperature: of exact_match: sampling temperature. The default is 0, which takes the most likely
+      token.
   """
 
   workdir: str
+  metric: Literal["bound", "exact_match"] = "bound"
   split: str | None = None
   samples: PositiveInt = 16
   weights: Literal["ema", "raw"] = "ema"
@@ -59,10 +69,34 @@ class EvaluateSettings:
   scored: Literal["all", "after_first"] | None = None
   corpus: str | None = None
   output: str | None = None
+  sampler: str | None = None
+  sampler_settings: Mapping[str, object] = field(default_factory=dict, metadata={"nested": True})
+  steps: PositiveInt | None = None
+  temperature: NonNegative | None = None
 
   def __post_init__(self) -> None:
     require_known("--times", self.times, get_args(Timing))
     resolve.require_ranges(self, "--")
+    of_answers = (self.sampler, self.steps, self.temperature)
+    if self.metric == "bound" and (self.sampler_settings or of_answers != (None, None, None)):
+      raise UserError(
+        "--sampler, --steps and --temperature are of drawn answers, and a bound draws none: add "
+        "--metric=exact_match."
+      )
+    if self.metric == "exact_match" and self.corpus is not None:
+      raise UserError(
+        "--corpus is of a bound: --metric=exact_match answers the prompts of --split."
+      )
+
+  @property
+  def sampler_name(self) -> str:
+    """The sampler of the answers."""
+    return self.sampler or "ancestral"
+
+  @property
+  def answer_temperature(self) -> float:
+    """The temperature of the answers."""
+    return self.temperature or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
