@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent.parent
 # From left, which may import, to right. What a room may import of its own level is in `BESIDE`.
 LEVELS = (
   {"reporting", "generation", "evaluation", "training"},
-  {"interop"},
+  {"interop", "decoding"},
   {"runs", "model", "data"},
   {"samplers", "networks", "distributed"},
   {"processes"},

@@ -1,0 +1,100 @@
+"""Decoding: every prompt of a batch gets an answer of a masked model.
+
+The whole generation is a pure function, made for one `jax.jit`: it ends when all rows have ended.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dlm_jax.decoding import windows
+from dlm_jax.decoding.decoders import Decoder
+from dlm_jax.decoding.decoding_loop import DecodingLoop
+from dlm_jax.decoding.decoding_state import DecodingState
+from dlm_jax.decoding.passes import MaskedModel, passes_of, slots_of
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+  """What was written.
+
+  Attributes:
+    tokens: int32 `[B, S]`, the prompt of each row, its answer, and 0 after it.
+    answers: int32 `[B, length]`, the answers alone.
+    lengths: int32 `[B]`, tokens of each answer up to the first end token and with it.
+    num_evaluations: int32 `[B]`, of the network for each row: two where it is guided.
+    has_nan: bool scalar, whether a logit was not a number: the tokens then mean nothing.
+    trajectory: int32 `[frames, B, S]`, the rows before the first evaluation and after each that
+      wrote, or None.
+    num_frames: int32 scalar, how many of its frames there are.
+  """
+
+  tokens: Array
+  answers: Array
+  lengths: Array
+  num_evaluations: Array
+  has_nan: Array
+  trajectory: Array | None
+  num_frames: Array
+
+  @property
+  def tokens_per_evaluation(self) -> Array:
+    """Tokens up to the first end token over evaluations, float32 `[B]`."""
+    return self.lengths / self.num_evaluations
+
+
+def decode(
+  decoder: Decoder,
+  model: MaskedModel,
+  prompts: tuple[Array, Array],
+  keys: Array,
+  *,
+  end_id: int | None = None,
+  trajectory: bool = False,
+) -> Decoded:
+  """Writes an answer to every prompt.
+
+  Args:
+    decoder: how.
+    model: which model.
+    prompts: int32 `[B, P]`, the tokens of the prompts, each from the left end on with anything
+      behind it, and int32 `[B]`, how many there are.
+    keys: `[B]`; what row i holds depends on its own key alone.
+    end_id: the token that ends an answer; None is no such token.
+    trajectory: whether the rows are kept after every evaluation.
+
+  Raises:
+    UserError: the model cannot do the order or the cache.
+  """
+  tokens, lengths = prompts
+  where = windows.of(decoder, model.pattern, lengths, tokens.shape[1])
+  passes = passes_of(model, decoder, where)
+  rows = jnp.pad(tokens, ((0, 0), (0, where.slots - tokens.shape[1])))
+  rows = jnp.where(jnp.arange(where.slots) < lengths[:, None], rows, model.mask_id)
+  loop = DecodingLoop(decoder, passes, where, keys, end_id)
+  return _result(loop, loop.run(loop.begin(rows, trajectory)))
+
+
+def _result(loop: DecodingLoop, rows: DecodingState) -> Decoded:
+  """The answers, filled up with the end."""
+  where, tokens, decoder = loop.windows, rows.tokens, loop.decoder
+  lengths = jnp.full(len(tokens), decoder.length)
+  if loop.end_id is not None:
+    is_end = (tokens == loop.end_id) & where.is_answer
+    past = jnp.cumsum(is_end, axis=1) - is_end > 0
+    lengths = lengths - jnp.sum(past & where.is_answer, axis=1)
+    if decoder.stop:
+      tokens = jnp.where(past, loop.end_id, tokens)
+  slots = slots_of(where.prompts, decoder.length)
+  return Decoded(
+    tokens=jnp.where(jnp.arange(where.slots) < where.answer_ends[:, None], tokens, 0),
+    answers=jnp.take_along_axis(tokens, slots, axis=1),
+    lengths=lengths,
+    num_evaluations=rows.evaluations[:, 0] * (2 if decoder.guidance else 1),
+    has_nan=rows.has_nan,
+    trajectory=rows.frames,
+    num_frames=rows.num_frames,
+  )

@@ -1,0 +1,222 @@
+"""The loop of decoding: blocks from left to right, and steps of a block until every row is done.
+
+Rows go from block to block together, but what is written in one depends on its own prompt and key
+alone.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dlm_jax.decoding import windows
+from dlm_jax.decoding.base import Candidates, WindowProgress
+from dlm_jax.decoding.decoders import Decoder
+from dlm_jax.decoding.decoding_state import DecodingState
+from dlm_jax.decoding.passes import Passes, slots_of
+from dlm_jax.decoding.windows import Here, Windows
+
+
+@dataclass(frozen=True)
+class DecodingLoop:
+  """What does not change while the rows are written.
+
+  Attributes:
+    decoder: how they are written.
+    passes: of the model over them.
+    windows: where the blocks lie.
+    keys: `[B]`.
+    end_id: the token that ends an answer, or None.
+  """
+
+  decoder: Decoder
+  passes: Passes
+  windows: Windows
+  keys: Array
+  end_id: int | None
+
+  @property
+  def _mask_id(self) -> int:
+    return self.passes.model.mask_id
+
+  @property
+  def _exact(self) -> bool:
+    return self.decoder.cache.name == "block"
+
+  def begin(self, tokens: Array, trajectory: bool) -> DecodingState:
+    """The rows before the first evaluation; the prompts lie in the cache where it is exact."""
+    number, where = len(tokens), self.windows
+    column = jnp.zeros((number, 1), jnp.int32)
+    cache, evaluations = None, column
+    if self.decoder.cache.name != "none":
+      cache = self.passes.empty()
+    if self._exact and where.prompt:
+      cache = self.passes.fill(tokens[:, : where.prompt], cache)[1]
+      evaluations = (where.starts(0) > 0).astype(jnp.int32)[:, None]
+    most = where.blocks * (
+      self.decoder.rule.most_steps(where.size) + self.decoder.revision.most_steps_after + 1
+    )
+    return DecodingState(
+      tokens=tokens,
+      cache=cache,
+      block=jnp.int32(0),
+      progress=self._progress(column, column),
+      after=column,
+      done=column > 0,
+      ended=column > 0,
+      evaluations=evaluations,
+      has_nan=jnp.array(False),
+      frames=jnp.broadcast_to(tokens, (most + 1, *tokens.shape)) if trajectory else None,
+      num_frames=jnp.int32(1),
+    )
+
+  def run(self, rows: DecodingState) -> DecodingState:
+    """All blocks, or as many until every row has ended."""
+    goes_on = lambda r: (r.block < self.windows.blocks) & ~jnp.all(r.ended)  # noqa: E731
+    return jax.lax.while_loop(goes_on, self._block, rows)
+
+  def has_ended(self, tokens: Array) -> Array:
+    """Whether each row has an end token before which nothing is masked, bool `[B, 1]`."""
+    if self.end_id is None or not self.decoder.stop:
+      return jnp.zeros((len(tokens), 1), bool)
+    answer = self.windows.is_answer
+    masked = jnp.cumsum(answer & (tokens == self._mask_id), axis=1)
+    return jnp.any(answer & (tokens == self.end_id) & (masked == 0), axis=1, keepdims=True)
+
+  # A block, and a step of it.
+
+  def _block(self, rows: DecodingState) -> DecodingState:
+    """All steps of the block at hand, and on to the next."""
+    rows = self._enter(rows)
+    name = self.decoder.cache.name
+    step = {"none": self._full, "block": self._near}.get(name, self._renewed)
+    rows = jax.lax.while_loop(lambda r: jnp.any(r.active), step, rows)
+    ended = rows.ended | self.has_ended(rows.tokens)
+    return dataclasses.replace(rows, block=rows.block + 1, ended=ended)
+
+  def _enter(self, rows: DecodingState) -> DecodingState:
+    """The block at its first step. An exact cache first gets the final tokens of that before."""
+    here = self._here(rows)
+    column = jnp.sum(here.masked, axis=-1, keepdims=True)
+    rows = dataclasses.replace(
+      rows,
+      progress=self._progress(jnp.zeros_like(column), column),
+      after=jnp.zeros_like(column),
+      done=column == 0,
+    )
+    if not self._exact:
+      return rows
+    before = self.windows.starts(rows.block) - self.windows.size
+    hidden, cache = self.passes.window(rows.tokens, before, self.windows.size, rows.cache)
+    rows = dataclasses.replace(rows, cache=cache)
+    if self.decoder.first:
+      rows = self._write_first(rows, hidden[:, -1:])
+    count = rows.active & (before >= 0)[:, None]
+    return dataclasses.replace(rows, evaluations=rows.evaluations + count)
+
+  def _full(self, rows: DecodingState) -> DecodingState:
+    """A step that evaluates all positions."""
+    cache = rows.cache
+    if cache is None:
+      hidden = self.passes.everything(rows.tokens)
+    else:
+      hidden, cache = self.passes.fill(rows.tokens, cache)
+    hidden = self.passes.at(hidden, self._slots(rows) - self.passes.model.shift)
+    return self._step(dataclasses.replace(rows, cache=cache), hidden)
+
+  def _near(self, rows: DecodingState) -> DecodingState:
+    """A step that evaluates the positions near the block, and reads the cache for all others."""
+    before, number = self.decoder.cache.span(self.windows.size, self.decoder.length)
+    shift = self.passes.model.shift
+    # Where outputs are shifted, the position before the block is evaluated, but not written.
+    unwritten = max(shift - before, 0)
+    begin = before + unwritten
+    start = self.windows.starts(rows.block) - begin
+    number += unwritten
+    hidden, cache = self.passes.window(rows.tokens, start, number, rows.cache, unwritten)
+    hidden = hidden[:, begin - shift :][:, : self.windows.size]
+    return self._step(dataclasses.replace(rows, cache=cache), hidden)
+
+  def _renewed(self, rows: DecodingState) -> DecodingState:
+    """A step that evaluates all positions, and those after it up to the next one that does."""
+    rows, every = self._full(rows), self.decoder.cache.refresh_every
+    if every == 1:
+      return rows
+
+    def goes_on(carried: tuple[DecodingState, Array]) -> Array:
+      rows, since = carried
+      return jnp.any(rows.active) & ((every == 0) | (since < every))
+
+    def body(carried: tuple[DecodingState, Array]) -> tuple[DecodingState, Array]:
+      return self._near(carried[0]), carried[1] + 1
+
+    return jax.lax.while_loop(goes_on, body, (rows, jnp.int32(1)))[0]
+
+  def _step(self, rows: DecodingState, hidden: Array) -> DecodingState:
+    """The rows after an evaluation that gave the block the hidden states `[B, W, D]`."""
+    here, logits = self._here(rows), self.passes.logits(hidden)
+    candidates = self._offer(rows, here, self.decoder.rule.adjust(logits, rows.progress.memory))
+    committed, memory = self.decoder.rule.commit(candidates, rows.progress)
+    if self.decoder.first:
+      first = candidates.masked & (jnp.arange(self.windows.size) == 0)
+      begins = (rows.progress.step == 0) & first[:, :1]
+      committed = jnp.where(begins, first, committed)
+    is_masked = jnp.any(here.masked, axis=-1, keepdims=True)
+    after = jnp.where(is_masked, 0, rows.after + 1)
+    tokens, settled = self.decoder.revision.revise(candidates, committed, after)
+    active = rows.active
+    rows = self._write(rows, tokens)
+    left = jnp.any(self._here(rows).masked, axis=-1, keepdims=True)
+    ended = rows.ended
+    if self.decoder.revision.is_final:
+      ended = ended | self.has_ended(rows.tokens)
+    progress = dataclasses.replace(rows.progress, step=rows.progress.step + active, memory=memory)
+    return dataclasses.replace(
+      rows,
+      progress=progress,
+      after=after,
+      done=rows.done | (~left & settled),
+      ended=ended,
+      evaluations=rows.evaluations + active,
+      has_nan=rows.has_nan | jnp.any(jnp.isnan(logits)),
+    )
+
+  def _write_first(self, rows: DecodingState, hidden: Array) -> DecodingState:
+    """The rows with the first position of the block committed, from the output before it."""
+    here = self._here(rows)
+    first = jax.tree.map(lambda a: a[:, :1], here)
+    candidates = self._offer(rows, first, self.passes.logits(hidden))
+    tokens = jnp.where(candidates.masked, candidates.token, candidates.here)
+    return self._write(rows, jnp.concatenate([tokens, here.tokens[:, 1:]], axis=1))
+
+  def _offer(self, rows: DecodingState, here: Here, logits: Array) -> Candidates:
+    """The candidates of the positions `here`."""
+    masked = here.masked & rows.active
+    if self.decoder.sub_block:
+      part = jnp.arange(masked.shape[1]) // self.decoder.sub_block
+      masked &= part == part[jnp.argmax(masked, axis=-1)][:, None]
+    written = here.open & ~here.masked & rows.active
+    keys = jax.vmap(jax.random.fold_in)(self.keys, rows.evaluations[:, 0])
+    return self.decoder.candidates(keys, logits, here.tokens, self._mask_id, (masked, written))
+
+  # Small things.
+
+  def _here(self, rows: DecodingState) -> Here:
+    where = self._slots(rows)
+    return windows.here(rows.tokens, where, self.windows.is_open(where), self._mask_id)
+
+  def _write(self, rows: DecodingState, tokens: Array) -> DecodingState:
+    """The rows with `tokens` `[B, W]` at the open positions of the block."""
+    where = self._slots(rows)
+    return rows.write(tokens, jnp.where(self.windows.is_open(where), where, self.windows.slots))
+
+  def _slots(self, rows: DecodingState) -> Array:
+    """The block at hand, int32 `[B, W]`."""
+    return slots_of(self.windows.starts(rows.block), self.windows.size)
+
+  def _progress(self, step: Array, masked: Array) -> WindowProgress:
+    shape = (len(step), self.windows.size)
+    memory = self.decoder.rule.memory(shape, self.passes.model.network.vocab_size)
+    return WindowProgress(step=step, masked_at_first=masked, memory=memory)

@@ -1,0 +1,60 @@
+"""The rows of a batch while they are written, and how far each is."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dlm_jax.core.types import PyTree
+from dlm_jax.decoding.base import WindowProgress
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class DecodingState:
+  """How far the rows are.
+
+  Attributes:
+    tokens: int32 `[B, S]`.
+    cache: keys and values, or None.
+    block: int32 scalar, the block at hand.
+    progress: of the rule in it.
+    after: int32 `[B, 1]`, evaluations of the block since its last mask was gone.
+    done: bool `[B, 1]`, rows that are done with the block.
+    ended: bool `[B, 1]`, rows that are done.
+    evaluations: int32 `[B, 1]`, passes so far that the row had a part in.
+    has_nan: bool scalar.
+    frames, num_frames: the trajectory so far, or None.
+  """
+
+  tokens: Array
+  cache: PyTree
+  block: Array
+  progress: WindowProgress
+  after: Array
+  done: Array
+  ended: Array
+  evaluations: Array
+  has_nan: Array
+  frames: Array | None
+  num_frames: Array
+
+  @property
+  def active(self) -> Array:
+    """Rows that the block at hand is not done for, bool `[B, 1]`."""
+    return ~self.done & ~self.ended
+
+  def write(self, tokens: Array, where: Array) -> "DecodingState":
+    """The rows with `tokens` `[B, W]` in the slots `where` `[B, W]`, in active rows alone."""
+    slots = self.tokens.shape[1]
+    row, where = jnp.arange(len(tokens))[:, None], jnp.where(self.active, where, slots)
+    written = self.tokens.at[row, where].set(tokens, mode="drop")
+    if self.frames is None:
+      return dataclasses.replace(self, tokens=written)
+    changed = jnp.any(written != self.tokens)
+    frames = self.frames.at[self.num_frames].set(written)
+    return dataclasses.replace(
+      self, tokens=written, frames=frames, num_frames=self.num_frames + changed
+    )

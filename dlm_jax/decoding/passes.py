@@ -1,0 +1,165 @@
+"""The passes of a masked model over a batch of texts: all positions, or a few with a cache.
+
+Every row is a text that begins at slot 0, with its prompt, its answer and then nothing: the slot of
+a token is its position, whatever the neighbours are. A window is as many slots of each row, from a
+start of its own on.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jax import Array
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import FULL, BlockCausal, Full
+from dlm_jax.core.types import Params
+from dlm_jax.decoding.decoders import Decoder
+from dlm_jax.decoding.windows import Windows
+from dlm_jax.networks.base import Cache, Caches, Inputs, Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedModel:
+  """A masked model, as a decoder sees it.
+
+  Attributes:
+    network: with its `params`.
+    mask_id: the symbol of a missing token.
+    pattern: which position sees which: `Full` or `BlockCausal`.
+    shift: 1 where position i is predicted by the output at i - 1, as in Dream, else 0.
+  """
+
+  network: Network
+  params: Params
+  mask_id: int
+  pattern: Full | BlockCausal = FULL
+  shift: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+  """The passes over a batch, with guidance of every row twice: as it is, and without its prompt.
+
+  Attributes:
+    model: whose they are.
+    unstacked: its parameters as `extend` reads them; None without a cache.
+    windows: where rows begin and end.
+    guidance: see `Decoder.guidance`.
+  """
+
+  model: MaskedModel
+  unstacked: Params | None
+  windows: Windows
+  guidance: float
+
+  @property
+  def _ends(self) -> Array:
+    """The slot after the last that is attended to."""
+    return self._twice(self.windows.ends)
+
+  def empty(self) -> Cache:
+    """A cache for the rows."""
+    assert isinstance(self.model.network, Caches)
+    return self.model.network.empty_cache(len(self._ends), self.windows.slots)
+
+  def everything(self, tokens: Array) -> Array:
+    """The hidden states `[.., S, D]` of all positions of `tokens` `[B, S]`, without a cache."""
+    seen = self._seen(tokens)
+    inputs = Inputs(
+      tokens=seen,
+      time=jnp.zeros(len(seen)),
+      valid=self._exists(jnp.arange(self.windows.slots)),
+      pattern=self.model.pattern,
+    )
+    return self.model.network.hidden(self.model.params, inputs)
+
+  def fill(self, tokens: Array, cache: Cache) -> tuple[Array, Cache]:
+    """The same, and the cache with their keys and values: the first so many slots, as `tokens`
+    `[B, n]` has."""
+    seen = self._seen(tokens)
+    where = jnp.broadcast_to(jnp.arange(tokens.shape[1]), seen.shape)
+    return self._extend(seen, where, cache, jnp.int32(0))
+
+  def window(
+    self, tokens: Array, start: Array, number: int, cache: Cache, unwritten: int = 0
+  ) -> tuple[Array, Cache]:
+    """The hidden states `[.., number, D]` of the slots from `start` `[B]` on, and the cache.
+
+    Args:
+      tokens: int32 `[B, S]`.
+      start: of each row; slots that are not in the row give what has no meaning.
+      number: of slots.
+      cache: which the keys and values of these slots are written to.
+      unwritten: how many of the first slots are not written, but only read it.
+    """
+    slots = self.windows.slots
+    where = self._twice(slots_of(start, number))
+    outside = ~self._exists(where) | (jnp.arange(number) < unwritten)
+    inside = jnp.clip(where, 0, slots - 1)
+    seen = jnp.take_along_axis(self._seen(tokens), inside, axis=1)
+    return self._extend(seen, inside, cache, jnp.where(outside, slots, where))
+
+  def at(self, hidden: Array, where: Array) -> Array:
+    """The hidden states of all positions at the slots `where` `[B, W]` alone."""
+    where = jnp.clip(self._twice(where), 0, self.windows.slots - 1)
+    return jnp.take_along_axis(hidden, where[..., None], axis=1)
+
+  def logits(self, hidden: Array) -> Array:
+    """Float32 `[B, W, V]`, guided."""
+    logits = self.model.network.head(self.model.params, hidden)
+    if not self.guidance:
+      return logits
+    with_prompt, without = jnp.split(logits, 2)
+    return without + (self.guidance + 1.0) * (with_prompt - without)
+
+  def _extend(self, tokens: Array, where: Array, cache: Cache, write: Array) -> tuple[Array, Cache]:
+    """The hidden states of `tokens` `[.., n]`, which stand at `where` `[.., n]`."""
+    network, pattern = self.model.network, self.model.pattern
+    assert isinstance(network, Caches) and self.unstacked is not None
+    slots = jnp.arange(self.windows.slots)
+    mask = self._exists(slots)[:, None]
+    if isinstance(pattern, BlockCausal):
+      mask = mask & (slots <= jnp.asarray(pattern.last_seen(where))[..., None])
+    inputs = Inputs(tokens=tokens, time=jnp.zeros(len(tokens)), positions=where)
+    return network.extend(self.unstacked, inputs, cache, write, mask)
+
+  def _exists(self, where: Array) -> Array:
+    """Whether the rows have the slots `where` `[S]` or `[.., n]`, bool."""
+    return (where >= 0) & (where < self._ends[:, None])
+
+  def _seen(self, tokens: Array) -> Array:
+    """The rows `[B, n]` as the network is given them."""
+    if not self.guidance:
+      return tokens
+    is_prompt = jnp.arange(tokens.shape[1]) < self.windows.prompts[:, None]
+    return jnp.concatenate([tokens, jnp.where(is_prompt, self.model.mask_id, tokens)])
+
+  def _twice(self, array: Array) -> Array:
+    return jnp.concatenate([array, array]) if self.guidance else array
+
+
+def slots_of(start: Array, number: int) -> Array:
+  """The slots int32 `[B, number]` from `start` `[B]` on."""
+  return start[:, None] + jnp.arange(number)
+
+
+def passes_of(model: MaskedModel, decoder: Decoder, where: Windows) -> Passes:
+  """The passes of `model` over rows with the blocks `where`.
+
+  Raises:
+    UserError: keys and values are to be kept, and the network cannot, or the decoder is meant for
+      models whose outputs are shifted, and the model is none.
+  """
+  if decoder.first and not model.shift:
+    raise UserError(
+      "of this model no output before a block says what it begins with, so that `first` has no "
+      "use: set it to false."
+    )
+  network, unstacked = model.network, None
+  if decoder.cache.name != "none":
+    if not isinstance(network, Caches):
+      raise UserError(
+        f"the network {type(network).__name__} cannot keep keys and values: use the cache 'none'."
+      )
+    unstacked = network.unstacked(model.params)
+  return Passes(model=model, unstacked=unstacked, windows=where, guidance=decoder.guidance)

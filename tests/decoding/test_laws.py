@@ -1,0 +1,112 @@
+"""What holds of every decoder: rows do not know of each other, and exact caches change nothing."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import BlockCausal
+from tests.decoding import trajectories
+
+MASK, END = 127, 129
+PROMPTS = [[5, 9, 33, 7, 60, 2, 11, 80, 4], [17, 3, 90, 41, 8], [12, 71, 6]]
+BLOCKS = {"length": 16, "block": 8}
+THRESHOLD = {"name": "threshold", "threshold": 0.3}
+WARM = {"temperature": 0.7, "top_p": 0.95}
+
+
+def model(**fields):
+  return trajectories.model("llada", MASK, **fields)
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {**BLOCKS, "rule": THRESHOLD, "cache": {"name": "dual"}, **WARM},
+    {**BLOCKS, "score": "random", "rule": {"name": "top_n", "steps": 3}, "guidance": 0.5, **WARM},
+    {"length": 14, "pattern": BlockCausal(4), "cache": {"name": "block"}, **WARM},
+  ],
+  ids=["dual", "guided", "block_causal"],
+)
+def test_a_row_is_what_its_prompt_gives_alone(fields):
+  """For any neighbours, any place in the batch and any room behind the prompt."""
+  fields = dict(fields)
+  masked = model(**({"pattern": fields.pop("pattern")} if "pattern" in fields else {}))
+  keys = jax.random.split(jax.random.key(3), 3)
+  together = trajectories.run(masked, PROMPTS, keys=keys, end_id=END, **fields)
+  order = np.array([2, 0, 1])
+  turned = trajectories.run(
+    masked, [PROMPTS[i] for i in order], keys=keys[order], end_id=END, **fields
+  )
+  np.testing.assert_array_equal(turned.answers, together.answers[order])
+  np.testing.assert_array_equal(turned.num_evaluations, together.num_evaluations[order])
+  for row in (1, 2):
+    alone = trajectories.run(
+      masked, PROMPTS[row : row + 1], keys=keys[row][None], end_id=END, **fields
+    )
+    np.testing.assert_array_equal(alone.answers[0], together.answers[row])
+    assert alone.num_evaluations[0] == together.num_evaluations[row]
+    assert alone.lengths[0] == together.lengths[row]
+  if "temperature" in fields:
+    other = trajectories.run(masked, PROMPTS, keys=keys[order], end_id=END, **fields)
+    assert np.any(other.answers != together.answers)
+
+
+@pytest.mark.parametrize(("cache", "shift"), [("dual", 0), ("dual", 1)])
+def test_a_cache_that_is_renewed_at_every_step_changes_nothing(cache, shift):
+  fields = {**BLOCKS, "rule": THRESHOLD}
+  plain = trajectories.run(model(shift=shift), PROMPTS, **fields)
+  renewed = {"name": cache, "refresh_every": 1}
+  found = trajectories.run(model(shift=shift), PROMPTS, cache=renewed, **fields)
+  np.testing.assert_array_equal(trajectories.states(found), trajectories.states(plain))
+
+
+def test_a_cache_that_is_not_renewed_is_another_decoder():
+  fields = {**BLOCKS, "rule": THRESHOLD}
+  found = [
+    trajectories.run(model(), PROMPTS, cache={"name": "dual", "refresh_every": every}, **fields)
+    for every in (0, 1)
+  ]
+  assert np.any(found[0].answers != found[1].answers)
+
+
+@pytest.mark.parametrize(("shift", "first"), [(0, False), (1, False), (1, True)])
+def test_the_cache_of_blocks_changes_nothing(shift, first):
+  """Prompts that end within a block, at its end, and in the first one."""
+  masked = model(pattern=BlockCausal(4), shift=shift)
+  prompts = [*PROMPTS, PROMPTS[0][:8]]
+  fields = {"length": 11, "rule": THRESHOLD, "first": first}
+  plain = trajectories.run(masked, prompts, **fields)
+  cached = trajectories.run(masked, prompts, cache={"name": "block"}, **fields)
+  np.testing.assert_array_equal(cached.answers, plain.answers)
+
+
+def test_a_row_ends_at_its_first_end_token():
+  free = trajectories.run(model(), PROMPTS, **BLOCKS)
+  # A token that some row writes in its first block, and others do not.
+  end = int(free.answers[0, 3])
+  stopped = trajectories.run(model(), PROMPTS, end_id=end, **BLOCKS)
+  for row, answer in enumerate(free.answers):
+    length = int(np.argmax(answer == end)) + 1 if end in answer else 16
+    assert stopped.lengths[row] == length
+    np.testing.assert_array_equal(stopped.answers[row, :length], answer[:length])
+    assert np.all(stopped.answers[row, length:] == end)
+  assert stopped.num_evaluations[0] <= 8 < free.num_evaluations[0] == 16
+
+
+@pytest.mark.parametrize(
+  ("fields", "pattern", "message"),
+  [
+    ({"length": 16, "block": 5}, None, "block of 5 does not fit into an answer of 16"),
+    ({"length": 16, "block": 8}, BlockCausal(4), "blocks of 4 tokens, .* blocks of 8"),
+    ({"length": 16, "cache": {"name": "block"}}, None, "cache 'block' is of models"),
+    ({"length": 16, "first": True}, None, "no output before a block says what it begins with"),
+    ({"length": 16, "cache": {"name": "duel"}}, None, "did you mean 'dual'"),
+    ({"length": 16, "rule": {"name": "treshold"}}, None, "did you mean 'threshold'"),
+    ({"length": 16, "score": "margn"}, None, "did you mean 'margin'"),
+  ],
+)
+def test_what_cannot_be_is_refused(fields, pattern, message):
+  masked = model(**({} if pattern is None else {"pattern": pattern}))
+  with pytest.raises(UserError, match=message):
+    trajectories.run(masked, PROMPTS, **fields)

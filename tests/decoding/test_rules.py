@@ -1,0 +1,155 @@
+"""Which candidates each rule commits, from scores that are written down."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
+from dlm_jax.decoding import base, counts
+from dlm_jax.decoding.base import Candidates, WindowProgress
+
+V = 4
+SCORES = [0.95, 0.5, 0.45, 0.92, 0.3, 0.1]
+MASKED = [1, 1, 1, 0, 1, 1]
+
+
+def candidates(scores=SCORES, masked=MASKED):
+  """One row; each token is drawn with the probability that is its score, the rest is shared."""
+  p = np.asarray(scores, np.float32)[None]
+  rest = (1 - p)[..., None] / (V - 1)
+  probs = np.concatenate([p[..., None], np.repeat(rest, V - 1, axis=-1)], axis=-1)
+  masked = np.asarray(masked, bool)[None]
+  zeros = jnp.zeros(p.shape, jnp.int32)
+  return Candidates(
+    token=zeros,
+    score=jnp.asarray(p),
+    log_probs=jnp.log(probs),
+    here=zeros,
+    masked=jnp.asarray(masked),
+    written=jnp.asarray(~masked),
+  )
+
+
+def progress(step=0, masked=5, memory=None):
+  return WindowProgress(
+    step=jnp.full((1, 1), step), masked_at_first=jnp.full((1, 1), masked), memory=memory
+  )
+
+
+def commits(name, offered=None, at=None, **settings):
+  rule = resolve.make(base.RULES, {"name": name, **settings})
+  offered, at = offered or candidates(), at or progress()
+  return np.flatnonzero(rule.commit(offered, at)[0][0]).tolist()
+
+
+@pytest.mark.parametrize(
+  ("name", "settings", "wanted"),
+  [
+    ("top_n", {"steps": 2}, [0, 1, 2]),
+    ("top_n", {"steps": 5}, [0]),
+    ("threshold", {"threshold": 0.4}, [0, 1, 2]),
+    ("threshold", {"threshold": 0.99}, [0]),
+    ("threshold", {"threshold": 0.99, "steps": 2}, [0, 1, 2]),
+    ("threshold", {"threshold": 0.45}, [0, 1]),
+    ("threshold", {"threshold": float(np.float32(0.45)), "inclusive": True}, [0, 1, 2]),
+    # 2 (1 - .95) <= 1.6, 3 (1 - .5) <= 1.6, but 4 (1 - .45) > 1.6.
+    ("factor", {"factor": 1.6}, [0, 1]),
+    ("factor", {"factor": 0.01}, [0]),
+    # The best of positions 4 and 5 is above the low threshold alone.
+    ("hierarchical", {"threshold": 0.9, "low_threshold": 0.2}, [0, 4]),
+    ("hierarchical", {"threshold": 0.99, "low_threshold": 0.97}, [0]),
+    ("credit", {"threshold": 0.4}, [0, 1, 2]),
+    ("kl_stable", {}, [0]),
+  ],
+)
+def test_what_is_committed(name, settings, wanted):
+  rule = resolve.make(base.RULES, {"name": name, **settings})
+  memory = rule.memory((1, len(SCORES)), V)
+  assert commits(name, at=progress(memory=memory), **settings) == wanted
+
+
+def test_the_entropy_bound_leaves_out_the_largest():
+  entropies = -np.sum(np.exp(candidates().log_probs) * np.asarray(candidates().log_probs), axis=-1)
+  first, second = entropies[0, 0], entropies[0, 1]
+  assert commits("entropy_bound", bound=float(first) * 0.99) == [0]
+  assert commits("entropy_bound", bound=float(first) * 1.01) == [0, 1]
+  assert commits("entropy_bound", bound=float(first + second) * 1.01) == [0, 1, 2]
+
+
+def test_the_whole_schedule_is_that_of_a_window_without_given_tokens():
+  """Of 6 positions in 2 steps three, though 5 are masked; and all that is left at the last."""
+  assert commits("top_n", steps=2, schedule="whole") == [0, 1, 2]
+  few = candidates(masked=[1, 1, 0, 0, 0, 0])
+  assert commits("top_n", few, progress(step=0, masked=2), steps=2, schedule="whole") == [0, 1]
+  assert commits("top_n", few, progress(step=0, masked=2), steps=2, schedule="even") == [0]
+
+
+@pytest.mark.parametrize(
+  ("schedule", "masked", "steps", "wanted"),
+  [
+    ("even", 12, 5, [3, 3, 2, 2, 2]),
+    ("linear", 13, 8, [1, 1, 1, 1, 2, 2, 2, 3]),
+    ("rounded", 4, 3, [1, 2, 1]),
+  ],
+)
+def test_schedules_are_those_of_the_references(schedule, masked, steps, wanted):
+  found, left = [], masked
+  for step in range(steps):
+    offered = candidates([0.5] * masked, [1] * left + [0] * (masked - left))
+    number = counts.count(schedule, offered, progress(step, masked), steps)
+    found.append(int(number[0, 0]))
+    left -= found[-1]
+  assert found == wanted
+
+
+def test_a_prediction_that_has_not_changed_twice_is_stable():
+  rule = resolve.make(base.RULES, {"name": "kl_stable", "threshold": 0.4})
+  memory = rule.memory((1, len(SCORES)), V)
+  for wanted in ([0], [0], [0, 1, 2]):
+    commit, memory = rule.commit(candidates(), progress(memory=memory))
+    assert np.flatnonzero(commit[0]).tolist() == wanted
+
+
+def test_credit_raises_a_token_that_was_predicted_again():
+  rule = resolve.make(base.RULES, {"name": "credit"})
+  memory = rule.memory((1, len(SCORES)), V)
+  logits = candidates().log_probs
+  np.testing.assert_array_equal(rule.adjust(logits, memory), logits)
+  _, memory = rule.commit(candidates(), progress(memory=memory))
+  raised = jax.nn.softmax(rule.adjust(logits, memory))[0, :, 0]
+  assert np.all(raised > np.asarray(SCORES))
+
+
+def test_an_edit_is_above_its_threshold_and_not_of_the_prompt():
+  edit = resolve.make(base.REVISIONS, {"name": "edit", "threshold": 0.9, "most_after": 2})
+  offered = candidates()
+  here = offered.here.at[0, 3].set(2).at[0, 4].set(2)
+  offered = Candidates(
+    token=offered.token,
+    score=offered.score,
+    log_probs=offered.log_probs,
+    here=here,
+    masked=jnp.zeros_like(offered.masked),
+    written=jnp.array([[True, False, True, True, True, True]]),
+  )
+  nothing = jnp.zeros_like(offered.masked)
+  tokens, done = edit.revise(offered, nothing, jnp.array([[1]]))
+  assert tokens[0].tolist() == [0, 0, 0, 0, 2, 0] and not done[0, 0]
+  assert edit.revise(offered, nothing, jnp.array([[2]]))[1][0, 0]
+
+
+@pytest.mark.parametrize("name", resolve.names(base.RULES))
+def test_every_rule_commits_the_best_where_nothing_is_certain(name):
+  rule = resolve.make(base.RULES, {"name": name})
+  offered = candidates([0.3, 0.26, 0.27, 0.25, 0.28, 0.29])
+  memory = rule.memory((1, len(SCORES)), V)
+  assert 0 in np.flatnonzero(rule.commit(offered, progress(memory=memory))[0][0])
+  nothing = candidates(masked=[0] * len(SCORES))
+  assert not np.any(rule.commit(nothing, progress(memory=memory))[0])
+
+
+def test_thresholds_in_the_wrong_order_are_refused():
+  with pytest.raises(UserError, match="must not be above threshold"):
+    resolve.make(base.RULES, {"name": "hierarchical", "low_threshold": 0.95})

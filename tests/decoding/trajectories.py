@@ -1,0 +1,68 @@
+"""Fixtures: what the reference code of each family wrote, state by state, with random weights.
+
+A file a run: `prompt_ids`, `states` `[S, B, L]` after each evaluation that wrote, and the settings.
+"""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlm_jax.decoding import decoders
+from dlm_jax.decoding.decode import decode
+from dlm_jax.decoding.passes import MaskedModel
+from tests.interop import parity
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@functools.cache
+def reference(family, run):
+  """The arrays of a run and its settings."""
+  arrays = dict(np.load(FIXTURES / family / f"decode_{run}.npz"))
+  return arrays, json.loads(str(arrays.pop("settings")))
+
+
+def model(family, mask_id, **fields):
+  """The masked model of the weights that the run had."""
+  _, network, params = parity.opened(family)
+  return MaskedModel(network=network, params=params, mask_id=mask_id, **fields)
+
+
+def ragged(prompts):
+  """Prompts of several lengths as `decode` takes them."""
+  lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+  tokens = np.zeros((len(prompts), lengths.max()), np.int32)
+  for row, prompt in zip(tokens, prompts, strict=True):
+    row[: len(prompt)] = prompt
+  return jnp.asarray(tokens), jnp.asarray(lengths)
+
+
+def run(masked, prompts, *, end_id=None, seed=0, keys=None, trajectory=True, **fields):
+  """What `masked` answers to prompts, as one program."""
+  keys = jax.random.split(jax.random.key(seed), len(prompts)) if keys is None else keys
+  bare = dataclasses.replace(masked, params=None)
+  run = program(decoders.make(**fields), bare, end_id, trajectory)
+  decoded = jax.device_get(run(masked.params, ragged(prompts), keys))
+  assert not decoded.has_nan
+  return decoded
+
+
+@functools.cache
+def program(made, bare, end_id, trajectory):
+  """The jitted `(params, prompts, keys) -> Decoded` of a decoder and a model without parameters."""
+
+  def run(params, prompts, keys):
+    masked = dataclasses.replace(bare, params=params)
+    return decode(made, masked, prompts, keys, end_id=end_id, trajectory=trajectory)
+
+  return jax.jit(run)
+
+
+def states(decoded):
+  """The states `[S, B, L]` after each evaluation that wrote."""
+  return decoded.trajectory[1 : decoded.num_frames]
