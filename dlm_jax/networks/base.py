@@ -116,10 +116,13 @@ class Network:
   patterns: ClassVar[tuple[type, ...]] = (Full,)
   # How each parameter lies on the mesh, the first match wins: (regular expression, spec).
   sharding_rules: ClassVar[Rules] = ()
-  # The hidden matrices, which Muon orthogonalises: (expression, axes summed over, axes produced).
-  matrix_axes: ClassVar[MatrixAxes] = ()
   # How often training takes the label of a row away; 0 where the network never does without.
   label_dropout: float = dataclasses.field(default=0.0, init=False, repr=False)
+
+  @property
+  def matrix_axes(self) -> MatrixAxes:
+    """The hidden matrices, which Muon orthogonalises: (expression, axes summed, axes produced)."""
+    return ()
 
   @property
   def vocab_size(self) -> int:

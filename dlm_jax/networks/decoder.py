@@ -8,6 +8,7 @@ from jax import Array
 
 from dlm_jax.networks import embedding, initialization, layers, products
 from dlm_jax.networks.base import Cache, Inputs, LayerCache
+from dlm_jax.networks.experts import Experts
 from dlm_jax.networks.stack import (
   LayerInputs,
   SelfAttention,
@@ -51,6 +52,10 @@ class LlamaLayer(nn.Module):
 
   config: "Llama"
 
+  def feedforward(self, h_BLD: Array) -> Array:
+    c = self.config
+    return layers.Feedforward("swiglu", c.hidden_width, c.initialization, name="feedforward")(h_BLD)
+
   @nn.compact
   def __call__(
     self, x_BLD: Array, shared: LayerInputs, dropout_keys: Array | None, cache: LayerCache | None
@@ -62,10 +67,23 @@ class LlamaLayer(nn.Module):
     h_BLD, cache = GroupedQueryAttention(c, name="attention")(h_BLD, shared, cache)
     x_BLD = add_branch(x_BLD, h_BLD, c.dropout, keys[0])
     h_BLD = layers.Norm("rms", c.epsilon, name="feedforward_norm")(x_BLD)
-    h_BLD = h_BLD.astype(c.compute_dtype)
-    feedforward = layers.Feedforward("swiglu", c.hidden_width, c.initialization, name="feedforward")
-    h_BLD = feedforward(h_BLD)
+    h_BLD = self.feedforward(h_BLD.astype(c.compute_dtype))
     return add_branch(x_BLD, h_BLD, c.dropout, keys[1]), cache
+
+
+class ExpertLayer(LlamaLayer):
+  """A layer whose feedforward network is a mixture of experts."""
+
+  def feedforward(self, h_BLD: Array) -> Array:
+    c = self.config
+    hidden = c.width_of_expert
+    experts = Experts(c, hidden, c.compute_dtype, c.initialization, name="experts")
+    out_BLD = experts(h_BLD)
+    if c.shared_experts:
+      # Experts that every token uses are one network that is as much wider.
+      hidden *= c.shared_experts
+      out_BLD += layers.Feedforward("swiglu", hidden, c.initialization, name="feedforward")(h_BLD)
+    return out_BLD
 
 
 class LlamaModule(StackedModule):
@@ -76,13 +94,24 @@ class LlamaModule(StackedModule):
   def setup(self) -> None:
     super().setup()
     c = self.config
-    self.layers = stack(LlamaLayer, c, depth=c.depth, unroll=c.unroll, remat=c.remat)
+    if c.dense_layers:
+      self.dense_layers = self._stack(LlamaLayer, "dense_layers")
+    self.layers = self._stack(self._kind, "layers")
     self.final_norm = layers.Norm("rms", c.epsilon)
     if c.time_conditioned:
       self.time = layers.TimeEmbedding(
         c.condition_width, c.time_scale, initialization=c.initialization
       )
       self.time_projection = layers.Dense(c.width, zero=True)
+
+  @property
+  def _kind(self) -> type[LlamaLayer]:
+    """What the layers after the dense ones are."""
+    return ExpertLayer if self.config.experts else LlamaLayer
+
+  def _stack(self, kind: type[LlamaLayer], name: str) -> nn.Module:
+    c = self.config
+    return stack(kind, c, depth=c.stacks[name], unroll=c.unroll, remat=c.remat)
 
   @property
   def label_width(self) -> int:
@@ -99,9 +128,17 @@ class LlamaModule(StackedModule):
     labels = self.embed_labels(inputs)
     if labels is not None:
       x_BLD += labels.astype(x_BLD.dtype)
-    if cache is None:
-      x_BLD, _ = self.layers(x_BLD, shared, layer_keys(inputs.dropout_keys, c.depth), None)
-    else:
-      layer = LlamaLayer(c, parent=None)
-      x_BLD, cache = extend(layer, self.layers.variables, x_BLD, shared, cache)
-    return self.final_norm(x_BLD).astype(c.compute_dtype), cache
+    keys = layer_keys(inputs.dropout_keys, c.depth)
+    extended: Cache = ()
+    first = c.dense_layers
+    stacks = [(self._kind, self.layers, slice(first, c.depth))]
+    if first:
+      stacks.insert(0, (LlamaLayer, self.dense_layers, slice(first)))
+    for kind, stacked, own in stacks:
+      if cache is None:
+        x_BLD, _ = stacked(x_BLD, shared, None if keys is None else keys[own], None)
+      else:
+        layer = kind(c, parent=None)
+        x_BLD, longer = extend(layer, stacked.variables, x_BLD, shared, cache[own])
+        extended += longer
+    return self.final_norm(x_BLD).astype(c.compute_dtype), extended or None

@@ -18,12 +18,17 @@ NAMES = ("lecun", "torch")
 
 
 def kernel(
-  name: str, in_axis: int | Sequence[int] = -2, out_axis: int | Sequence[int] = -1
+  name: str,
+  in_axis: int | Sequence[int] = -2,
+  out_axis: int | Sequence[int] = -1,
+  batch_axis: Sequence[int] = (),
 ) -> Draw:
-  """Of a matrix that sums over `in_axis`."""
+  """Of a matrix that sums over `in_axis`, or of one for each entry of `batch_axis`."""
   if name == "torch":
-    return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis, out_axis)
-  return nn.initializers.lecun_normal(in_axis, out_axis)
+    return nn.initializers.variance_scaling(
+      1 / 3, "fan_in", "uniform", in_axis, out_axis, batch_axis
+    )
+  return nn.initializers.lecun_normal(in_axis, out_axis, batch_axis)
 
 
 def bias(name: str, fan_in: int) -> Draw:

@@ -1,7 +1,8 @@
 """The decoder of LLaMA and Qwen, as diffusion language models use it (LLaDA, Dream, SDAR, A2D).
 
 RMSNorm before attention and feedforward, rotary positions, SwiGLU, grouped-query attention, and no
-biases but those of queries, keys and values (Touvron et al. 2023; Qwen3 report, 2025). Any
+biases but those of queries, keys and values (Touvron et al. 2023; Qwen3 report, 2025). The
+feedforward network may be a mixture of experts (LLaDA-MoE, LLaDA2, Qwen3-MoE). Any
 attention pattern. Its Flax modules are in `decoder.py`.
 """
 
@@ -17,11 +18,12 @@ from dlm_jax.core.ranges import Fraction, NonNegativeInt
 from dlm_jax.distributed.sharding import Rules
 from dlm_jax.networks import decoder, layers, presets
 from dlm_jax.networks.base import MatrixAxes
+from dlm_jax.networks.experts import ExpertMixture
 from dlm_jax.networks.stacked_network import StackedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Llama(StackedNetwork):
+class Llama(ExpertMixture, StackedNetwork):
   """The shape of a LLaMA decoder; a size of 0 follows from the others.
 
   Attributes:
@@ -52,17 +54,16 @@ class Llama(StackedNetwork):
     (r"layers/attention/out$", P(None, "tensor", None, "fsdp")),
     (r"layers/feedforward/(up|gate)$", P(None, "fsdp", "tensor")),
     (r"layers/feedforward/down$", P(None, "tensor", "fsdp")),
+    (r"experts/router$", P(None, "fsdp")),
+    (r"experts/(gate|up)$", P(None, "tensor", "fsdp")),
+    (r"experts/down$", P(None, "tensor", None, "fsdp")),
     (r"time(/(first|second)|_projection)/kernel$", P()),
     (r"head_kernel$", P("fsdp", "tensor")),
-  )
-  matrix_axes: ClassVar[MatrixAxes] = (
-    (r"layers/attention/(query|key|value)$", (1,), (2, 3)),
-    (r"layers/attention/out$", (1, 2), (3,)),
-    (r"layers/feedforward/(up|gate|down)$", (1,), (2,)),
   )
 
   def __post_init__(self) -> None:
     super().__post_init__()
+    self.check_experts(self.depth)
     if not self.head_width and self.width % (2 * self.heads):
       raise UserError(
         f"network.width {self.width} is not an even multiple of network.heads {self.heads}: "
@@ -96,9 +97,46 @@ class Llama(StackedNetwork):
     return self.feedforward_width or layers.swiglu_width(self.width)
 
   @property
+  def width_of_expert(self) -> int:
+    """The hidden layer of one expert."""
+    return self.expert_width or max(1, self.hidden_width // self.experts_per_token)
+
+  @property
+  def matrix_axes(self) -> MatrixAxes:
+    plain = (r"layers/feedforward/(up|gate|down)$", (1,), (2,))
+    of_experts = (r"layers/experts/(up|gate|down)$", (2,), (3,))
+    has_plain = not self.experts or self.dense_layers or self.shared_experts
+    return (
+      (r"layers/attention/(query|key|value)$", (1,), (2, 3)),
+      (r"layers/attention/out$", (1, 2), (3,)),
+      *([plain] if has_plain else []),
+      *([of_experts] if self.experts else []),
+    )
+
+  @property
+  def stacks(self) -> dict[str, int]:
+    dense = {"dense_layers": self.dense_layers} if self.dense_layers else {}
+    return {**dense, self.layers_name: self.depth - self.dense_layers}
+
+  @property
   def layer_weights(self) -> int:
-    attention_width = (self.heads + self.key_heads) * self.size_of_head
-    return 2 * self.width * attention_width + 3 * self.width * self.hidden_width
+    """Of a layer with a plain feedforward network."""
+    return self._attention_weights + 3 * self.width * self.hidden_width
+
+  @property
+  def active_weights(self) -> int:
+    if not self.experts:
+      return super().active_weights
+    used = self.experts_per_token + self.shared_experts
+    mixture = self.width * (self.experts + 3 * used * self.width_of_expert)
+    with_experts = self.depth - self.dense_layers
+    return self.dense_layers * self.layer_weights + with_experts * (
+      self._attention_weights + mixture
+    )
+
+  @property
+  def _attention_weights(self) -> int:
+    return 2 * self.width * (self.heads + self.key_heads) * self.size_of_head
 
   @property
   def module(self) -> nn.Module:

@@ -59,7 +59,7 @@ def batched(a: Array, b: Array, axis: int, dtype: jnp.dtype) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _summed(x: Array, kernel: Array, dtype: jnp.dtype) -> Array:
-  return _dot(x.astype(dtype), kernel.astype(dtype), ((1,), (0,)))
+  return dot(x.astype(dtype), kernel.astype(dtype), ((1,), (0,)))
 
 
 def _summed_forward(x: Array, kernel: Array, dtype: jnp.dtype) -> tuple[Array, tuple]:
@@ -70,10 +70,8 @@ def _summed_forward(x: Array, kernel: Array, dtype: jnp.dtype) -> tuple[Array, t
 def _summed_backward(dtype: jnp.dtype, kept: tuple, gradient: Array) -> tuple[Array, Array]:
   x, kernel, like = kept
   gradient = gradient.astype(dtype)
-  of_x = _dot(gradient, kernel.astype(dtype), ((1,), (1,))).astype(like.dtype)
-  if x.shape[1] <= gradient.shape[1]:
-    return of_x, _dot(x, gradient, ((0,), (0,)))
-  return of_x, _dot(gradient, x, ((0,), (0,))).T
+  of_x = dot(gradient, kernel.astype(dtype), ((1,), (1,))).astype(like.dtype)
+  return of_x, outer(x, gradient)
 
 
 _summed.defvjp(_summed_forward, _summed_backward)
@@ -81,7 +79,7 @@ _summed.defvjp(_summed_forward, _summed_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _pairs(a: Array, b: Array, axis: int, dtype: jnp.dtype) -> Array:
-  return _dot(a.astype(dtype), b.astype(dtype), ((2,), (axis,)), (0,))
+  return dot(a.astype(dtype), b.astype(dtype), ((2,), (axis,)), (0,))
 
 
 def _pairs_forward(a: Array, b: Array, axis: int, dtype: jnp.dtype) -> tuple[Array, tuple]:
@@ -94,15 +92,23 @@ def _pairs_backward(
 ) -> tuple[Array, Array]:
   (a, b), like_a, like_b = kept
   gradient = gradient.astype(dtype)
-  of_a = _dot(gradient, b, ((2,), (3 - axis,)), (0,))
+  of_a = dot(gradient, b, ((2,), (3 - axis,)), (0,))
   first, second = (gradient, a) if axis == 2 else (a, gradient)
-  of_b = _dot(first, second, ((1,), (1,)), (0,))
+  of_b = dot(first, second, ((1,), (1,)), (0,))
   return of_a.astype(like_a.dtype), of_b.astype(like_b.dtype)
 
 
 _pairs.defvjp(_pairs_forward, _pairs_backward)
 
 
-def _dot(a: Array, b: Array, contracted: tuple, batch: tuple[int, ...] = ()) -> Array:
+def outer(x: Array, gradient: Array) -> Array:
+  """The gradient x^T g `[I, O]` of a kernel, for `x` `[M, I]` and `gradient` `[M, O]`."""
+  if x.shape[1] <= gradient.shape[1]:
+    return dot(x, gradient, ((0,), (0,)))
+  return dot(gradient, x, ((0,), (0,))).T
+
+
+def dot(a: Array, b: Array, contracted: tuple, batch: tuple[int, ...] = ()) -> Array:
+  """`dot_general` with a float32 result: the axes that are summed over, and those in common."""
   dimensions = (contracted, (batch, batch))
   return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)

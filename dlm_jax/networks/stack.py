@@ -132,6 +132,8 @@ class SelfAttention(nn.Module):
     if c.qk_norm:
       q = layers.Norm("rms", c.epsilon, name="query_norm")(q)
       k = layers.Norm("rms", c.epsilon, name="key_norm")(k)
+    if c.qkv_clip:
+      q, k, v = (jnp.clip(part, -c.qkv_clip, c.qkv_clip) for part in (q, k, v))
     if shared.angles is not None:
       q, k = (layers.rotate(part, shared.angles, axis) for part in (q, k))
     if cache is None:

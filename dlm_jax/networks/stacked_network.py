@@ -15,6 +15,7 @@ from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal, Full, Patte
 from dlm_jax.core.ranges import (
   AtLeastOne,
   Fraction,
+  NonNegative,
   NonNegativeInt,
   Positive,
   PositiveInt,
@@ -52,6 +53,7 @@ class StackedNetwork(LinenNetwork):
     epsilon: added to the variance in every norm.
     rotary_base: the theta of rotary embedding.
     qk_norm: RMSNorm of queries and keys over each head, before the rotation.
+    qkv_clip: queries, keys and values are cut to [-c, c] after that norm; 0 leaves them.
     initialization: how parameters are drawn: `lecun` (normal, biases 0), or `torch` (uniform, as
       the layers of PyTorch are, biases too). Heads and modulations start at 0 in both.
     time_conditioned: whether the network is given the time.
@@ -82,6 +84,7 @@ class StackedNetwork(LinenNetwork):
   epsilon: Positive = 1e-5
   rotary_base: AtLeastOne = 1e4
   qk_norm: bool = False
+  qkv_clip: NonNegative = 0.0
   initialization: str = "lecun"
   time_conditioned: bool = False
   time_input: str = "t"
@@ -98,7 +101,7 @@ class StackedNetwork(LinenNetwork):
   remat: str = "none"
 
   patterns: ClassVar[tuple[type, ...]] = (Full, Causal, BlockCausal, Blocks)
-  # Where the parameters hold those of the layers, stacked.
+  # Where the parameters hold those of the layers, stacked, if all are of one kind.
   layers_name: ClassVar[str]
 
   def __post_init__(self) -> None:
@@ -165,6 +168,16 @@ class StackedNetwork(LinenNetwork):
     raise NotImplementedError
 
   @property
+  def active_weights(self) -> int:
+    """The weights of all layers that one token is multiplied with."""
+    return self.depth * self.layer_weights
+
+  @property
+  def stacks(self) -> dict[str, int]:
+    """Under which names the parameters hold those of the layers, and how many layers each stack."""
+    return {self.layers_name: self.depth}
+
+  @property
   def compute_dtype(self) -> jnp.dtype:
     if self.dtype != "auto":
       return jnp.dtype(self.dtype)
@@ -197,9 +210,11 @@ class StackedNetwork(LinenNetwork):
     return (LayerCache(empty, empty),) * self.depth
 
   def unstacked(self, params: Params) -> Params:
-    stacked = params[self.layers_name]
-    layers = {str(i): jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(self.depth)}
-    return {**params, self.layers_name: layers}
+    apart = {
+      name: {str(i): jax.tree.map(lambda a, i=i: a[i], params[name]) for i in range(depth)}
+      for name, depth in self.stacks.items()
+    }
+    return {**params, **apart}
 
   def extend(
     self, params: Params, inputs: Inputs, cache: Cache, write_positions: Array, mask: Array
@@ -212,7 +227,7 @@ class StackedNetwork(LinenNetwork):
     scores = 2 * visible_pairs(pattern, length) * self.heads * self.size_of_head
     head = scored * self.width * self.interface.columns
     head += self.embedding_width * self.width
-    return 2 * (self.depth * (streams * self.layer_weights + scores) + head)
+    return 2 * (streams * self.active_weights + self.depth * scores + head)
 
 
 def visible_pairs(pattern: Pattern, length: int) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +33,20 @@ def network(name, interface=INTERFACE, **fields):
   return resolve.make("dlm_jax.networks", fields, interface=interface)
 
 
+@partial(jax.jit, static_argnums=0)
 def logits(net, params, inputs):
   return net.head(params, net.hidden(params, inputs))
 
 
-@pytest.fixture(scope="module", params=NAMES)
+# Beside the defaults of each network: layers of two kinds, one with every part of a mixture.
+EXPERTS = {"experts": 6, "experts_per_token": 2, "dense_layers": 1, "shared_experts": 1}
+EXPERTS |= {"router_bias": "weights", "router_groups": 3, "router_groups_kept": 2}
+
+
+@pytest.fixture(scope="module", params=[*NAMES, "llama of experts"])
 def case(request):
-  net = network(request.param)
+  name, _, of_experts = request.param.partition(" of ")
+  net = network(name, **(EXPERTS if of_experts else {}))
   return net, random_params(net, INPUTS)
 
 
