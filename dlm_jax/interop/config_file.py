@@ -11,7 +11,7 @@ from typing import TypeVar
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Json
 
-T = TypeVar("T", int, float, bool, str)
+T = TypeVar("T", int, float, bool, str, dict)
 
 # Of training, of generation, of the library that wrote the file: they change no logits.
 NEUTRAL = frozenset(
@@ -46,7 +46,13 @@ NEUTRAL = frozenset(
     "use_cache",
   }
 )
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS = {
+  int: "a whole number",
+  float: "a number",
+  bool: "true or false",
+  str: "text",
+  dict: "an object",
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,10 @@ class ConfigFile:
   def text(self, name: str, default: str | None = None) -> str:
     """The text `name`; `default`, if there is one, where it is not there or null."""
     return self._value(name, str, default)
+
+  def section(self, name: str) -> "ConfigFile":
+    """The fields below the field `name`; it is to be finished by itself."""
+    return ConfigFile(self._value(name, dict, None), f"{self.path}, {name}", self.family)
 
   def require(self, **values: Json | tuple[Json, ...]) -> None:
     """Raises `UserError` where a field is there, not null, and has another value than stated.

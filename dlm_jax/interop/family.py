@@ -24,7 +24,8 @@ class Description:
 
   Attributes:
     family: the name of the family.
-    vocab_size: V, rows of the embedding and columns of the output.
+    vocab_size: V of the process. Where the files hold more rows, as for a mask that is no token,
+      `network` says how many by `vocab_rows`.
     length: the longest row that the model was made for.
     network: `network` of a config: its name and fields.
     process: `process` of a config, without the mask where `mask_tokens` says how to find it.

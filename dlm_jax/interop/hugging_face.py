@@ -47,7 +47,7 @@ class Checkpoint:
       UserError: a tensor is missing, has another shape, or is not known; nothing is read then.
     """
     abstract = _abstract(network, mesh)
-    name_map = self.family.name_map(network)
+    name_map = self.family.name_map(network).as_in(self.tensors.entries)
     source = weights.match(self.tensors, name_map, abstract, self.family.name)
     return weights.load(source, abstract, dtype)
 

@@ -5,8 +5,8 @@ A line of it says which tensor of the file is which parameter, and how its axes 
 
 import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -106,13 +106,24 @@ class NameMap:
     lines: one for each kind of tensor.
     repeated: tensors that a file may hold once more under another name, as a tied head: the name
       of the copy, and of what it is a copy of. A copy that differs is an error.
+    optional_prefix: what the names of all tensors begin with, and in some files none does.
     extras: regular expressions of whole names: buffers that a file may hold and that follow from
       its config.
   """
 
   lines: tuple[Line, ...]
   repeated: tuple[tuple[str, str], ...] = ()
+  optional_prefix: str = ""
   extras: tuple[str, ...] = ()
+
+  def as_in(self, names: Iterable[str]) -> "NameMap":
+    """The map without the optional prefix, where none of the `names` in the files has it."""
+    prefix = self.optional_prefix
+    if any(name.startswith(prefix) for name in names):
+      return self
+    lines = tuple(replace(line, theirs=line.theirs.removeprefix(prefix)) for line in self.lines)
+    repeated = tuple((copy, name.removeprefix(prefix)) for copy, name in self.repeated)
+    return replace(self, lines=lines, repeated=repeated)
 
   def is_extra(self, name: str) -> bool:
     """Whether a tensor of that name is a buffer, which need not be read."""

@@ -39,7 +39,7 @@ def logits(name, tokens, pattern=FULL, time=None, **fields):
   """What the network gives, under one program a shape and pattern."""
   params = opened(name)[2]
   time = jnp.zeros(len(tokens)) if time is None else jnp.asarray(time)
-  inputs = Inputs(tokens=jnp.asarray(tokens), time=time, pattern=pattern, **fields)
+  inputs = Inputs(tokens=jax.tree.map(jnp.asarray, tokens), time=time, pattern=pattern, **fields)
   return np.asarray(_program(name)(params, inputs))
 
 

@@ -1,0 +1,23 @@
+"""UDLM: uniform diffusion (Schiff et al. 2024); without labels."""
+
+from typing import ClassVar
+
+from dlm_jax.core.types import Fields
+from dlm_jax.interop.config_file import ConfigFile
+from dlm_jax.interop.dit_family import LOG_LINEAR, DitFamily
+
+
+class Udlm(DitFamily):
+  """See the module."""
+
+  architectures: ClassVar[tuple[str, ...]] = ("UDLM",)
+
+  def process(self, config: ConfigFile) -> Fields:
+    config.require(cfg=False)
+    config.ignore("cfg_num_classes")
+    return {"name": "uniform", "schedule": LOG_LINEAR}
+
+
+def make() -> Udlm:
+  """The family."""
+  return Udlm()
