@@ -13,6 +13,7 @@ CHANGEABLE = (
   "training.log_every",
   "training.evaluate_every",
   "training.max_skipped",
+  "training.head_chunks",
   "checkpoint",
   "data.directory",
   "data.workers",
@@ -27,6 +28,8 @@ CHANGEABLE = (
   "wandb_project",
   "replaced",  # how the config came about
 )
+# Fields of earlier versions that changed no number: a run that has one goes on without it.
+REMOVED = ("training.head_capacity",)
 # What it may change besides, so that a run whose loss was no longer finite can go on. This changes
 # what is computed: every later checkpoint remembers it, and so does every number of that model.
 RATES = (
@@ -66,7 +69,7 @@ def require_same(old: Mapping[str, Json], new: Mapping[str, Json], what: str, wa
   refused = [
     f"{name}: {change}"
     for name, change in changes(old, new).items()
-    if not _is_among((*CHANGEABLE, *RATES), name)
+    if not _is_among((*CHANGEABLE, *REMOVED, *RATES), name)
   ]
   if refused:
     raise UserError(f"{what}: {'; '.join(refused)}. {way_out}")

@@ -196,7 +196,10 @@ def _open_first(
     mirror.pull()  # under the lock: the cache may be that of a run under way
     saved = _resumable(path, checkpoints(mirror.path), config, dataset["hash"])
     here = environment(dataset["hash"])
-    start = {"config": config, "environment": here, **_since(saved, config)}
+    since = _since(saved, config)
+    for name in set(config_changes.REMOVED).intersection(since["changed"]):
+      cluster.say(f"this run had {name}, which is no field any more: it goes on without")
+    start = {"config": config, "environment": here, **since}
     with writing(f"the workdir {path}"):
       with (path / "history.jsonl").open("a") as file:
         file.write(json.dumps(start) + "\n")

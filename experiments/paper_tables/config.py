@@ -35,6 +35,7 @@ METHODS = {
   "sedd": "score_absorbing",
   "sedd_uniform": "score_uniform",
   "udlm": "uniform",
+  "d3pm_uniform": "uniform,timesteps=1000",
   "duo": "duo",
   "duo_distilled": "duo_distilled,teacher=runs/duo_{corpus}",
   "plaid": "plaid",
@@ -56,11 +57,12 @@ ON = {
   "mdlm": (*ONE_MILLION, "lm1b_unpacked", "owt_stream", "owt_250k"),
   "mdlm_time": ("owt",),
   "mdlm_discrete": ("lm1b_unpacked",),
-  "md4": ("text8",),
-  "genmd4": ("text8",),
+  "md4": ("text8", "owt"),
+  "genmd4": ("text8", "owt"),
   "sedd": (*ONE_MILLION, "owt_250k"),
   "sedd_uniform": ONE_MILLION,
   "udlm": (*ONE_MILLION, "lm1b_unpacked", "owt_250k"),
+  "d3pm_uniform": ("lm1b",),
   "duo": ("lm1b", "lm1b_unpacked", "owt", "owt_250k"),
   "duo_distilled": ("owt",),
   "plaid": ("text8", "lm1b"),
@@ -80,6 +82,13 @@ PLAID_OF_OTHERS = {
   "training.steps": 1_000_000,
   **plaid.rates(768),
 }
+# MD4 and GenMD4 on OpenWebText: the authors' configs/md4/openwebtext.py.
+MD4_OWT = {
+  "optimizer.learning_rate": 3e-4,
+  "network.dropout": 0.02,
+  "network.embedding_width": 0,
+  "data.packing": "stream",
+}
 # The first token is neither noised nor scored: it is [CLS], or the end of another text.
 AFTER_FIRST = {"data.scored": "after_first"}
 # MDLM, appendix D.2: as many tokens as masked diffusion scores, about half of those it sees.
@@ -98,6 +107,8 @@ ROWS: dict[tuple[str, ...], dict[str, object]] = {
     for stage in ("first", 4, 8, 16)
   },
   **{(f"bd3lm_scratch_{size}", "owt_250k"): AFTER_FIRST for size in (4, 8, 16)},
+  ("md4", "owt"): MD4_OWT,
+  ("genmd4", "owt"): MD4_OWT,
   ("plaid", "text8"): PLAID_OF_OTHERS,
   ("plaid", "lm1b"): PLAID_OF_OTHERS,
 }

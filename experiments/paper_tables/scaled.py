@@ -167,7 +167,11 @@ def trained(run: Run, settings: ScaledSettings) -> dict[str, Json]:
   """Trains and measures, in this process. What is printed on the way goes to `log.txt`."""
   workdir = storage.expand(settings.workdir) / run.name
   workdir.mkdir(parents=True, exist_ok=True)
-  with open(workdir / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+  with (
+    open(workdir / "log.txt", "a", encoding="utf-8") as log,
+    contextlib.redirect_stdout(log),
+    contextlib.redirect_stderr(log),
+  ):
     if train(config(run, settings.steps).lock(), str(workdir)) != 0:
       raise KeyboardInterrupt
     return measure(workdir, settings.samples)

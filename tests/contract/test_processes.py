@@ -69,6 +69,7 @@ IN_BLOCKS = [name for name in ORACLES if refused_by_blocks(untrained(name)) is N
 # By a name of their own: the process, its fields and its exact denoiser.
 VARIANTS = {
   "token_blocks": ("block", {"block_size": 1}, partial(toy.absorbing_denoiser, block_size=1)),
+  "uniform_in_steps": ("uniform", {"timesteps": 400}, toy.mixture_denoiser),
   "half_hybrid": ("hybrid", {"p_u": 0.5}, partial(toy.mixture_denoiser, uniform_fraction=0.5)),
 } | {
   f"blocks_of_{inner}": (

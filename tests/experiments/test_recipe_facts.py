@@ -122,7 +122,8 @@ METHODS = {
   },
   "sedd": {**SIGMA, "process.schedule": "LogLinear"},
   "sedd_uniform": {**SIGMA, "process.schedule": "Geometric"},
-  "udlm": {**SIGMA, "process.schedule": "Linear"},
+  "udlm": {**SIGMA, "process.schedule": "Linear", "process.timesteps": None},
+  "d3pm_uniform": {**SIGMA, "process.schedule": "Linear", "process.timesteps": 1000},
   "duo": {
     **SIGMA,
     "process.schedule": "Linear",
@@ -220,7 +221,14 @@ METHODS["duo_distilled"] = {
 METHODS["sdtt"] = {**MASKED, **DISTILLATION, "training.steps": 80_000}
 # By corpus, or method and corpus.
 AFTER_FIRST = {"data.scored": "after_first"}
+MD4_OWT = {
+  "optimizer.learning_rate": 3e-4,
+  "network.dropout": 0.02,
+  "network.embedding_width": 0,
+}
 ROWS = {
+  ("md4", "owt"): MD4_OWT,
+  ("genmd4", "owt"): MD4_OWT,
   ("text8",): {"data.windows": "random"},
   ("lm1b_unpacked",): {"data.padding": "noised_unscored"},
   ("ar", "lm1b"): AFTER_FIRST,
@@ -278,7 +286,7 @@ def test_a_recipe_is_that_of_its_paper_field_by_field(recipe):
   length, vocabulary, packing = DATA[corpus]
   if method.startswith("gidd"):
     length = 512
-  if method.startswith("bd3lm") and corpus == "owt":
+  if method.startswith(("bd3lm", "md4", "genmd4")) and corpus == "owt":
     packing = "stream"  # their rows on OpenWebText have no begin and end symbols
   assert (made.data.length, rows.vocab_size(made)) == (length, vocabulary)
   assert made.data.packing == packing

@@ -147,6 +147,18 @@ def test_length_logging_and_mesh_may_change_and_the_old_config_is_kept(tmp_path)
   assert rows[1]["changed"]["training.steps"] == "100 -> 200" and len(rows[1]["changed"]) == 3
 
 
+def test_a_field_that_is_gone_and_changed_no_number_is_passed_over(tmp_path, capsys):
+  old, name = config(**{"training.head_capacity": 0.55}), "training.head_capacity"
+  open_and_close(tmp_path, old)
+  save(tmp_path, old)
+  assert workdir.read_config(tmp_path).training.head_capacity == 0.55
+  open_and_close(tmp_path)
+  assert f"this run had {name}, which is no field any more" in capsys.readouterr().out
+  assert workdir.read_config(tmp_path, 10).training.head_capacity == 0.55  # as it was saved
+  last = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
+  assert last["changed"] == {name: "0.55 -> (absent)"}
+
+
 @pytest.mark.parametrize("name", ["learning_rate", "matrix_learning_rate", "clip"])
 def test_the_rates_of_the_optimizer_may_change_and_the_history_says_so(tmp_path, name):
   old, new = config(), config()

@@ -256,7 +256,7 @@ class Mixture(Process):
     others = jnp.sum(jnp.where(is_x, 0.0, terms), axis=-1)
 
     missing = -alpha * jnp.expm1(log_p_x)  # alpha (1 - p(x))
-    at_x = -missing - (alpha + floor) * _log_ratio(missing, alpha, floor, log_p_x)
+    at_x = -missing - (alpha + floor) * log_ratio(missing, alpha, floor, log_p_x)
 
     wrong = alpha * jnp.exp(log_p_z) / safe_floor
     noisy = jnp.log1p(wrong) - wrong / (1.0 + wrong)
@@ -264,7 +264,7 @@ class Mixture(Process):
     return others + at_x + jnp.where(z == x, lacking - jnp.log1p(lacking), noisy)
 
 
-def _log_ratio(missing: Array, alpha: Array, floor: Array, log_p: Array) -> Array:
+def log_ratio(missing: Array, alpha: Array, floor: Array, log_p: Array) -> Array:
   """log((alpha p + floor) / (alpha + floor)), where `missing` is alpha (1 - p)."""
   fraction = missing / (alpha + floor)
   small = fraction < 0.5
