@@ -68,32 +68,48 @@ class Contender:
   seconds: list[float] = field(default_factory=list)
   memory: float = 0.0
 
-  def turn(self) -> float:
-    """Runs a turn and returns the seconds of a step."""
+  def ask(self) -> None:
+    """Has it start a turn."""
     print(self.steps, file=self.process.stdin, flush=True)
+
+  def answer(self) -> float:
+    """Waits for the turn to end and returns the seconds of a step."""
     answer = self.process.stdout.readline()
     if not answer:
       sys.exit(f"the contender {self.name} ended with exit code {self.process.wait()}.")
     seconds, self.memory = map(float, answer.split())
     return seconds / self.steps
 
+  def turn(self) -> float:
+    """A whole turn."""
+    self.ask()
+    return self.answer()
+
 
 def start(name: str, shape: Shape) -> Contender:
-  """Starts a contender, which compiles."""
+  """Starts a contender, whose first turn compiles."""
   command = [sys.executable, "-m", "experiments.benchmarks.peers.worker", name, _TASK.value]
   pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
   contender = Contender(name, subprocess.Popen([*command, *shape.arguments], **pipes))
-  contender.turn()
+  contender.ask()
+  return contender
+
+
+def settle(contender: Contender) -> None:
+  """Finds how many steps make a turn, once all have compiled."""
   contender.steps = 4
   contender.turn()
   contender.steps = max(int(_SECONDS.value / contender.turn()), 4)
   contender.turn()
-  return contender
 
 
 def compare(shape: Shape) -> list[Contender]:
   """Every contender after its turns."""
   contenders = [start(name, shape) for name in installed(_CONTENDERS.value)]
+  for contender in contenders:
+    contender.answer()
+  for contender in contenders:
+    settle(contender)
   for _ in range(_ROUNDS.value):
     for contender in contenders:
       contender.seconds.append(contender.turn())

@@ -111,16 +111,21 @@ def table(results: dict[str, dict[str, Any]]) -> str:
   return "\n".join(lines)
 
 
+def recorded() -> dict[str, Any]:
+  """What results.json holds now: entries may race at once, each on cores of its own."""
+  return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"results": {}}
+
+
 def main(settings: RaceSettings) -> None:
-  record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"results": {}}
   if not settings.table:
     for entry in ENTRIES if "all" in settings.entries else settings.entries:
       result, dataset_hash = race(entry, settings)
       result["environment"] = provenance.environment(dataset_hash)
+      record = recorded()
       record["results"][entry] = result
       storage.write_json(RESULTS, record)
       print(table({entry: result}).splitlines()[-1], flush=True)
-  print(table(record["results"]))
+  print(table(recorded()["results"]))
 
 
 if __name__ == "__main__":

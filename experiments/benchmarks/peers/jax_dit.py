@@ -63,7 +63,8 @@ class DiT(nn.Module):
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
   """Rotary embedding of `[B, L, H, K]`."""
   first, second = jnp.split(x, 2, axis=-1)
-  return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+  turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+  return turned.astype(x.dtype)
 
 
 def _start(shape: Shape) -> tuple[DiT, optax.Params]:
