@@ -31,9 +31,12 @@ class Causal:
 
   Attributes:
     begin: the token that stands before the first.
+    unrevealed: what stands for a token that is not there yet, where the network has no embedding of
+      it; it is shown `begin`, and no output that is used sees it.
   """
 
   begin: int
+  unrevealed: int | None = None
 
   def last_seen(self, index: Indices) -> Indices:
     """The last index that the input `index` sees; it sees all up to there."""
@@ -41,7 +44,8 @@ class Causal:
 
   def shift(self, z: jax.Array) -> jax.Array:
     """The input of the network `[B, L]` for the tokens `z` `[B, L]`, moved one to the right."""
-    return jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.begin)[:, :-1]
+    z = jnp.pad(z, ((0, 0), (1, 0)), constant_values=self.begin)[:, :-1]
+    return z if self.unrevealed is None else jnp.where(z == self.unrevealed, self.begin, z)
 
 
 @jax.tree_util.register_static

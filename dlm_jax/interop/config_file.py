@@ -90,6 +90,10 @@ class ConfigFile:
     """The fields below the field `name`; it is to be finished by itself."""
     return ConfigFile(self._value(name, dict, None), f"{self.path}, {name}", self.family)
 
+  def mask_id(self) -> int | None:
+    """The id of the mask; None where the file does not say it, so that the tokenizer must."""
+    return self.integer("mask_token_id") if self.fields.get("mask_token_id") is not None else None
+
   def require(self, **values: Json | tuple[Json, ...]) -> None:
     """Raises `UserError` where a field is there, not null, and has another value than stated.
 

@@ -42,6 +42,9 @@ class Denoiser:
     labels: int32 `[B]`, bound like the parameters; None is the network's own "no label".
     sigma: of the process, for a network that reads it in place of t; put in place by `bound`.
 
+  The states of a network with `label_shift` move here, between network and head, and nowhere else;
+  so does the input under `Causal`, which a network with `label_shift` refuses.
+
   Conditioning is given by keyword: `clean` `[B, L]` with the pattern `Blocks`, `self_condition`
   `[B, L, W]` with a network that takes it, `positions` and `valid`; see `networks.base.Inputs`.
   """
@@ -56,8 +59,7 @@ class Denoiser:
 
   def __call__(self, z: Array | SoftTokens, t: Array, /, **conditioning: Array | None) -> Array:
     """Logits `[B, L, V]` float32."""
-    hidden = self.network.hidden(self.network_params, self._inputs(z, t, conditioning))
-    return self.network.head(self.network_params, hidden)
+    return self.network.head(self.network_params, self._hidden(z, t, conditioning))
 
   def score(
     self,
@@ -76,7 +78,7 @@ class Denoiser:
       operands: `[B, L, ...]` each.
       where: bool `[B, L]`.
     """
-    hidden = self.network.hidden(self.network_params, self._inputs(z, t, conditioning))
+    hidden = self._hidden(z, t, conditioning)
     apply = lambda h: self.network.head(self.network_params, h)  # noqa: E731
     return self.head.score(hidden, apply, score, operands, where)
 
@@ -91,6 +93,15 @@ class Denoiser:
   @property
   def network_params(self) -> Params:
     return {name: p for name, p in self.params.items() if name != PROCESS}
+
+  def _hidden(
+    self, z: Array | SoftTokens, t: Array, conditioning: dict[str, Array | None]
+  ) -> Array:
+    """The state `[B, L, D]` that each position is predicted from."""
+    inputs = self._inputs(z, t, conditioning)
+    if not self.network.label_shift:
+      return self.network.hidden(self.network_params, inputs)
+    return before(self.network.states(self.network_params, inputs), self.pattern)
 
   def _inputs(
     self, z: Array | SoftTokens, t: Array, conditioning: dict[str, Array | None]
@@ -110,6 +121,24 @@ class Denoiser:
   def _time(self, t: Array) -> Array:
     """What the network is given as the time."""
     return t if self.sigma is None else self.sigma(t)
+
+
+def before(states: Array, pattern: Pattern) -> Array:
+  """The states `[B, L, D]` one position before each; the first position keeps its own (Dream).
+
+  With `Blocks` the first position of a block is predicted from the clean token before it, as where
+  the block before it is finished and its noisy tokens are the clean ones (Fast-dLLM v2).
+
+  Args:
+    states: of `Network.states`.
+    pattern: `Full`, `BlockCausal` or `Blocks`; with `Causal` the input has moved already.
+  """
+  own = states
+  if isinstance(pattern, Blocks):
+    own, clean = jnp.split(states, 2, axis=1)
+    last = (jnp.arange(own.shape[1]) + 1) % pattern.size == 0
+    states = jnp.where(last[:, None], clean, own)
+  return jnp.concatenate([own[:, :1], states[:, :-1]], axis=1)
 
 
 def inputs_of(
@@ -155,13 +184,26 @@ class CachingDenoiser(Denoiser):
     """
     if isinstance(self.pattern, Causal):
       z = self.pattern.shift(z)
+    if not self.network.label_shift:
+      hidden, cache = self._extended(cache, z, t, start, size)
+    else:
+      # The state before the first of these positions is computed once more.
+      first = jnp.maximum(start - 1, 0)
+      states, cache = self._extended(cache, z, t, first, min(size + 1, z.shape[1]))
+      source = jnp.maximum(start + jnp.arange(size) - 1, 0) - first
+      hidden = jnp.take(states, source, axis=1)
+    return self.network.head(self.network_params, hidden), cache
+
+  def _extended(
+    self, cache: Cache, z: Array, t: Array, start: Array | int, size: int
+  ) -> tuple[Array, Cache]:
+    """The states `[B, size, D]` of the positions from `start` on, and the cache that holds them."""
     tokens = jax.lax.dynamic_slice_in_dim(z, start, size, axis=1)
     positions = start + jnp.arange(size)
     time = self._time(t)
     inputs = inputs_of(self.network, tokens, time, positions=positions, labels=self.labels)
     mask = jnp.arange(cache[0].keys.shape[1]) <= self.pattern.last_seen(positions)[:, None]
-    hidden, cache = self.network.extend(self.unstacked, inputs, cache, start, mask)
-    return self.network.head(self.network_params, hidden), cache
+    return self.network.extend(self.unstacked, inputs, cache, start, mask)
 
 
 def with_cache(denoiser: Denoiser) -> Denoiser:

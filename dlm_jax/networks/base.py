@@ -18,7 +18,7 @@ from jax import Array
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.interface import NetworkInterface
-from dlm_jax.core.patterns import FULL, Full, Pattern
+from dlm_jax.core.patterns import FULL, Causal, Full, Pattern
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.core.types import Params, PyTree
 from dlm_jax.distributed.sharding import Rules
@@ -118,6 +118,8 @@ class Network:
   sharding_rules: ClassVar[Rules] = ()
   # How often training takes the label of a row away; 0 where the network never does without.
   label_dropout: float = dataclasses.field(default=0.0, init=False, repr=False)
+  # Whether a position is predicted from the state before it. The denoiser shifts the states.
+  label_shift: bool = dataclasses.field(default=False, init=False, repr=False)
 
   @property
   def matrix_axes(self) -> MatrixAxes:
@@ -158,6 +160,11 @@ class Network:
         f"{type(self).__name__} can do {possible} alone: choose another network.name, such as "
         "'transformer'."
       )
+    if self.label_shift and isinstance(pattern, Causal):
+      raise UserError(
+        "network.label_shift predicts a position from the state before it, and the input of a "
+        "causal process has moved by one already: set network.label_shift to False."
+      )
 
   def init(self, key: Array, inputs: Inputs) -> Params:
     """New parameters, float32, of the shapes that `inputs` need."""
@@ -165,6 +172,10 @@ class Network:
 
   def hidden(self, params: Params, inputs: Inputs) -> Array:
     """The normed output of the last layer `[B, L, D]`, in `compute_dtype`."""
+    raise NotImplementedError
+
+  def states(self, params: Params, inputs: Inputs) -> Array:
+    """`hidden`; with `Blocks` those of the noisy and then the clean tokens, `[B, 2 L, D]`."""
     raise NotImplementedError
 
   def head(self, params: Params, hidden: Array) -> Array:
@@ -229,7 +240,7 @@ class Caches(Protocol):
 
 
 class LinenNetwork(Network):
-  """A network that is a Flax module with the methods `__call__`, `hidden` and `head`."""
+  """A network that is a Flax module with the methods `__call__`, `states` and `head`."""
 
   @property
   def module(self) -> nn.Module:
@@ -239,8 +250,11 @@ class LinenNetwork(Network):
     return self.module.init(key, inputs)["params"]
 
   def hidden(self, params: Params, inputs: Inputs) -> Array:
+    return self.states(params, inputs)[:, : inputs.shape[1]]
+
+  def states(self, params: Params, inputs: Inputs) -> Array:
     self.check_pattern(inputs.pattern)
-    return self.apply("hidden", params, inputs)
+    return self.apply("states", params, inputs)
 
   def head(self, params: Params, hidden: Array) -> Array:
     return self.apply("head", params, hidden)

@@ -163,7 +163,7 @@ def add_branch(
 
 
 class StackedModule(nn.Module):
-  """The whole network: `hidden` and `head` are its two halves, see `Network`.
+  """The whole network: `states` and `head` are its two halves, see `Network`.
 
   A subclass declares its layers in `setup` and says in `run` how the hidden states pass them.
   """
@@ -192,15 +192,14 @@ class StackedModule(nn.Module):
     raise NotImplementedError
 
   def __call__(self, inputs: Inputs) -> Array:
-    return self.head(self.hidden(inputs))
+    return self.head(self.states(inputs))
 
-  def hidden(self, inputs: Inputs) -> Array:
-    length = inputs.shape[1]
-    self.config.check_length(length)
+  def states(self, inputs: Inputs) -> Array:
+    self.config.check_length(inputs.shape[1])
     if isinstance(inputs.pattern, Blocks):
       inputs = two_streams(inputs, self.config.clean_time)
     shared = LayerInputs(angles=self._angles(inputs), pattern=inputs.pattern, valid=inputs.valid)
-    return self.run(inputs, shared, None)[0][:, :length]
+    return self.run(inputs, shared, None)[0]
 
   def extend(
     self, inputs: Inputs, cache: Cache, write_positions: Array, mask: Array

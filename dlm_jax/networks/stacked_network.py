@@ -64,6 +64,8 @@ class StackedNetwork(LinenNetwork):
       noisy tokens in their places (the authors' code of BD3-LM), with which nothing is cached.
     condition_width: C, the size of the embedding of the time.
     label_dropout: how often training takes a label away, so that the network can do without.
+    label_shift: a position is predicted from the state before it, as in what was trained on from an
+      autoregressive model (Dream, Ye et al. 2025); not with a causal process, whose input moves.
     tied_head: the head is the transposed embedding.
     dropout: rate on both residual branches.
     dtype: compute dtype; `auto` is bfloat16 on accelerators and float32 on CPU.
@@ -92,6 +94,7 @@ class StackedNetwork(LinenNetwork):
   clean_time: str = "zero"
   condition_width: PositiveInt = 128
   label_dropout: Probability = 0.1
+  label_shift: bool = False
   tied_head: bool = False
   dropout: Fraction = 0.1
   dtype: str = "auto"

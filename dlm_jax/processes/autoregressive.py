@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
+from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import Causal
+from dlm_jax.core.ranges import NonNegativeInt
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
 from dlm_jax.processes.parts.outside_mask import OutsideMask
@@ -25,18 +27,33 @@ class Autoregressive(OutsideMask):
   """The process. Build it with `make`.
 
   The network sees clean tokens alone, so that its time is always 0. The mask stands for a token
-  that is not yet revealed, and before the first token.
+  that is not yet revealed, and before the first token unless that is `begin_id`.
 
   Attributes:
     vocab_size: V, the columns of the network's output.
     schedule: alpha(t), the share of the row that is revealed at time t, from its left end.
+    begin_id: the token before the first one, of 0..V-1; None is the mask. With it the network never
+      reads the mask and has no embedding of it, as the models of others.
   """
 
   schedule: Schedule
+  begin_id: NonNegativeInt | None = None
+
+  def __post_init__(self) -> None:
+    if self.begin_id is not None and self.begin_id >= self.vocab_size:
+      raise UserError(
+        f"process.begin_id is {self.begin_id}, but must lie in 0..{self.vocab_size - 1}."
+      )
+
+  @property
+  def num_embeddings(self) -> int:
+    return super().num_embeddings if self.begin_id is None else self.vocab_size
 
   @property
   def pattern(self) -> Causal:
-    return Causal(begin=self.mask_id)
+    if self.begin_id is None:
+      return Causal(begin=self.mask_id)
+    return Causal(begin=self.begin_id, unrevealed=self.mask_id)
 
   @property
   def exact(self) -> bool:
@@ -96,7 +113,7 @@ def make(*, vocab_size: int, **fields: object) -> Autoregressive:
 
   Args:
     vocab_size: V.
-    **fields: `schedule`, a config such as `{"name": "linear"}` (the default).
+    **fields: `schedule`, a config such as `{"name": "linear"}` (the default), and `begin_id`.
 
   Raises:
     UserError: a field is unknown or a value out of range.

@@ -87,7 +87,7 @@ class Llada(CheckpointFamily):
       vocab_size=config.integer("embedding_size", config.integer("vocab_size")),
       length=config.integer("max_sequence_length"),
       network=network,
-      process={"name": "absorbing", "mask_id": config.integer("mask_token_id")},
+      process={"name": "absorbing", "mask_id": config.mask_id()},
       decoding="llada",
     )
 

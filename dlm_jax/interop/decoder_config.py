@@ -1,0 +1,64 @@
+"""The fields of the `config.json` of LLaMA, Qwen2 and Qwen3, and of what came of them."""
+
+from collections.abc import Mapping
+
+from dlm_jax.core.errors import UserError
+from dlm_jax.interop.config_file import ConfigFile
+
+
+def network(config: ConfigFile) -> dict[str, object]:
+  """`network` of a config of ours: the sizes of the decoder, whatever its biases and norms.
+
+  Raises:
+    UserError: a field is missing, or has a value that is not computed here.
+  """
+  config.require(hidden_act="silu", attention_bias=False, mlp_bias=False, use_sliding_window=False)
+  config.ignore("sliding_window")
+  layers = config.integer("num_hidden_layers")
+  config.require(layer_types=["full_attention"] * layers)
+  heads = config.integer("num_attention_heads")
+  return {
+    "name": "llama",
+    "width": config.integer("hidden_size"),
+    "heads": heads,
+    "kv_heads": config.integer("num_key_value_heads", heads),
+    "head_width": config.integer("head_dim", 0),
+    "depth": layers,
+    "feedforward_width": config.integer("intermediate_size"),
+    "rotary_base": rotary_base(config),
+    "epsilon": config.number("rms_norm_eps"),
+    "tied_head": config.flag("tie_word_embeddings", False),
+  }
+
+
+def rotary_base(config: ConfigFile) -> float:
+  """The theta of rotary embedding, where the file has it: alone, or under `rope_parameters`.
+
+  Raises:
+    UserError: the angles are scaled, which is not computed here.
+  """
+  config.require(rope_scaling=({"rope_type": "default"}, {"type": "default"}))
+  stated = config.fields.get("rope_parameters")
+  if not isinstance(stated, Mapping):
+    return config.number("rope_theta")
+  config.ignore("rope_parameters", "rope_theta")
+  inner = ConfigFile(stated, f"{config.path}, rope_parameters", config.family)
+  inner.require(rope_type="default")
+  base = inner.number("rope_theta")
+  inner.finish()
+  return base
+
+
+def begin_id(config: ConfigFile) -> int:
+  """The token before a text: the begin symbol, or where there is none, the end of the text before.
+
+  Raises:
+    UserError: the file has neither.
+  """
+  for name in ("bos_token_id", "eos_token_id"):
+    if config.fields.get(name) is not None:
+      return config.integer(name)
+  raise UserError(
+    f"{config.path} has neither bos_token_id nor eos_token_id: write the id of the token that "
+    "stands before a text into it."
+  )

@@ -1,0 +1,22 @@
+"""LLaMA as it was trained, autoregressively: a control, and a start (Touvron et al. 2023)."""
+
+from typing import ClassVar
+
+from dlm_jax.core.types import Fields
+from dlm_jax.interop import decoder_family
+from dlm_jax.interop.config_file import ConfigFile
+from dlm_jax.interop.decoder_family import DecoderFamily
+
+
+class LlamaAutoregressive(DecoderFamily):
+  """See the module."""
+
+  architectures: ClassVar[tuple[str, ...]] = ("LlamaForCausalLM",)
+
+  def process(self, config: ConfigFile) -> Fields:
+    return decoder_family.autoregressive(config)
+
+
+def make() -> LlamaAutoregressive:
+  """The family."""
+  return LlamaAutoregressive()
