@@ -10,7 +10,8 @@ from dlm_jax.generation import prompts
 from dlm_jax.generation.draw import draw
 from dlm_jax.generation.draw_settings import DrawSettings
 from dlm_jax.generation.prompt_text import BLANK
-from dlm_jax.model.model import Model, load
+from dlm_jax.interop.opening import load
+from dlm_jax.model.model import Model
 
 __all__ = ["load", "sample", "score"]
 

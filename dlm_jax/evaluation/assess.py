@@ -29,7 +29,7 @@ from dlm_jax.evaluation import judges, text_statistics
 from dlm_jax.evaluation.evaluation_settings import JudgeSettings
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.evaluation.text_statistics import Interval
-from dlm_jax.model.model import load
+from dlm_jax.interop import opening
 from dlm_jax.runs import provenance
 
 # Rows of the training set that are read at once.
@@ -201,12 +201,12 @@ def _judge(settings: JudgeSettings) -> tuple[judges.Judge | None, Record | None]
   if settings.judge is None:
     return None, None
   described = {"name": settings.judge, "texts": "decoded, encoded again, cut at the first end"}
-  if (storage.local(settings.judge) / "checkpoints").is_dir():
-    model = load(settings.judge, weights=settings.weights)
+  if opening.can_open(settings.judge):
+    model = opening.load(settings.judge, weights=settings.weights)
     described |= {
       "name": storage.local(settings.judge).name,
       "step": model.provenance.step,
-      "weights": settings.weights,
+      "weights": model.provenance.weights,
       "dataset_hash": model.provenance.dataset_hash,
       "length": model.length,
       "git_revision": model.provenance.git_revision,

@@ -19,8 +19,9 @@ from dlm_jax.distributed.mesh import rows_of_batch
 from dlm_jax.distributed.sharding import batch_sharding
 from dlm_jax.evaluation.evaluation_settings import BlockTimesSettings
 from dlm_jax.evaluation.likelihood import BindParams
+from dlm_jax.interop.opening import load
 from dlm_jax.model.denoiser import bound
-from dlm_jax.model.model import load, training_data
+from dlm_jax.model.model import training_data
 from dlm_jax.processes.base import free
 from dlm_jax.processes.block import Block
 from dlm_jax.processes.draws import row_keys

@@ -29,7 +29,9 @@ from dlm_jax.evaluation.evaluation_settings import EvaluateSettings
 from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.evaluation.probability_flow import ProbabilityFlow
-from dlm_jax.model.model import Model, load, training_data
+from dlm_jax.generation import prompts
+from dlm_jax.interop.opening import load
+from dlm_jax.model.model import Model, training_data
 from dlm_jax.processes.base import Process
 from dlm_jax.runs import provenance, workdir
 
@@ -163,7 +165,7 @@ def _text(settings: EvaluateSettings, model: Model) -> ScoredText:
     foreign = zero_shot.prepare(
       zero_shot.protocol(settings.corpus),
       model.tokenizer,
-      length=model.length,
+      length=prompts.check_length(model, settings.length),
       trained_packing=model.packing,
       positions=positions,
     )
@@ -234,6 +236,7 @@ def record_name(settings: EvaluateSettings, step: int) -> str:
   if settings.rows is not None:
     name += f"-rows{settings.rows}"
   name += "-after_first" if settings.scored == "after_first" else ""
+  name += "" if settings.length is None else f"-length{settings.length}"
   name += "" if settings.labels else "-nolabels"
   name += "" if settings.times == "stratified" else f"-{settings.times}"
   return f"evaluations/{name}.json"

@@ -7,25 +7,23 @@ from typing import Annotated, Literal, get_args
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.ranges import NonNegative, NonNegativeInt, PositiveInt, Range, Seed
+from dlm_jax.model.model_settings import ModelSettings
 
 # How the times of an evaluation are chosen, see `likelihood.TIMINGS`.
 Timing = Literal["stratified", "independent", "quadrature"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
+class EvaluateSettings(ModelSettings):
   """What is evaluated, and how.
 
   Attributes:
-    workdir: directory of the run.
     metric: bound, on -log p of the split; or exact_match: the share of its prompts whose answer the
       model writes exactly, of a run of prompts and answers.
     split: split of its data: train, validation or test. The default is evaluation.split of its
       config, test unless that says otherwise.
     samples: times and noises drawn for each sequence; more give a smaller standard error. An exact
       likelihood needs one and takes one.
-    weights: averaged weights, or those of the last step.
-    step: step of the checkpoint. The default is the newest.
     batch_size: sequences evaluated at once. It changes no number. The default is that of training.
     seed: seed of times and noise.
     bound: the bound of the process itself, or that of a continuous process through its probability
@@ -43,6 +41,7 @@ class EvaluateSettings:
       training.
     corpus: zero-shot: evaluate this corpus in place of --split. UTF-8 files, or one of wikitext103,
       ptb, lm1b, lambada, ag_news, pubmed, arxiv.
+    length: tokens of a row of --corpus. The default is the longest that the model was made for.
     output: file to write the record to. The default is one in WORKDIR/evaluations/; where that
       cannot be written, the record is printed.
     sampler: of exact_match: the rule of a step. The default is ancestral.
@@ -53,12 +52,9 @@ class EvaluateSettings:
       token.
   """
 
-  workdir: str
   metric: Literal["bound", "exact_match"] = "bound"
   split: str | None = None
   samples: PositiveInt = 16
-  weights: Literal["ema", "raw"] = "ema"
-  step: NonNegativeInt | None = None
   batch_size: PositiveInt | None = None
   seed: Seed = 0
   bound: Literal["variational", "flow"] | None = None
@@ -68,6 +64,7 @@ class EvaluateSettings:
   times: Timing = "stratified"
   scored: Literal["all", "after_first"] | None = None
   corpus: str | None = None
+  length: PositiveInt | None = None
   output: str | None = None
   sampler: str | None = None
   sampler_settings: Mapping[str, object] = field(default_factory=dict, metadata={"nested": True})
@@ -75,6 +72,9 @@ class EvaluateSettings:
   temperature: NonNegative | None = None
 
   def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.length is not None and self.corpus is None:
+      raise UserError("--length is of the rows of --corpus: those of the data have their own.")
     require_known("--times", self.times, get_args(Timing))
     resolve.require_ranges(self, "--")
     of_answers = (self.sampler, self.steps, self.temperature)
@@ -105,8 +105,8 @@ class JudgeSettings:
 
   Attributes:
     samples: JSONL file of dlm_jax.sample, with its protocol beside it.
-    judge: workdir of an autoregressive run, or a causal model of transformers. The default is no
-      judge, and no perplexity.
+    judge: an autoregressive model: the workdir of a run, the directory of a checkpoint, or the name
+      of a causal model of transformers. The default is no judge, and no perplexity.
     weights: which weights of the judge run: averaged, or those of the last step.
     copied: n-gram lengths for the memorisation check, in tokens.
     reference: split of the data whose rows stand beside the samples.
@@ -120,57 +120,47 @@ class JudgeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HarnessSettings:
+class HarnessSettings(ModelSettings):
   """What is run.
 
   Attributes:
-    workdir: directory of the run.
     tasks: names of tasks of the harness.
     task_path: directory of more task files (YAML).
     samples: times and noises drawn for each request. An exact likelihood takes one.
     batch_size: rows evaluated at once. It changes no number.
     limit: documents of each task, at most. The default is all.
     shots: examples in the prompt. The default is the task's own number.
-    weights: averaged weights, or those of the last step.
-    step: step of the checkpoint. The default is the newest.
     seed: seed of times, noise and continuations.
   """
 
-  workdir: str
   tasks: tuple[str, ...]
   task_path: str | None = None
   samples: PositiveInt = 128
   batch_size: PositiveInt = 128
   limit: PositiveInt | None = None
   shots: NonNegativeInt | None = None
-  weights: Literal["ema", "raw"] = "ema"
-  step: NonNegativeInt | None = None
   seed: Seed = 0
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     resolve.require_ranges(self, "--")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockTimesSettings:
+class BlockTimesSettings(ModelSettings):
   """What is searched, and how.
 
   Attributes:
-    workdir: directory of the run.
     batches: batches of the run's training batch size whose losses are compared; every interval sees
       the same.
     split: split of the data that they are drawn from: train, validation or test.
-    weights: averaged weights, or those of the last step.
-    step: step of the checkpoint. The default is the newest.
     seed: seed of rows, times and noise.
   """
 
-  workdir: str
   batches: Annotated[int, Range(at_least=2)] = 100
   split: str = "validation"
-  weights: Literal["ema", "raw"] = "ema"
-  step: NonNegativeInt | None = None
   seed: Seed = 0
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     resolve.require_ranges(self, "--")

@@ -15,7 +15,8 @@ from dlm_jax.core.storage import write_or_print
 from dlm_jax.core.types import Record
 from dlm_jax.evaluation.evaluation_settings import HarnessSettings
 from dlm_jax.evaluation.journal import Journal, identity
-from dlm_jax.model.model import Model, load
+from dlm_jax.interop.opening import load
+from dlm_jax.model.model import Model
 from dlm_jax.runs import provenance
 
 # A task of lm-evaluation-harness, which has no types, or a group of tasks.

@@ -12,7 +12,8 @@ from dlm_jax.distributed.progress import Progress
 from dlm_jax.generation import animation, prompts, rendering
 from dlm_jax.generation.draw import Samples, draw_batches, join
 from dlm_jax.generation.sample_settings import SampleSettings
-from dlm_jax.model.model import Model, load
+from dlm_jax.interop.opening import load
+from dlm_jax.model.model import Model
 from dlm_jax.runs import provenance, workdir
 
 # States of a trajectory that are written, at most.

@@ -3,38 +3,33 @@
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.fields import Modules
-from dlm_jax.core.ranges import NonNegativeInt, PositiveInt
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.generation.draw_settings import DrawSettings
 from dlm_jax.generation.prompt_settings import PromptSettings
+from dlm_jax.model.model_settings import ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings(PromptSettings, DrawSettings):
-  """What is drawn, from which run, and where it goes.
+class SampleSettings(PromptSettings, DrawSettings, ModelSettings):
+  """What is drawn, from which model, and where it goes.
 
   Attributes:
-    workdir: directory of the run.
     length: tokens of a sequence. The default is the length of training; only block diffusion can
       exceed it.
-    weights: averaged weights, or those of the last step.
-    step: step of the checkpoint. The default is the newest.
     output: file to write. NAME.jsonl gets one JSON object a sequence (of --prompts with the number
       of its prompt, from 0), with what they depend on in NAME.protocol.json; NAME.svg an animation
       of the first sequence as it is denoised.
   """
 
-  workdir: str
   length: PositiveInt | None = None
-  weights: Literal["ema", "raw"] = "ema"
-  step: NonNegativeInt | None = None
   output: str | None = None
 
   def __post_init__(self) -> None:
+    ModelSettings.__post_init__(self)
     PromptSettings.__post_init__(self)
     DrawSettings.__post_init__(self)
     if self.path is not None and not self.path.absolute().parent.is_dir():

@@ -28,9 +28,8 @@ class Description:
       `network` says how many by `vocab_rows`.
     length: the longest row that the model was made for.
     network: `network` of a config: its name and fields.
-    process: `process` of a config, without the mask where `mask_tokens` says how to find it.
-    mask_tokens: what the mask's symbol may be called in the tokenizer, where `config.json` does not
-      say its id; empty where it does or the process has none.
+    process: `process` of a config; its `mask_id` is None where `config.json` does not say it.
+    mask_tokens: what the mask's symbol may be called in the tokenizer.
     decoding: the preset of the decoder that the model is used with; empty for none.
   """
 
@@ -41,6 +40,23 @@ class Description:
   process: Fields
   mask_tokens: tuple[str, ...] = ()
   decoding: str = ""
+
+  @property
+  def needs_mask(self) -> bool:
+    """Whether the id of the mask must be looked up in the tokenizer."""
+    inner = self._masked
+    return "mask_id" in inner and inner["mask_id"] is None
+
+  def with_mask(self, mask_id: int) -> Fields:
+    """`process` with the id of the mask."""
+    masked = {**self._masked, "mask_id": mask_id}
+    return {**self.process, "inner": masked} if "inner" in self.process else masked
+
+  @property
+  def _masked(self) -> Fields:
+    """The process that has the mask: that of each block, where there are blocks."""
+    inner = self.process.get("inner")
+    return inner if isinstance(inner, Mapping) else self.process
 
   def build_network(self, **fields: object) -> Network:
     """The network, with `fields` of a run (dtype, attention) in place of its own."""

@@ -54,21 +54,20 @@ class TensorFiles:
       return file.get_slice(name)[part or (...,)]
 
 
-def is_checkpoint(directory: Path) -> bool:
-  """Whether the directory holds weights in the Hugging Face layout."""
-  return any((directory / name).is_file() for name in (SINGLE, INDEX))
-
-
 def find(directory: Path) -> TensorFiles:
   """The tensors of the one file, or of all shards that the index names. Only headers are read.
 
   Raises:
     UserError: a file is missing, cut off or no safetensors file, or lacks what the index says.
   """
-  single = directory / SINGLE
+  single, index = directory / SINGLE, directory / INDEX
   if single.is_file():
     return TensorFiles(directory, _header(single))
-  index = directory / INDEX
+  if not index.is_file():
+    raise UserError(
+      f"{directory} has neither {SINGLE} nor {INDEX}: weights of another kind (pickles) are not "
+      "read, so convert them to safetensors."
+    )
   shards = read_object(index, {"weight_map": dict}, way_out="Fetch the checkpoint again.")
   places: dict[str, str] = shards["weight_map"]
   headers = {name: _header(directory / name) for name in sorted(set(places.values()))}

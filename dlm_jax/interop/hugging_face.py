@@ -1,5 +1,6 @@
 """A directory in the Hugging Face layout: recognised, and its weights read onto a mesh."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from dlm_jax.core import storage
 from dlm_jax.core.json_files import digest, read_object
-from dlm_jax.core.types import Params
+from dlm_jax.core.types import Params, Record
 from dlm_jax.distributed.mesh import Mesh, batch_shards
 from dlm_jax.interop import family, files, weights
 from dlm_jax.interop.config_file import ConfigFile
@@ -57,6 +58,28 @@ class Checkpoint:
     entries = self.tensors.entries
     sizes = {entry.path.name: entry.path.stat().st_size for entry in entries.values()}
     return digest({"sizes": sizes, "shapes": {k: list(v.shape) for k, v in entries.items()}})
+
+
+def is_checkpoint(directory: Path) -> bool:
+  """Whether a directory is in the Hugging Face layout, and no workdir, whose config is another."""
+  if any((directory / name).is_file() for name in (files.SINGLE, files.INDEX)):
+    return True
+  return not _fields(directory).keys().isdisjoint(("architectures", "model_type"))
+
+
+def is_known(directory: Path) -> bool:
+  """Whether a directory in the Hugging Face layout is of a family that can be opened."""
+  fields = _fields(directory)
+  return any(family.find(name).recognises(fields) for name in family.names())
+
+
+def _fields(directory: Path) -> Record:
+  """What `config.json` says; nothing where there is none, or no whole one."""
+  try:
+    fields = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+  except (OSError, ValueError):
+    return {}
+  return fields if isinstance(fields, dict) else {}
 
 
 def read(path: str) -> Checkpoint:

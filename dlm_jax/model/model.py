@@ -3,7 +3,6 @@
 A `Model` is data. What is done with it are functions of other rooms: `generation`, `evaluation`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -183,8 +182,10 @@ def training_data(model: Model) -> Store:
   """
   provenance = model.provenance
   fields = provenance.config["data"]
-  if not isinstance(fields, Mapping):
-    raise UserError(f"the model of {provenance.workdir} was trained on no data of this project.")
+  if "corpus" not in fields:
+    raise UserError(
+      f"the model in {provenance.workdir} was trained on no data of this project: name a corpus."
+    )
   prepared = preparation.prepare_together(fields)
   if prepared.hash != provenance.dataset_hash:
     raise UserError(

@@ -58,6 +58,7 @@ SHOWN = (
   "tokens_per_second",
   "seconds_without_compilation",
   "sampler",
+  "settings.model",
   "settings.workdir",
   "settings.output",
   "settings.steps",

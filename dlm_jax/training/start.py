@@ -10,7 +10,7 @@ from dlm_jax.core.finite import is_finite
 from dlm_jax.core.types import Params
 from dlm_jax.distributed import cluster
 from dlm_jax.experiment import Experiment
-from dlm_jax.model.model import load
+from dlm_jax.interop.opening import load
 from dlm_jax.networks.base import Network
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.workdir import plain

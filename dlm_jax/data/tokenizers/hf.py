@@ -86,6 +86,10 @@ class Hf:
   def separator_id(self) -> int | None:
     return self.eos_id if self.separator is None else self._find("separator", self.separator, ())
 
+  def id_of(self, symbol: str | None) -> int | None:
+    """The id of a symbol of the vocabulary; None where there is no such symbol."""
+    return None if symbol is None else self._tokenizer.token_to_id(symbol)
+
   def fit(self, corpus: Corpus) -> Self:
     """With its definition: downloaded, read, or trained."""
     if self.definition is not None:

@@ -1,0 +1,48 @@
+"""Checkpoints for tests: a fixture with a tokenizer beside it, or with a file changed."""
+
+import json
+import shutil
+
+import tokenizers
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from tests.interop.parity import FIXTURES
+
+
+def copy(name, directory, **changes):
+  """The fixture in a directory of its own, with fields of its `config.json` changed (None: gone)."""
+  directory.mkdir(parents=True, exist_ok=True)
+  for file in ("config.json", "model.safetensors"):
+    shutil.copyfile(FIXTURES / name / file, directory / file)
+  fields = json.loads((directory / "config.json").read_text()) | changes
+  fields = {field: value for field, value in fields.items() if value is not None}
+  (directory / "config.json").write_text(json.dumps(fields))
+  return directory
+
+
+def add_tokenizer(directory, mask=None):
+  """A tokenizer of one symbol a character, and of the mask where its id is given."""
+  size = json.loads((directory / "config.json").read_text())["vocab_size"]
+  words = {chr(0x4E00 + i): i for i in range(size)}
+  letters = "abcdefghijklmnopqrstuvwxyz .,\n"
+  words = {letters[i] if i < len(letters) else word: i for word, i in words.items()}
+  words = {("<|mask|>" if i == mask else word): i for word, i in words.items()}
+  words["<unk>"] = words.pop(next(word for word, i in words.items() if i == size - 1))
+  made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+  made.decoder = tokenizers.decoders.Fuse()
+  if mask is not None:
+    made.add_special_tokens(["<|mask|>"])
+  made.save(str(directory / "tokenizer.json"))
+  return directory
+
+
+def tensors(directory):
+  """All tensors of `model.safetensors`."""
+  with safe_open(directory / "model.safetensors", "numpy") as file:
+    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+
+
+def write_tensors(directory, found):
+  save_file(found, str(directory / "model.safetensors"))
