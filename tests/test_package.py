@@ -10,7 +10,7 @@ import pytest
 
 import dlm_jax
 from dlm_jax.core.errors import UserError
-from dlm_jax.model.model import load
+from dlm_jax.interop.opening import load
 from tests import tiny
 
 

@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Params, PyTree
 from dlm_jax.distributed.sharding import path_name
-from dlm_jax.interop.files import TensorFiles, some
+from dlm_jax.interop.files import DTYPES, TensorFiles, some
 from dlm_jax.interop.name_map import NameMap, Tensor
 
 
@@ -45,16 +45,21 @@ def match(files: TensorFiles, name_map: NameMap, abstract: Params, family: str) 
     family: its name, for messages.
 
   Raises:
-    UserError: a tensor is missing, has another shape, or is not known.
+    UserError: a tensor is missing, has another shape or type, or is not known.
   """
   tensors = tuple(name_map.tensors({path: leaf.shape for path, leaf in flat(abstract).items()}))
   _require_all(files, name_map, tensors, family)
   for tensor in tensors:
-    found = files.entries[tensor.name].shape
-    if found != tensor.shape:
+    found = files.entries[tensor.name]
+    if found.shape != tensor.shape:
       raise UserError(
-        f"{files.directory}: the tensor {tensor.name} has the shape {list(found)}, but config.json "
+        f"{found.path}: {tensor.name} has the shape {list(found.shape)}, but config.json "
         f"describes a {family} model in which it has {list(tensor.shape)}."
+      )
+    if found.dtype not in DTYPES:
+      raise UserError(
+        f"{found.path}: the tensor {tensor.name} is of the type {found.dtype}, as in a quantised "
+        f"model: take a checkpoint whose weights are {', '.join(DTYPES)}."
       )
   _require_equal_copies(files, name_map)
   return Source(files, tensors)

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import tokenizers
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -11,7 +12,7 @@ from tests.interop.parity import FIXTURES
 
 
 def copy(name, directory, **changes):
-  """The fixture in a directory of its own, with fields of its `config.json` changed (None: gone)."""
+  """The fixture in a directory of its own, with fields of its `config.json` changed; None: gone."""
   directory.mkdir(parents=True, exist_ok=True)
   for file in ("config.json", "model.safetensors"):
     shutil.copyfile(FIXTURES / name / file, directory / file)
@@ -44,5 +45,6 @@ def tensors(directory):
     return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
 
 
-def write_tensors(directory, found):
-  save_file(found, str(directory / "model.safetensors"))
+def write(path, found):
+  """A safetensors file of these tensors."""
+  save_file({name: np.ascontiguousarray(tensor) for name, tensor in found.items()}, str(path))

@@ -1,0 +1,146 @@
+"""A checkpoint opens as a model, samples and is scored; what is wrong with one is one sentence."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlm_jax import notebook
+from dlm_jax.core.errors import UserError
+from dlm_jax.interop import hugging_face, opening
+from dlm_jax.processes.absorbing import Absorbing
+from dlm_jax.processes.autoregressive import Autoregressive
+from dlm_jax.processes.block import Block
+from tests.interop import checkpoints, parity
+
+# The process of each fixture, and the id of the mask where `config.json` does not say it.
+MODELS = {
+  "llada": (Absorbing, None),
+  "dream": (Absorbing, None),
+  "qwen3_sdar": (Block, None),
+  "qwen3_a2d": (Absorbing, 124),
+  "fast_dllm_v2": (Block, 131),
+  "ar_qwen2": (Autoregressive, None),
+}
+
+
+def opens(*properties):
+  """The names of `MODELS`, whose tests show these properties in the table of the README."""
+  marks = [pytest.mark.opens(found, "{name}") for found in properties]
+  return pytest.mark.parametrize("name", [pytest.param(name, marks=marks) for name in MODELS])
+
+
+@opens("sample", "bound")
+def test_a_checkpoint_samples_and_is_scored(name, tmp_path):
+  process, mask = MODELS[name]
+  directory = checkpoints.add_tokenizer(checkpoints.copy(name, tmp_path), mask)
+  model = notebook.load(str(directory))
+  assert isinstance(model.process, process)
+  if mask is not None:
+    assert getattr(model.process, "inner", model.process).mask_id == mask
+  (text,) = notebook.sample(model, num=1, length=8, steps=2, prompt="ab")
+  assert text.startswith("ab") and model.tokenizer.encode(text, strict=False).size
+  (score,) = notebook.score(model, ["the cat"], samples=2)
+  assert np.isfinite(score.nats) and score.exact == (process is Autoregressive)
+
+
+def test_the_denoiser_predicts_a_position_from_the_state_before_it_where_the_family_does():
+  for name, shifted in (("llada", False), ("dream", True)):
+    arrays, model = parity.expected(name), opening.load(str(parity.FIXTURES / name))
+    tokens, wanted = arrays["input_ids"], arrays["logits"]
+    if shifted:
+      wanted = np.concatenate([wanted[:, :1], wanted[:, :-1]], axis=1)
+    parity.assert_close(np.asarray(model.denoiser()(tokens, jnp.zeros(2))), wanted)
+
+
+def test_a_checkpoint_without_a_tokenizer_opens_and_says_so():
+  model = opening.load(str(parity.FIXTURES / "llada"))
+  with pytest.raises(UserError, match="has no tokenizer, so that text cannot be read"):
+    notebook.sample(model, num=1, prompt="a", length=4, steps=1)
+  with pytest.raises(UserError, match="has no step 7: leave --step out"):
+    opening.load(str(parity.FIXTURES / "llada"), step=7)
+  with pytest.raises(UserError, match="says which token is the mask"):
+    opening.load(str(parity.FIXTURES / "qwen3_a2d"))
+
+
+def test_shards_and_a_copy_of_a_tied_head_give_the_same_parameters(tmp_path):
+  directory = checkpoints.copy("ar_qwen2", tmp_path)
+  tensors = checkpoints.tensors(directory)
+  tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+  (directory / "model.safetensors").unlink()
+  places = {name: f"model-{i % 2}.safetensors" for i, name in enumerate(sorted(tensors))}
+  for file in set(places.values()):
+    checkpoints.write(directory / file, {k: v for k, v in tensors.items() if places[k] == file})
+  index = directory / "model.safetensors.index.json"
+  index.write_text(json.dumps({"weight_map": places}))
+  found, network, params = parity.opened("ar_qwen2")
+  again = hugging_face.read(str(directory))
+  assert again.description == found.description
+  mesh = params["embedding"].sharding.mesh
+  jax.tree.map(np.testing.assert_array_equal, params, again.params(network, mesh, jnp.float32))
+  tensors["lm_head.weight"] = tensors["lm_head.weight"] + 1
+  checkpoints.write(directory / "model.safetensors", tensors)
+  with pytest.raises(UserError, match=r"\(tied\), but the two differ"):
+    hugging_face.read(str(directory)).params(network, mesh, jnp.float32)
+
+
+def broken(change):
+  """Changes the tensors of a checkpoint."""
+
+  def of(directory):
+    tensors = checkpoints.tensors(directory)
+    change(tensors)
+    checkpoints.write(directory / "model.safetensors", tensors)
+
+  return of
+
+
+def cut_off(directory):
+  path = directory / "model.safetensors"
+  path.write_bytes(path.read_bytes()[:-100])
+
+
+def as_original(tensors):
+  for name in list(tensors):
+    tensors[f"backbone.{name}"] = tensors.pop(name)
+
+
+NORM = "model.transformer.ln_f.weight"
+FAULTS = {
+  "lacks model.transformer.ln_f.weight of a llada model": broken(lambda t: t.pop(NORM)),
+  "has tensors that a llada model of its config.json does not have: more": broken(
+    lambda t: t.update(more=t[NORM])
+  ),
+  r"has the shape \[47\], but config.json describes a llada model in which it has \[48\]": broken(
+    lambda t: t.update({NORM: t[NORM][:-1]})
+  ),
+  "not hold the tensors of a llada model, .* 27 more and has backbone": broken(as_original),
+  "of the type I32, as in a quantised": broken(lambda t: t.update({NORM: t[NORM].astype("int32")})),
+  "is no whole safetensors file .* may be cut off": cut_off,
+  "has neither model.safetensors nor": lambda directory: (directory / "model.safetensors").unlink(),
+}
+
+
+@pytest.mark.parametrize("message", FAULTS)
+def test_what_is_wrong_with_the_tensors_is_one_sentence(message, tmp_path):
+  directory = checkpoints.copy("llada", tmp_path)
+  FAULTS[message](directory)
+  with pytest.raises(UserError, match=message):
+    opening.load(str(directory))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"alibi": True}, "alibi = True: of llada checkpoints only those with False"),
+    ({"new_field": 3}, "not understood of a llada checkpoint.*: new_field = 3"),
+    ({"d_model": None}, "has no field 'd_model'"),
+    ({"n_layers": "3"}, "has n_layers = '3', which must be a whole number"),
+    ({"architectures": ["Unknown"]}, "is of no family that can be opened.*llada"),
+  ],
+)
+def test_what_is_wrong_with_the_config_is_one_sentence(changes, message, tmp_path):
+  with pytest.raises(UserError, match=message):
+    hugging_face.read(str(checkpoints.copy("llada", tmp_path, **changes)))
