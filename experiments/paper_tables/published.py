@@ -48,6 +48,8 @@ class Published:
     flow_steps: of the probability flow, of a flow bound.
     draws: of an importance-weighted bound.
     judge, sampler_steps, top_p: of samples.
+    samplers: of samples, those here that draw as the paper did, with their settings, such as
+      `remdm preset=paper_cap`; None is not stated, and an empty list that there is none.
     recipe: METHOD,CORPUS of `config.recipes`.
     why_no_recipe: where there is none of that name, or no name.
     note: what else has to be known.
@@ -76,6 +78,7 @@ class Published:
   judge: str | None = None
   sampler_steps: int | None = None
   top_p: float | None = None
+  samplers: tuple[str, ...] | None = None
   note: str | None = None
 
   def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Each recipe of the papers starts; and the tables hold what published.json and the runs say."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from dlm_jax import experiment as experiments
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.batches import Batches
 from dlm_jax.evaluation.bound import EvaluateSettings, evaluate
+from dlm_jax.runs.workdir import plain
 from dlm_jax.training.run import train
 from experiments.paper_tables import config, ours, published, rows, table
 
@@ -232,6 +234,36 @@ def test_our_number_stands_beside_the_published_one_with_what_differs(runs, monk
   monkeypatch.setattr(config, "METHODS", {"mdlm": "mdlm"})
   monkeypatch.setattr(config, "ON", {"mdlm": ("text8",)})
   assert text in "\n".join(table.tables(str(runs)))
+
+
+def test_judged_samples_stand_beside_those_that_were_drawn_alike(tmp_path):
+  sampling = {"sampler": "remdm", "sampler_settings": {"preset": "forward_backward"}}
+  settings = {**sampling, "steps": 1024, "top_p": 0.9, "length": None}
+  record = {
+    "results": {"judge_perplexity_over_tokens": {"value": 31.0, "low": 30.0, "high": 32.0}},
+    "mauve": {"value": 0.2},
+    "protocol": {
+      "settings": settings,
+      "judge": {"name": "gpt2-large"},
+      "sequences": 5000,
+      "step": 1_000_000,
+      "environment": {"date": "today"},
+      "config": plain(config.get_config("mdlm,owt")),
+    },
+  }
+  (tmp_path / "mdlm_owt").mkdir()
+  (tmp_path / "mdlm_owt" / "text.judged.json").write_text(json.dumps(record), encoding="utf-8")
+  found = ours.read_all(str(tmp_path))
+  beside = {n: ours.text(n, found) for n in published.load() if ours.text(n, found)}
+  (number,) = beside
+  assert (number.method, number.sampler_steps, number.metric) == ("forward-backward", 1024, "mauve")
+  drawn = "5000 sequences, remdm preset=forward_backward, 1024 sampling steps"
+  assert beside[number] == f"0.2 (1,000,000 of 1,000,000 steps; {drawn})"
+  perplexity = {"kind": "gen_ppl", "metric": "generative_perplexity", "judge": "gpt2-large"}
+  text = ours.text(dataclasses.replace(number, **perplexity), found)
+  assert text.startswith("31 [30, 32] (1,000,000")
+  for other in ({"top_p": None}, {"sampler_steps": 512}, {"length": 2048}, {"samplers": ()}):
+    assert ours.text(dataclasses.replace(number, **other), found) == ""
 
 
 def test_mistakes():
