@@ -1,0 +1,118 @@
+"""Where diffusion pays: each finding, its arms at equal network, tokens and steps, with intervals.
+
+  python -m experiments.where_it_pays.run                   all findings
+  python -m experiments.where_it_pays.run --only=planning   one of them
+  python -m experiments.where_it_pays.run --fast            everything, nothing learned, two minutes
+  python -m experiments.where_it_pays.run --table           tables and figures from the records here
+
+An arm is an ordinary run under --workdir. A command that was stopped goes on where it was. The
+records, `planning.json` and so on, and the figures go to --output. On an accelerator several runs
+share the device: --parallel=6.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from dlm_jax import command_line
+from dlm_jax.core import storage
+from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.data import preparation
+from dlm_jax.runs import workdir as workdirs
+from experiments.where_it_pays import planning, speed, sudoku
+from experiments.where_it_pays.lab import (
+  FAST,
+  Finding,
+  Job,
+  Scale,
+  child_command,
+  do_all,
+  jobs,
+  record,
+)
+
+HERE = Path(__file__).parent
+FINDINGS = {module.FINDING.name: module.FINDING for module in (planning, sudoku, speed)}
+
+
+def scale_of(values: flags.FlagValues) -> Scale:
+  """The scale that the flags describe."""
+  base = FAST if values.fast else Scale()
+  given = {f.name: values[f.name].value for f in dataclasses.fields(Scale)}
+  return dataclasses.replace(base, **{n: v for n, v in given.items() if v is not None})
+
+
+def prepare(wanted: list[Job]) -> None:
+  """Prepares the data of the jobs, so that processes beside each other do not each do so."""
+  stores = {json.dumps(job.config.data.to_dict(), sort_keys=True): job for job in wanted}
+  for job in stores.values():
+    preparation.prepare(job.config.data)
+
+
+def write(finding: Finding, output: Path) -> None:
+  """Prints the table of the record that lies in `output`, and draws its figure."""
+  rows = json.loads((output / f"{finding.name}.json").read_text(encoding="utf-8"))["results"][
+    "rows"
+  ]
+  finding.figure(rows, output / f"{finding.name}.png")
+  print(f"{finding.name}:\n\n{finding.table(rows)}", flush=True)
+
+
+def define_flags() -> None:
+  flags.DEFINE_string("workdir", "runs/where_it_pays", "Where the runs go.")
+  flags.DEFINE_string("output", str(HERE), "Where records and figures go.")
+  flags.DEFINE_list("only", None, "Findings; the default is all.")
+  flags.DEFINE_bool("fast", False, "Tiny shapes and a few steps: a test of the command.")
+  flags.DEFINE_bool("table", False, "Print the tables of the records and draw their figures.")
+  flags.DEFINE_bool("prepare", False, "Prepare the data and end.")
+  flags.DEFINE_integer("parallel", 1, "Runs at once, each in a process of its own.", lower_bound=1)
+  flags.DEFINE_string("job", None, "One job alone, as finding:arm:seed.")
+  for field in dataclasses.fields(Scale):
+    flags.DEFINE_integer(field.name, None, f"See Scale.{field.name}.")
+
+
+def main() -> int:
+  values = flags.FLAGS
+  output, workdir = storage.expand(values.output), storage.expand(values.workdir)
+  for name in values.only or ():
+    require_known("finding", name, FINDINGS)
+  chosen = [FINDINGS[name] for name in values.only or FINDINGS]
+  if values.table:
+    for finding in chosen:
+      write(finding, output)
+    return 0
+  if values.fast and output == HERE:
+    raise UserError(
+      "--fast learns nothing, and its records would replace those here: set --output."
+    )
+  wanted = {finding.name: jobs(finding, scale_of(values), workdir) for finding in chosen}
+  if values.job:
+    (job,) = [job for group in wanted.values() for job in group if job.name == values.job]
+    return job.do()
+  if values.parallel > 1:  # no process may take the memory of the device for itself
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  prepare([job for group in wanted.values() for job in group])
+  if values.prepare:
+    return 0
+  child = child_command(sys.argv[1:])
+  together = [job for finding in chosen if not finding.alone for job in wanted[finding.name]]
+  code = do_all(together, child, values.parallel)
+  command = f"python -m experiments.where_it_pays.run {' '.join(sys.argv[1:])}".strip()
+  for finding in chosen:
+    code = code or (do_all(wanted[finding.name], child, 1) if finding.alone else 0)
+    if code:
+      return code
+    workdirs.write_json(
+      output / f"{finding.name}.json", record(finding, wanted[finding.name], command)
+    )
+    write(finding, output)
+  return code
+
+
+if __name__ == "__main__":
+  define_flags()
+  command_line.run(main)

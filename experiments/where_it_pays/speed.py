@@ -1,0 +1,63 @@
+"""Speed: what a solved Sudoku costs, in network evaluations and in milliseconds.
+
+The models are those of `sudoku`; next-token prediction keeps its keys and values.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from experiments.where_it_pays import sudoku
+from experiments.where_it_pays.lab import Finding, Row, Scale, answered, cells
+
+BATCHES = (1, 32)
+# Batches that are timed.
+REPEATS = 4
+
+
+def measure(arm: str, run: str, scale: Scale) -> list[Row]:
+  """Accuracy at each number of evaluations, and the time of an answer in batches of each size."""
+  counts = sudoku.step_counts(scale) if arm == sudoku.MASKED else [None]
+  how = {"sampler": "confidence"} if arm == sudoku.MASKED else {}
+  rows = []
+  for steps in counts:
+    row = answered(run, scale.rows, steps=steps, **how)
+    del row["seconds"]
+    for batch in BATCHES:
+      timed = answered(run, max(REPEATS * batch, 2), batch, steps=steps, **how)
+      row[f"milliseconds_{batch}"] = 1000 * timed["seconds"] / timed["answers"] * batch
+    rows.append(row)
+  return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+  """A row a model and number of evaluations."""
+  columns = ("model", "evaluations", "solved, %", *(f"ms, batch of {b}" for b in BATCHES))
+  lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+  for row in rows:
+    times = [f"{row[f'milliseconds_{batch}']:.1f}" for batch in BATCHES]
+    shown = (row["arm"], f"{row['evaluations']:.0f}", f"{100 * row['exact']:.1f}", *times)
+    lines.append(f"| {' | '.join(shown)} |")
+  return "\n".join(lines) + "\n"
+
+
+def figure(rows: Sequence[Row], path: Path) -> None:
+  """Solved puzzles against evaluations and against time."""
+  drawn = Figure(figsize=(11, 3.6), layout="constrained")
+  against = {"evaluations": "network evaluations"}
+  against |= {f"milliseconds_{batch}": f"ms, batch of {batch}" for batch in BATCHES}
+  panels = drawn.subplots(1, len(against), sharey=True)
+  for axes, (name, label) in zip(panels, against.items(), strict=True):
+    for (arm,), group in cells(rows, "arm").items():
+      axes.plot([row[name] for row in group], [row["exact"] for row in group], "o-", label=arm)
+    axes.set(xscale="log", xlabel=label, ylim=(-0.03, 1.03))
+    axes.grid(alpha=0.3)
+  panels[0].set_ylabel("puzzles solved, exactly")
+  panels[0].legend(fontsize=8)
+  drawn.savefig(path, dpi=120)
+
+
+FINDING = Finding(
+  "speed", sudoku.METHODS, sudoku.config, measure, table, figure, "sudoku", alone=True, seeds=1
+)
