@@ -68,10 +68,18 @@ def _hub(name: str, dataset: str, split: str, detokenizer: str, **fields: object
 
 # Data sets that came with a script, which the library no longer runs, were converted by the hub.
 _CONVERTED = {"revision": "refs/convert/parquet"}
+# The documents that the papers hold out, packed as the model's training text is. It is what a model
+# of others that was trained on OpenWebText is scored on; a run of ours has them as a split.
+OPENWEBTEXT = Protocol(
+  "openwebtext",
+  {"name": "hf_dataset", "dataset": "Skylion007/openwebtext", "train": "train[-100000:]"},
+  "train[-100000:]",
+)
 # The seven corpora of the zero-shot tables of MDLM, BD3-LM and Duo, under the splits and the
 # detokenizers of their code. MDLM's paper (appendix D.5) has validation splits throughout, and
 # undoes the tokenisation of AG News.
 ALL = (
+  OPENWEBTEXT,
   _hub(
     "wikitext103", "Salesforce/wikitext", "validation", "wikitext", subset="wikitext-103-raw-v1"
   ),

@@ -40,7 +40,8 @@ class EvaluateSettings(ModelSettings):
     scored: all tokens of a row, or those after the first, which is given. The default is as in
       training.
     corpus: zero-shot: evaluate this corpus in place of --split. UTF-8 files, or one of wikitext103,
-      ptb, lm1b, lambada, ag_news, pubmed, arxiv.
+      ptb, lm1b, lambada, ag_news, pubmed, arxiv; or openwebtext, the documents that papers hold
+      out.
     length: tokens of a row of --corpus. The default is the longest that the model was made for.
     output: file to write the record to. The default is one in WORKDIR/evaluations/; where that
       cannot be written, the record is printed.

@@ -23,9 +23,11 @@ class DitFamily(CheckpointFamily):
 
   Attributes:
     has_mask: whether the last row of the vocabulary is the mask, which is no token of a text.
+    data: see `Description`.
   """
 
   has_mask: ClassVar[bool] = False
+  data: ClassVar[Fields] = {"packing": "wrapped"}
 
   def process(self, config: ConfigFile) -> Fields:
     """The process of the family, as a config of ours has it."""
@@ -48,6 +50,7 @@ class DitFamily(CheckpointFamily):
       length=config.integer("model_length"),
       network={"name": "transformer", **sizes, **SIGMA},
       process=self.process(config),
+      data=self.data,
     )
 
   def name_map(self, network: Network) -> NameMap:

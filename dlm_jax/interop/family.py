@@ -4,7 +4,7 @@ A family is a file of `families` that defines `make() -> CheckpointFamily`, and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from dlm_jax.core import resolve
@@ -31,6 +31,8 @@ class Description:
     process: `process` of a config; its `mask_id` is None where `config.json` does not say it.
     mask_tokens: what the mask's symbol may be called in the tokenizer.
     decoding: the preset of the decoder that the model is used with; empty for none.
+    data: `packing` and `scored` of a config: how text became rows, and which positions count, where
+      the model was trained and is reported on. Open are windows of joined texts, scored whole.
   """
 
   family: str
@@ -40,6 +42,14 @@ class Description:
   process: Fields
   mask_tokens: tuple[str, ...] = ()
   decoding: str = ""
+  data: Fields = field(default_factory=dict)
+
+  @property
+  def rows(self) -> int:
+    """Of the embedding in the files, at least as many as the tokenizer has symbols."""
+    stated = self.network.get("vocab_rows", 0)
+    assert isinstance(stated, int)
+    return max(self.vocab_size, stated)
 
   @property
   def needs_mask(self) -> bool:

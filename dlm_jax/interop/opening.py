@@ -5,6 +5,7 @@ import ml_collections
 from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.finite import is_finite
+from dlm_jax.data.positions import ScoredPositions
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import Mesh, make_mesh
 from dlm_jax.interop import hugging_face, tokenizer_files
@@ -55,7 +56,7 @@ def of_checkpoint(checkpoint: Checkpoint, mesh: Mesh | None = None) -> Model:
       `config.json` says, or not finite.
   """
   described = checkpoint.description
-  tokenizer = tokenizer_files.read(checkpoint.directory, described.vocab_size)
+  tokenizer = tokenizer_files.read(checkpoint.directory, described.rows)
   config = config_of(checkpoint, tokenizer)
   built = from_config.build(config, described.vocab_size)
   mesh = make_mesh({"data": -1}) if mesh is None else mesh
@@ -70,6 +71,7 @@ def of_checkpoint(checkpoint: Checkpoint, mesh: Mesh | None = None) -> Model:
     tokenizer=tokenizer,
     length=described.length,
     packing=config.data.packing,
+    positions=ScoredPositions(config.data.get("scored", "all")),
     num_labels=0,
     mesh=mesh,
     provenance=Provenance(
@@ -102,6 +104,6 @@ def config_of(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ml_collections.Co
       "process": process,
       "network": described.network,
       "evaluation": {"batch_size": _BATCH_SIZE},
-      "data": {"packing": "stream", "length": described.length},
+      "data": {"packing": "stream", "length": described.length, **described.data},
     }
   )

@@ -68,7 +68,8 @@ class ScoreUniform(Mixture):
 
   def constants(self) -> float:
     """KL(q(z_1 | x) || uniform)."""
-    alpha = float(self.alpha(jnp.float32(1.0)))
+    with jax.ensure_compile_time_eval():
+      alpha = float(self.alpha(jnp.float32(1.0)))
     of_x, other = alpha + (1 - alpha) / self.vocab_size, (1 - alpha) / self.vocab_size
     entropy = of_x * math.log(of_x) + (self.vocab_size - 1) * other * math.log(other)
     return math.log(self.vocab_size) + entropy

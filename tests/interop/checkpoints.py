@@ -24,7 +24,8 @@ def copy(name, directory, **changes):
 
 def add_tokenizer(directory, mask=None):
   """A tokenizer of one symbol a character, and of the mask where its id is given."""
-  size = json.loads((directory / "config.json").read_text())["vocab_size"]
+  fields = json.loads((directory / "config.json").read_text())
+  size = fields["vocab_size"] if "vocab_size" in fields else fields["tokens"]
   words = {chr(0x4E00 + i): i for i in range(size)}
   letters = "abcdefghijklmnopqrstuvwxyz .,\n"
   words = {letters[i] if i < len(letters) else word: i for word, i in words.items()}

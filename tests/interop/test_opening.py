@@ -13,6 +13,10 @@ from dlm_jax.interop import hugging_face, opening
 from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.processes.autoregressive import Autoregressive
 from dlm_jax.processes.block import Block
+from dlm_jax.processes.duo import Duo
+from dlm_jax.processes.gidd import Gidd
+from dlm_jax.processes.score_absorbing import ScoreAbsorbing
+from dlm_jax.processes.score_uniform import ScoreUniform
 from tests.interop import checkpoints, parity
 
 # The process of each fixture, and the id of the mask where `config.json` does not say it.
@@ -23,6 +27,14 @@ MODELS = {
   "qwen3_a2d": (Absorbing, 124),
   "fast_dllm_v2": (Block, 131),
   "ar_qwen2": (Autoregressive, None),
+  "mdlm": (Absorbing, None),
+  "bd3lm": (Block, None),
+  "sedd": (ScoreAbsorbing, None),
+  "sedd_uniform": (ScoreUniform, None),
+  "duo": (Duo, None),
+  "gidd": (Gidd, None),
+  "ar_gpt2": (Autoregressive, None),
+  "diffugpt": (Absorbing, 131),
 }
 
 
@@ -46,12 +58,17 @@ def test_a_checkpoint_samples_and_is_scored(name, tmp_path):
   assert np.isfinite(score.nats) and score.exact == (process is Autoregressive)
 
 
-def test_the_denoiser_predicts_a_position_from_the_state_before_it_where_the_family_does():
-  for name, shifted in (("llada", False), ("dream", True)):
-    arrays, model = parity.expected(name), opening.load(str(parity.FIXTURES / name))
+def test_the_denoiser_predicts_a_position_from_the_state_before_it_where_the_family_does(tmp_path):
+  for name, shifted in (("llada", False), ("dream", True), ("diffugpt", True)):
+    directory = checkpoints.copy(name, tmp_path / name)
+    if name == "diffugpt":
+      checkpoints.copy(name, directory, mask_token_id=131)
+    arrays, model = parity.expected(name), opening.load(str(directory))
     tokens, wanted = arrays["input_ids"], arrays["logits"]
     if shifted:
       wanted = np.concatenate([wanted[:, :1], wanted[:, :-1]], axis=1)
+    if name == "diffugpt":
+      np.testing.assert_array_equal(wanted, arrays["shifted_logits"])
     parity.assert_close(np.asarray(model.denoiser()(tokens, jnp.zeros(2))), wanted)
 
 
@@ -84,6 +101,18 @@ def test_shards_and_a_copy_of_a_tied_head_give_the_same_parameters(tmp_path):
   checkpoints.write(directory / "model.safetensors", tensors)
   with pytest.raises(UserError, match=r"\(tied\), but the two differ"):
     hugging_face.read(str(directory)).params(network, mesh, jnp.float32)
+
+
+def test_gpt2_opens_without_the_prefix_and_with_the_buffers_of_older_files(tmp_path):
+  directory = checkpoints.copy("ar_gpt2", tmp_path)
+  tensors = checkpoints.tensors(directory)
+  tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+  tensors["h.0.attn.bias"] = np.ones((1, 1, 40, 40), np.float32)
+  checkpoints.write(directory / "model.safetensors", tensors)
+  _, network, params = parity.opened("ar_gpt2")
+  mesh = params["embedding"].sharding.mesh
+  again = hugging_face.read(str(directory)).params(network, mesh, jnp.float32)
+  jax.tree.map(np.testing.assert_array_equal, params, again)
 
 
 def broken(change):

@@ -39,6 +39,11 @@ CASES = {
     "causal_logits": ("input_ids", CAUSAL),
     "leftpad_causal_logits": ("leftpad_input_ids", CAUSAL),
   },
+  "ar_gpt2": {
+    "causal_logits": ("input_ids", CAUSAL),
+    "leftpad_causal_logits": ("leftpad_input_ids", CAUSAL),
+  },
+  "diffugpt": {"logits": ("input_ids", FULL)},
 }
 
 

@@ -17,6 +17,8 @@ class Bd3lm(DitFamily):
 
   architectures: ClassVar[tuple[str, ...]] = ("BD3LM",)
   has_mask: ClassVar[bool] = True
+  # BD3-LM, table 4: windows without begin and end symbols, whose first token is given.
+  data: ClassVar[Fields] = {"packing": "stream", "scored": "after_first"}
 
   def describe(self, config: ConfigFile) -> Description:
     config.require(adaln=True, causal=False)

@@ -49,6 +49,7 @@ class Sedd(CheckpointFamily):
       length=model.integer("length"),
       network={"name": "transformer", **network, **SIGMA},
       process={"name": process, "schedule": _schedule(noise)},
+      data={"packing": "wrapped"},
     )
     for section in (model, graph, noise):
       section.finish()
