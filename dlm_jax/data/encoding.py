@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -39,21 +40,32 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-  """Encodes documents and keeps at most `limit` tokens of each (None: all)."""
+  """Encodes documents and keeps at most `limit` tokens of each (None: all).
+
+  They are the first ones, or with `anywhere` those from a place that follows from the document
+  alone, each as likely as any other.
+  """
 
   tokenizer: Tokenizer
   limit: int | None = None
+  anywhere: bool = False
 
   def __call__(self, texts: list[str]) -> Encoded:
     """Encodes the texts; those that hold nothing for the tokenizer are left out."""
     dtype = token_dtype(self.tokenizer.vocab_size)
     whole = [self.tokenizer.encode(text, strict=False) for text in texts]
-    kept = [ids[: self.limit] for ids in whole if len(ids)]
+    kept = [self._part(ids) for ids in whole if len(ids)]
     return Encoded(
       documents=[ids.astype(dtype) for ids in kept],
       characters=sum(self.tokenizer.count_characters(ids) for ids in kept),
       truncated=sum(self.limit is not None and len(ids) > self.limit for ids in whole),
     )
+
+  def _part(self, ids: np.ndarray) -> np.ndarray:
+    if self.limit is None or not self.anywhere or len(ids) <= self.limit:
+      return ids[: self.limit]
+    first = zlib.crc32(ids.tobytes()) % (len(ids) - self.limit + 1)
+    return ids[first : first + self.limit]
 
 
 def token_dtype(vocab_size: int) -> np.dtype:

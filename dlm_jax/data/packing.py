@@ -6,6 +6,8 @@
 - `padded`: one document a row, cut off at `length` or filled up with the padding symbol.
 - `wrapped_padded`: the same, the document between the begin and end symbols, as where the papers
   train on single sentences of LM1B (MDLM, UDLM, Duo).
+- `cropped`: the same, but that of a longer document a window at a random place is kept in place of
+  its beginning (GIDD on OpenWebText); each time the data is prepared it is the same window.
 
 The tokens at the end of a stream that do not fill a window are dropped.
 """
@@ -103,6 +105,7 @@ class Packing:
     special: the special symbols it needs.
     overhead: tokens of a row that are no text.
     truncates: whether a row is one document, whose tokens beyond `length` are dropped.
+    crops: whether those that are kept begin anywhere in the document.
     separated: whether the separator stands between documents.
   """
 
@@ -111,6 +114,7 @@ class Packing:
   special: tuple[str, ...] = ()
   overhead: int = 0
   truncates: bool = False
+  crops: bool = False
   separated: bool = True
 
   @property
@@ -139,6 +143,7 @@ ALL = (
   Packing("wrapped", wrapped, ("bos", "eos"), overhead=2),
   Packing("padded", padded, ("pad",), truncates=True),
   Packing("wrapped_padded", wrapped_padded, ("bos", "eos", "pad"), overhead=2, truncates=True),
+  Packing("cropped", wrapped_padded, ("bos", "eos", "pad"), overhead=2, truncates=True, crops=True),
   Packing(PAIRS, pairs, ("eos",), truncates=True),
 )
 PACKINGS = {packing.name: packing for packing in ALL}

@@ -37,7 +37,8 @@ class DataConfig:
   Attributes:
     corpus: `name`, one of `dlm_jax.data.corpora`, and its fields.
     tokenizer: `name`, one of `dlm_jax.data.tokenizers`, and its fields.
-    packing: `stream`, `wrapped`, `padded`, `wrapped_padded` or `pairs`, see `dlm_jax.data.packing`.
+    packing: `stream`, `wrapped`, `padded`, `wrapped_padded`, `cropped` or `pairs`, see
+      `dlm_jax.data.packing`.
     length: tokens of a row.
     scored: which tokens of a row count: `all`, or those `after_first`, which is given.
     padding: `ignored`, `noised_unscored` or `scored`, of pairs `ignored` or `end_learned`, see

@@ -63,7 +63,8 @@ def write_split(
   Raises:
     UserError: a document cannot be encoded or packed, or they give no row.
   """
-  encoder = Encoder(tokenizer, length - packer.overhead if packer.truncates else None)
+  limit = length - packer.overhead if packer.truncates else None
+  encoder = Encoder(tokenizer, limit, anywhere=packer.crops)
   tally = _Tally()
   tokens = _File(directory / f"{split}.tokens", token_dtype(tokenizer.vocab_size))
   lengths = _File(directory / f"{split}.lengths", token_dtype(length + 1))

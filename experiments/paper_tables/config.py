@@ -89,6 +89,13 @@ MD4_OWT = {
   "network.embedding_width": 0,
   "data.packing": "stream",
 }
+# GIDD: a window of 512 tokens of each document, what it does not fill scored too. GPT-2 has one
+# symbol alone, which begins, ends and fills up a row.
+CROPPED = {
+  "data.packing": "cropped",
+  "data.padding": "scored",
+  "data.tokenizer.pad": "<|endoftext|>",
+}
 # The first token is neither noised nor scored: it is [CLS], or the end of another text.
 AFTER_FIRST = {"data.scored": "after_first"}
 # MDLM, appendix D.2: as many tokens as masked diffusion scores, about half of those it sees.
@@ -109,6 +116,7 @@ ROWS: dict[tuple[str, ...], dict[str, object]] = {
   **{(f"bd3lm_scratch_{size}", "owt_250k"): AFTER_FIRST for size in (4, 8, 16)},
   ("md4", "owt"): MD4_OWT,
   ("genmd4", "owt"): MD4_OWT,
+  **{(f"gidd_{tenths}", "owt"): CROPPED for tenths in range(3)},
   ("plaid", "text8"): PLAID_OF_OTHERS,
   ("plaid", "lm1b"): PLAID_OF_OTHERS,
 }

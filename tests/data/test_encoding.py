@@ -37,6 +37,19 @@ def test_counts_what_is_kept():
   assert (characters, truncated) == (8, 1)
 
 
+def test_a_window_of_a_long_document_is_anywhere_in_it_and_stays_there():
+  encoder = Encoder(letters.make(), limit=3, anywhere=True)
+  texts = [f"{'abcdefgh'[:n]}" for n in range(1, 9)] + ["hgfedcba", "cbahgfed", "badcfehg"]
+  documents, characters, truncated = _encoded(texts, encoder, 1)
+  whole = [letters.make().encode(text).tolist() for text in texts]
+  firsts = [ids.index(part[0]) for ids, part in zip(whole, documents, strict=True)]
+  windows = zip(whole, documents, firsts, strict=True)
+  assert all(part == ids[first : first + 3] for ids, part, first in windows)
+  assert firsts[:3] == [0, 0, 0] and len(set(firsts[3:])) > 2
+  assert (characters, truncated) == (sum(map(len, documents)), 8)
+  assert _encoded(texts, encoder, 1)[0] == documents
+
+
 def test_the_number_of_workers_changes_nothing(monkeypatch):
   encoder = Encoder(letters.make())
   alone = _encoded(TEXTS, encoder, 1)

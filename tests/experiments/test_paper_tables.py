@@ -80,18 +80,19 @@ PACKINGS = {
   "packed": "wrapped",
   "unpacked": "wrapped_padded",
   "packed without BOS and EOS": "stream",
+  "cropped": "cropped",
 }
 
 
 def test_a_number_is_of_the_training_and_the_protocol_of_the_recipe_it_names():
-  """But for the packing of GIDD, see the README."""
+  """Each by the name that its table has for the packing."""
   recipes = {recipe: row for row, recipe in rows.names().items()}
   for number in published.load():
     if number.recipe not in recipes or number.scored is None:
       continue
     stages = rows.stages(recipes[number.recipe], "runs")
     made = stages[-1].config
-    assert made.data.packing == PACKINGS.get(number.packing, made.data.packing), number
+    assert made.data.packing == PACKINGS[number.packing], number
     assert made.data.length == number.length
     assert (made.data.get("scored") or "all") == number.scored, number
     assert (made.evaluation.get("split") or "test") == number.split or number.trained_on
