@@ -90,6 +90,17 @@ class ConfigFile:
     """The fields below the field `name`; it is to be finished by itself."""
     return ConfigFile(self._value(name, dict, None), f"{self.path}, {name}", self.family)
 
+  def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """The whole numbers of the list `name`; `default` where it is not there or null."""
+    self._read.add(name)
+    value = self.fields.get(name)
+    if value is None:
+      return default
+    numbers = [n for n in value if isinstance(n, int)] if isinstance(value, list) else None
+    if numbers is None or numbers != value:
+      raise UserError(f"{self.path} has {name} = {value!r}, which must be a list of whole numbers.")
+    return tuple(numbers)
+
   def mask_id(self) -> int | None:
     """The id of the mask; None where the file does not say it, so that the tokenizer must."""
     return self.integer("mask_token_id") if self.fields.get("mask_token_id") is not None else None

@@ -6,8 +6,12 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.interop.config_file import ConfigFile
 
 
-def network(config: ConfigFile) -> dict[str, object]:
+def network(config: ConfigFile, feedforward_width: str = "intermediate_size") -> dict[str, object]:
   """`network` of a config of ours: the sizes of the decoder, whatever its biases and norms.
+
+  Args:
+    config: of the checkpoint.
+    feedforward_width: the name of the field that holds the width of a plain feedforward network.
 
   Raises:
     UserError: a field is missing, or has a value that is not computed here.
@@ -24,7 +28,7 @@ def network(config: ConfigFile) -> dict[str, object]:
     "kv_heads": config.integer("num_key_value_heads", heads),
     "head_width": config.integer("head_dim", 0),
     "depth": layers,
-    "feedforward_width": config.integer("intermediate_size"),
+    "feedforward_width": config.integer(feedforward_width),
     "rotary_base": rotary_base(config),
     "epsilon": config.number("rms_norm_eps"),
     "tied_head": config.flag("tie_word_embeddings", False),
@@ -62,3 +66,18 @@ def begin_id(config: ConfigFile) -> int:
     f"{config.path} has neither bos_token_id nor eos_token_id: write the id of the token that "
     "stands before a text into it."
   )
+
+
+def dense_layers(config: ConfigFile, dense: list[bool]) -> int:
+  """How many layers stand before those with experts, for whether each has a plain network.
+
+  Raises:
+    UserError: a plain one comes after one with experts.
+  """
+  first = dense.index(False) if False in dense else len(dense)
+  if any(dense[first:]):
+    raise UserError(
+      f"{config.path} has layers without experts after layers with experts: of {config.family} "
+      "checkpoints only those can be opened whose first layers alone have none."
+    )
+  return first

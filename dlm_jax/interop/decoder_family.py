@@ -5,6 +5,7 @@ from typing import ClassVar
 from dlm_jax.core.types import Fields
 from dlm_jax.interop import decoder_config, decoder_names
 from dlm_jax.interop.config_file import ConfigFile
+from dlm_jax.interop.decoder_names import DecoderNames
 from dlm_jax.interop.family import CheckpointFamily, Description
 from dlm_jax.interop.name_map import NameMap
 from dlm_jax.networks.base import Network
@@ -17,12 +18,18 @@ class DecoderFamily(CheckpointFamily):
   Attributes:
     network_fields: of the network, what all models of the family have and `config.json` does not
       say: biases, norms of queries and keys, the label shift.
+    names: what its tensors are called.
     mask_tokens, decoding: see `Description`.
   """
 
+  names: ClassVar[DecoderNames] = decoder_names.HUGGING_FACE
   network_fields: ClassVar[Fields] = {}
   mask_tokens: ClassVar[tuple[str, ...]] = ()
   decoding: ClassVar[str] = ""
+
+  def network(self, config: ConfigFile) -> Fields:
+    """The network of the family, as a config of ours has it."""
+    return {**decoder_config.network(config), **self.network_fields}
 
   def process(self, config: ConfigFile) -> Fields:
     """The process of the family, as a config of ours has it."""
@@ -33,7 +40,7 @@ class DecoderFamily(CheckpointFamily):
       family=self.name,
       vocab_size=config.integer("vocab_size"),
       length=config.integer("max_position_embeddings"),
-      network={**decoder_config.network(config), **self.network_fields},
+      network=self.network(config),
       process=self.process(config),
       mask_tokens=self.mask_tokens,
       decoding=self.decoding,
@@ -41,7 +48,7 @@ class DecoderFamily(CheckpointFamily):
 
   def name_map(self, network: Network) -> NameMap:
     assert isinstance(network, Llama)
-    return decoder_names.name_map(network)
+    return decoder_names.name_map(network, self.names)
 
 
 def absorbing(config: ConfigFile) -> Fields:

@@ -25,12 +25,14 @@ class Line:
       tensor holds several parameters one behind the other.
     axes: the axes of both, see `arrangement`; empty where they are the same.
     packed_axis: of the tensor, along which several parameters lie in it.
+    first_layer: the number in the file of the parameter's first layer.
   """
 
   theirs: str
   ours: str | tuple[str, ...]
   axes: str = ""
   packed_axis: int = 0
+  first_layer: int = 0
 
   @property
   def paths(self) -> tuple[str, ...]:
@@ -143,4 +145,5 @@ class NameMap:
       leading = found[0][: line.stacked]
       own = tuple(shape[line.stacked :] for shape in found)
       for index in itertools.product(*map(range, leading)):
-        yield Tensor(line.theirs.format(*index), line, index, own)
+        numbers = (index[0] + line.first_layer, *index[1:]) if index else ()
+        yield Tensor(line.theirs.format(*numbers), line, index, own)

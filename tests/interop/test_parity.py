@@ -35,6 +35,23 @@ CASES = {
     "logits": ("input_ids", BlockCausal(8)),
     "train_logits": ("train_input_ids", Blocks(8)),
   },
+  "qwen3_moe_sdar": {
+    "block_causal_logits": ("input_ids", BlockCausal(4)),
+    "causal_logits": ("clean_input_ids", CAUSAL),
+  },
+  "llada_moe": {
+    "logits": ("input_ids", FULL),
+    "leftpad_logits": ("leftpad_input_ids", FULL),
+  },
+  "llada_moe_options": {
+    "logits": ("input_ids", FULL),
+    "leftpad_logits": ("leftpad_input_ids", FULL),
+  },
+  "llada2_moe": {
+    "logits": ("input_ids", BlockCausal(4)),
+    "full_logits": ("input_ids", FULL),
+    "train_logits": ("train_input_ids", Blocks(4)),
+  },
   "ar_qwen2": {
     "causal_logits": ("input_ids", CAUSAL),
     "leftpad_causal_logits": ("leftpad_input_ids", CAUSAL),
