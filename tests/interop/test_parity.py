@@ -1,9 +1,12 @@
 """The logits of each family against its fixture: rows, padded rows, positions, two streams."""
 
+import jax
 import numpy as np
 import pytest
 
 from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal
+from dlm_jax.networks import experts
+from dlm_jax.networks.base import Inputs
 from tests.interop import parity
 
 CAUSAL = Causal(begin=0)
@@ -78,3 +81,33 @@ def test_logits(name):
     if valid is not None:
       fields = {"valid": valid.astype(bool), "positions": arrays.get(f"{side}_position_ids")}
     parity.assert_close(parity.logits(name, tokens, pattern, **fields), arrays[wanted], valid)
+
+
+def test_tokens_are_sent_to_the_experts_that_the_reference_sends_them_to(monkeypatch):
+  arrays, (_, network, params) = parity.expected("llada2_moe"), parity.opened("llada2_moe")
+  tokens, routed, plain = arrays["input_ids"], [], experts.route
+  (rows, length), slots = tokens.shape, np.arange(tokens.shape[1])
+
+  def route(*arguments):
+    routed.append(plain(*arguments))
+    return routed[-1]
+
+  def run(params):
+    # The layers of a cache are not scanned, so that what each one did can be returned.
+    inputs, cache = Inputs(tokens=tokens, time=np.zeros(rows)), network.empty_cache(rows, length)
+    mask = slots <= BlockCausal(4).last_seen(slots)[:, None]
+    network.extend(network.unstacked(params), inputs, cache, np.int32(0), mask)
+    return routed
+
+  monkeypatch.setattr(experts, "route", route)
+  for layer, (weights, chosen) in enumerate(jax.jit(run)(params)):
+    chosen, weights = by_expert(chosen, weights)
+    theirs = by_expert(arrays["router_topk_idx"][layer], arrays["router_topk_weight"][layer])
+    np.testing.assert_array_equal(chosen, theirs[0])
+    np.testing.assert_allclose(weights, theirs[1], rtol=0, atol=1e-6)
+
+
+def by_expert(chosen, weights):
+  """Both in the order of the numbers of the experts."""
+  order = np.argsort(chosen, axis=-1)
+  return tuple(np.take_along_axis(np.asarray(a), order, -1) for a in (chosen, weights))
