@@ -1,4 +1,4 @@
-"""Process x sampler x proven property: the table of the README, made from the code and the tests.
+"""Process x sampler x proven property: a table of the README, made from the code and the tests.
 
   python -m tests.support_table [--write]
 
@@ -6,7 +6,8 @@ Which pairs are defined is asked of the samplers. What is proven is read from th
 
   @pytest.mark.proves("law", process="uniform", sampler="{name}")
 
-`{name}` is the test's parameter of that name. These tests are collected here, not run: the table
+The table of families of checkpoints is made with it, see `family_table`. `{name}` is the test's
+parameter of that name. These tests are collected here, not run: the table
 says what holds if they pass.
 """
 
@@ -23,7 +24,9 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes.base import Process
 from dlm_jax.samplers import guidance
+from tests import family_table
 from tests.contract import test_processes as contract
+from tests.family_table import Opening
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -49,6 +52,7 @@ class Collector:
   """A pytest plugin that keeps the proofs of all collected tests, in order."""
 
   proofs: list[Proof] = field(default_factory=list)
+  openings: list[Opening] = field(default_factory=list)
 
   def pytest_collection_finish(self, session: pytest.Session) -> None:
     for item in session.items:
@@ -56,18 +60,22 @@ class Collector:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         known = {key: label.format(**parameters) for key, label in mark.kwargs.items()}
         self.proofs.append(Proof(*mark.args, **known))
+      for mark in item.iter_markers("opens"):
+        found, fixture = mark.args
+        self.openings.append(Opening(found, fixture.format(**item.callspec.params)))
 
 
-def collect() -> list[Proof]:
-  """The proofs of all tests. Raises `RuntimeError` if they cannot be collected."""
+def collect() -> Collector:
+  """What all tests prove. Raises `RuntimeError` if they cannot be collected."""
   collector, said = Collector(), io.StringIO()
   tests = sorted((ROOT / "tests").rglob("test_*.py"))
-  files = [str(path) for path in tests if "mark.proves(" in path.read_text("utf-8")]
+  marks = ("mark.proves(", "mark.opens(")
+  files = [str(path) for path in tests if any(m in path.read_text("utf-8") for m in marks)]
   with contextlib.redirect_stdout(said):
     code = pytest.main(["--collect-only", "-q", *files], plugins=[collector])
   if code != pytest.ExitCode.OK:
     raise RuntimeError(f"the tests cannot be collected:\n{said.getvalue()[-3000:]}")
-  return collector.proofs
+  return collector
 
 
 def is_defined(sampler: str, process: Process) -> bool:
@@ -168,21 +176,25 @@ def title(label: str) -> str:
   return f"`{module}`, " + ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
-def split(readme: str) -> tuple[str, str, str]:
+def split(readme: str, begin: str = BEGIN) -> tuple[str, str, str]:
   """What stands before, between and after the two marks."""
-  before, rest = readme.split(f"{BEGIN}\n")
-  made, after = rest.split(END)
+  before, rest = readme.split(f"{begin}\n")
+  made, _, after = rest.partition(END)
   return before, made, after
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
   parser.add_argument("--write", action="store_true", help="put the table into the README")
-  made = table(collect())
+  proven = collect()
+  made = {BEGIN: table(proven.proofs), family_table.BEGIN: family_table.table(proven.openings)}
   if parser.parse_args().write:
-    before, _, after = split(README.read_text(encoding="utf-8"))
-    README.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
-  print(made)
+    readme = README.read_text(encoding="utf-8")
+    for begin, text in made.items():
+      before, _, after = split(readme, begin)
+      readme = f"{before}{begin}\n{text}\n{END}{after}"
+    README.write_text(readme, encoding="utf-8")
+  print("\n".join(made.values()))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A model by its path: a run of this project, or a checkpoint in the Hugging Face layout."""
 
+import jax.numpy as jnp
 import ml_collections
 
 from dlm_jax.core import storage
@@ -12,6 +13,7 @@ from dlm_jax.interop import hugging_face, tokenizer_files
 from dlm_jax.interop.hugging_face import Checkpoint
 from dlm_jax.model import from_config, model
 from dlm_jax.model.model import Model
+from dlm_jax.runs import workdir
 from dlm_jax.runs.provenance import Provenance
 
 # Sequences that are evaluated at once where nothing else says how many. It changes no number.
@@ -19,13 +21,21 @@ _BATCH_SIZE = 8
 _WEIGHTS = "published"
 
 
-def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
+def load(
+  path: str,
+  step: int | None = None,
+  weights: str = "ema",
+  *,
+  mesh: Mesh | None = None,
+  dtype: jnp.dtype | None = None,
+) -> Model:
   """The model in a workdir, or in a directory in the Hugging Face layout, onto all devices here.
 
   Args:
     path: of either.
     step: of a run: which checkpoint; None is the newest that is whole.
     weights: of a run: `ema`, the moving average, or `raw`, those last trained.
+    mesh, dtype: of a checkpoint, see `of_checkpoint`; the parameters of a run are float32.
 
   Raises:
     UserError: there is neither, or what is there cannot be opened; see `model.load` and
@@ -35,7 +45,7 @@ def load(path: str, step: int | None = None, weights: str = "ema") -> Model:
     return model.load(path, step=step, weights=weights)
   if step is not None:
     raise UserError(f"{path} is no run, so that it has no step {step}: leave --step out.")
-  return of_checkpoint(hugging_face.read(path))
+  return of_checkpoint(hugging_face.read(path), mesh, dtype)
 
 
 def can_open(path: str) -> bool:
@@ -44,12 +54,23 @@ def can_open(path: str) -> bool:
   return (directory / "checkpoints").is_dir() or hugging_face.is_known(directory)
 
 
-def of_checkpoint(checkpoint: Checkpoint, mesh: Mesh | None = None) -> Model:
-  """The model that a checkpoint holds, in the dtype that it computes in.
+def require(path: str) -> None:
+  """Raises `UserError` where `path` is neither a workdir nor a checkpoint; reads no weights."""
+  if hugging_face.is_checkpoint(storage.local(path)):
+    hugging_face.read(path)
+  else:
+    workdir.read_config(path)
+
+
+def of_checkpoint(
+  checkpoint: Checkpoint, mesh: Mesh | None = None, dtype: jnp.dtype | None = None
+) -> Model:
+  """The model that a checkpoint holds.
 
   Args:
     checkpoint: of `hugging_face.read`.
     mesh: that holds the parameters; None is all devices here, rows of a batch spread over them.
+    dtype: of the parameters; None is the one that the network computes in.
 
   Raises:
     UserError: the mask or the tokenizer is not to be found, or the weights are others than
@@ -60,7 +81,7 @@ def of_checkpoint(checkpoint: Checkpoint, mesh: Mesh | None = None) -> Model:
   config = config_of(checkpoint, tokenizer)
   built = from_config.build(config, described.vocab_size)
   mesh = make_mesh({"data": -1}) if mesh is None else mesh
-  params = checkpoint.params(built.network, mesh, built.network.compute_dtype)
+  params = checkpoint.params(built.network, mesh, dtype or built.network.compute_dtype)
   if not is_finite(params):
     raise UserError(f"the weights in {checkpoint.directory} are not finite: fetch them again.")
   return Model(

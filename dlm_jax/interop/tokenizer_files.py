@@ -93,13 +93,12 @@ def read(directory: Path, vocab_size: int) -> Tokenizer:
   found = Hf(file=str(file), definition=definition)
   symbols = (_symbol(settings, f"{name}_token") for name in ("bos", "eos", "pad"))
   bos, eos, pad = (text if found.id_of(text) is not None else None for text in symbols)
-  found = dataclasses.replace(found, bos=bos, eos=eos, pad=pad)
   if found.vocab_size > vocab_size:
     raise UserError(
       f"the tokenizer in {directory} has {found.vocab_size} symbols, and the model an embedding of "
       f"{vocab_size}: it is the tokenizer of another model."
     )
-  return found
+  return dataclasses.replace(found, bos=bos, eos=eos, pad=pad, model_vocab_size=vocab_size)
 
 
 def mask_id(directory: Path, tokenizer: Tokenizer, usual: tuple[str, ...]) -> int:

@@ -172,7 +172,7 @@ class Network:
 
   def hidden(self, params: Params, inputs: Inputs) -> Array:
     """The normed output of the last layer `[B, L, D]`, in `compute_dtype`."""
-    raise NotImplementedError
+    return self.states(params, inputs)[:, : inputs.shape[1]]
 
   def states(self, params: Params, inputs: Inputs) -> Array:
     """`hidden`; with `Blocks` those of the noisy and then the clean tokens, `[B, 2 L, D]`."""
@@ -248,9 +248,6 @@ class LinenNetwork(Network):
 
   def init(self, key: Array, inputs: Inputs) -> Params:
     return self.module.init(key, inputs)["params"]
-
-  def hidden(self, params: Params, inputs: Inputs) -> Array:
-    return self.states(params, inputs)[:, : inputs.shape[1]]
 
   def states(self, params: Params, inputs: Inputs) -> Array:
     self.check_pattern(inputs.pattern)

@@ -17,11 +17,12 @@ from dlm_jax.core.patterns import Blocks
 from dlm_jax.data.store import Store
 from dlm_jax.data.tokenizers.base import Tokenizer
 from dlm_jax.distributed.mesh import batch_shards
+from dlm_jax.interop import opening
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.block import Block
 from dlm_jax.processes.facets import HasMask
 from dlm_jax.runs import checkpoint
-from dlm_jax.runs.workdir import checkpoints, read_config
+from dlm_jax.runs.workdir import checkpoints
 from dlm_jax.training.config import EvaluationConfig, TrainingConfig
 
 
@@ -103,13 +104,13 @@ def check_rows(store: Store) -> None:
 
 
 def check_origins(workdir: str | os.PathLike, runs: Iterable[str]) -> None:
-  """Raises `UserError` where a run does not exist whose weights a new one is to start from.
+  """Raises `UserError` where a model does not exist whose weights a run is to start from.
 
   A run that resumes needs none of them.
   """
   if not checkpoint.steps(checkpoints(workdir)):
     for path in filter(None, runs):
-      read_config(path)
+      opening.require(path)
 
 
 def check_machine(workdir: str | os.PathLike, wandb_project: str) -> None:

@@ -1,10 +1,11 @@
 """Where training starts from: the first of some rules that applies."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.finite import is_finite
 from dlm_jax.core.types import Params
@@ -24,7 +25,8 @@ def first_state(experiment: Experiment, checkpointer: Checkpointer) -> TrainStat
 
   1. The workdir holds a checkpoint: the run resumes from the newest one.
   2. `distillation.teacher` names a run: a student starts with its averaged weights.
-  3. `training.weights` names a run: this run starts with its averaged weights.
+  3. `training.weights` names a run, whose averaged weights this one starts with, or a checkpoint in
+     the Hugging Face layout.
   4. Otherwise the parameters are drawn from the seed.
 
   Raises:
@@ -61,7 +63,7 @@ def from_teacher(experiment: Experiment, _: Checkpointer) -> TrainState | None:
 
 
 def from_weights(experiment: Experiment, _: Checkpointer) -> TrainState | None:
-  """Step 0 with the weights of another run."""
+  """Step 0 with the weights of another run, or of a checkpoint."""
   path = experiment.training.weights
   return _with_weights(experiment, path, "training.weights") if path else None
 
@@ -73,37 +75,72 @@ def from_seed(experiment: Experiment, _: Checkpointer) -> TrainState:
     return cluster.compile_together(jax.jit(experiment.init_state, out_shardings=layout))()
 
 
+# Fields of a network that its parameters do not depend on: how it computes and is trained, and from
+# which state a position is predicted, which changes when an autoregressive model becomes another.
+FREE = frozenset(
+  {
+    "attention",
+    "dropout",
+    "dtype",
+    "initialization",
+    "label_dropout",
+    "label_shift",
+    "remat",
+    "residual",
+    "unroll",
+  }
+)
+
 RULES: tuple[Rule, ...] = (resumed, from_teacher, from_weights, from_seed)
 
 
 def averaged_weights(experiment: Experiment, path: str, field: str) -> Params:
-  """The averaged parameters of the run in `path`, which the config's `field` names.
+  """The averaged parameters of the run in `path`, or those of a checkpoint, float32.
+
+  Args:
+    experiment: that starts from them.
+    path: of the run or the checkpoint, which the config's `field` names.
+    field: of the config.
 
   Raises:
-    UserError: there is no such run, or its network is another.
+    UserError: there is neither, or its network is another.
   """
-  model = load(path)
+  model = load(path, mesh=experiment.mesh, dtype=jnp.dtype(jnp.float32))
   require_same_network(model.network, experiment.network, field, path)
   return model.params
 
 
 def require_same_network(theirs: Network, ours: Network, field: str, path: str) -> None:
-  """Raises `UserError` unless a run can start from the weights of the run in `path`.
+  """Raises `UserError` unless a run can start from the weights of the model in `path`.
 
   Args:
-    theirs, ours: the network of that run, and of the one that starts.
-    field: of the config, which names that run.
-    path: of that run.
+    theirs, ours: the network of that model, and of the run that starts.
+    field: of the config, which names that model.
+    path: of that model.
   """
+  if theirs.interface != ours.interface:
+    raise UserError(
+      f"the network of {field} {path} has {theirs.interface.num_embeddings} embeddings and "
+      f"{theirs.interface.columns} outputs, this one {ours.interface.num_embeddings} and "
+      f"{ours.interface.columns}: a run that starts from the weights of another has its tokenizer "
+      "(where that has fewer symbols, its number of embeddings as "
+      "--config.data.tokenizer.model_vocab_size) and its mask (--config.process.mask_id)."
+    )
+  changes = {
+    name: vars(theirs)[name]
+    for name in resolve.settable(type(theirs))
+    if name not in FREE and vars(theirs)[name] != vars(ours).get(name)
+  }
   if type(theirs) is not type(ours):
-    pair = (type(theirs).__name__, type(ours).__name__)
-    raise UserError(f"the network of {field} {path} is {pair[0]}, this one {pair[1]}.")
-  for name in (f.name for f in dataclasses.fields(ours)):
-    if getattr(theirs, name) != getattr(ours, name):
-      raise UserError(
-        f"the network of {field} {path} has {name} {getattr(theirs, name)}, this one "
-        f"{getattr(ours, name)}: a run that starts from the weights of another has its network."
-      )
+    changes = {"name": type(theirs).__module__.rpartition(".")[2], **changes}
+  if not changes:
+    return
+  has = ", ".join(f"{name} {value}" for name, value in changes.items())
+  flags = " ".join(f"--config.network.{name}={value}" for name, value in changes.items())
+  raise UserError(
+    f"the network of {field} {path} has {has}, this one not: a run that starts from the weights of "
+    f"another has its network, so set {flags}."
+  )
 
 
 def _with_weights(experiment: Experiment, path: str, field: str) -> TrainState:

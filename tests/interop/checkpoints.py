@@ -8,6 +8,7 @@ import tokenizers
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from dlm_jax.interop import hugging_face
 from tests.interop.parity import FIXTURES
 
 
@@ -23,9 +24,8 @@ def copy(name, directory, **changes):
 
 
 def add_tokenizer(directory, mask=None):
-  """A tokenizer of one symbol a character, and of the mask where its id is given."""
-  fields = json.loads((directory / "config.json").read_text())
-  size = fields["vocab_size"] if "vocab_size" in fields else fields["tokens"]
+  """The directory with a tokenizer: one symbol a character, and the mask where its id is given."""
+  size = hugging_face.read(str(directory)).description.vocab_size
   words = {chr(0x4E00 + i): i for i in range(size)}
   letters = "abcdefghijklmnopqrstuvwxyz .,\n"
   words = {letters[i] if i < len(letters) else word: i for word, i in words.items()}

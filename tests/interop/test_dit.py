@@ -40,6 +40,7 @@ def assert_equal(found, wanted):
   parity.assert_close(found, wanted[..., : found.shape[-1]])
 
 
+@pytest.mark.opens("parity", "{name}")
 @pytest.mark.parametrize("name", WHOLE_ROWS)
 def test_logits(name):
   family, of_process, time = WHOLE_ROWS[name]
@@ -100,6 +101,7 @@ def test_duo_reads_mixtures_of_tokens():
   np.testing.assert_allclose(log_probs, arrays["log_probs"], atol=parity.TOLERANCE)
 
 
+@pytest.mark.opens("parity", "{name}")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_see_the_clean_tokens_before_them(name):
   """Noisy and clean tokens side by side, as in training, and one stream of them, as in sampling."""

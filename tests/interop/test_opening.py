@@ -31,6 +31,7 @@ MODELS = {
   "llada2_moe": (Block, 139),
   "ar_qwen2": (Autoregressive, None),
   "mdlm": (Absorbing, None),
+  "mdlm_time": (Absorbing, None),
   "bd3lm": (Block, None),
   "sedd": (ScoreAbsorbing, None),
   "sedd_uniform": (ScoreUniform, None),
@@ -41,13 +42,10 @@ MODELS = {
 }
 
 
-def opens(*properties):
-  """The names of `MODELS`, whose tests show these properties in the table of the README."""
-  marks = [pytest.mark.opens(found, "{name}") for found in properties]
-  return pytest.mark.parametrize("name", [pytest.param(name, marks=marks) for name in MODELS])
-
-
-@opens("sample", "bound")
+@pytest.mark.slow
+@pytest.mark.opens("sample", "{name}")
+@pytest.mark.opens("bound", "{name}")
+@pytest.mark.parametrize("name", MODELS)
 def test_a_checkpoint_samples_and_is_scored(name, tmp_path):
   process, mask = MODELS[name]
   directory = checkpoints.add_tokenizer(checkpoints.copy(name, tmp_path), mask)

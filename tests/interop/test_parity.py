@@ -67,9 +67,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-  "name", [pytest.param(name, marks=pytest.mark.opens("parity", name)) for name in CASES]
-)
+@pytest.mark.opens("parity", "{name}")
+@pytest.mark.parametrize("name", CASES)
 def test_logits(name):
   arrays = parity.expected(name)
   for wanted, (inputs, pattern) in CASES[name].items():

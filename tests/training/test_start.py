@@ -1,15 +1,19 @@
 """Where training starts from: which rule applies, and what it brings."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
 
 from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
+from dlm_jax.interop import opening
 from dlm_jax.model.model import load
 from dlm_jax.training import start
 from dlm_jax.training.run import train
 from tests import tiny
+from tests.interop import checkpoints
 
 
 class Checkpoints:
@@ -75,5 +79,26 @@ def test_a_checkpoint_that_is_not_finite_is_refused(data):
 
 def test_the_networks_must_be_one(data, other):
   fields = {"training.weights": str(other), "network.depth": 3}
-  with pytest.raises(UserError, match=r"network of training\.weights .* has depth 2, .* 3: a run"):
+  with pytest.raises(UserError, match=r"training\.weights .* has depth 2, .*network\.depth=2"):
     first(data, Checkpoints(), **fields)
+
+
+@pytest.mark.opens("resume", "{name}")
+@pytest.mark.parametrize("name", ["llada"])
+def test_training_goes_on_from_a_checkpoint_of_others(name, data, tmp_path):
+  directory = checkpoints.add_tokenizer(checkpoints.copy(name, tmp_path), mask=127)
+  model = opening.load(str(directory))
+  fields = {"training.weights": str(directory), "network.dtype": "float32"}
+  tokenizer = {
+    "data.tokenizer.name": "hf",
+    "data.tokenizer.file": str(directory / "tokenizer.json"),
+  }
+  with pytest.raises(UserError, match=r"has 131 embeddings and 131 outputs, .*model_vocab_size"):
+    first(data, Checkpoints(), **fields)
+  fields |= tokenizer | {"process.mask_id": model.process.mask_id}
+  with pytest.raises(UserError, match="has its network, so set") as refused:
+    first(data, Checkpoints(), **fields)
+  fields |= dict(re.findall(r"--config\.(\S+)=(\S+?)\.?(?= |$)", str(refused.value)))
+  state = first(data, Checkpoints(), **fields)
+  assert_equal(state.params, model.params)
+  assert_equal(state.ema, model.params)

@@ -15,7 +15,7 @@ import tokenizers
 
 from dlm_jax.core import resolve, storage
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.ranges import Range
+from dlm_jax.core.ranges import PositiveInt, Range
 from dlm_jax.core.types import Fields
 from dlm_jax.data.corpora.base import Corpus
 
@@ -40,6 +40,8 @@ class Hf:
     train_vocab_size: of a byte-level BPE that is trained on the train split.
     bos, eos, pad, separator: symbols of the vocabulary that serve as such; None takes one of the
       usual names if it is there, and for the separator the end symbol.
+    model_vocab_size: rows of the embedding of a model, which may have more than the tokenizer has
+      symbols; None is as many.
     definition: the tokenizer.json itself, which `fit` finds out.
   """
 
@@ -50,6 +52,7 @@ class Hf:
   eos: str | None = None
   pad: str | None = None
   separator: str | None = None
+  model_vocab_size: PositiveInt | None = None
   definition: str | None = None
 
   def __post_init__(self) -> None:
@@ -68,7 +71,13 @@ class Hf:
 
   @property
   def vocab_size(self) -> int:
-    return self._tokenizer.get_vocab_size()
+    symbols = self._tokenizer.get_vocab_size()
+    if self.model_vocab_size is not None and self.model_vocab_size < symbols:
+      raise UserError(
+        f"tokenizer.model_vocab_size is {self.model_vocab_size}, and the tokenizer has {symbols} "
+        "symbols: it is the tokenizer of another model."
+      )
+    return self.model_vocab_size or symbols
 
   @property
   def bos_id(self) -> int | None:
