@@ -4,7 +4,7 @@ What is proven is read from the tests that say so of a fixture of `tests/interop
 
   @pytest.mark.opens("parity", "{name}")
 
-`{name}` is the test's parameter of that name.
+`{name}` is the test's parameter of that name. A test that makes its checkpoint names the family.
 """
 
 import ast
@@ -21,15 +21,15 @@ PROPERTIES = ("parity", "sample", "bound", "export", "resume")
 
 @dataclass(frozen=True)
 class Opening:
-  """A test shows `property` of the checkpoint `fixture`."""
+  """A test shows `property` of a checkpoint: a fixture, or the name of a family."""
 
   property: str
-  fixture: str
+  checkpoint: str
 
 
 def table(openings: list[Opening]) -> str:
   """The table in Markdown: a row for each family, in what it is called there."""
-  shown = {(family_of(found.fixture), found.property) for found in openings}
+  shown = {(family_of(found.checkpoint), found.property) for found in openings}
   lines = [["family", "what it is", *PROPERTIES], ["---"] * (2 + len(PROPERTIES))]
   for name in family.names():
     cells = ["yes" if (name, found) in shown else "" for found in PROPERTIES]
@@ -37,9 +37,11 @@ def table(openings: list[Opening]) -> str:
   return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def family_of(fixture: str) -> str:
-  """The family of a fixture."""
-  path = FIXTURES / fixture / "config.json"
+def family_of(checkpoint: str) -> str:
+  """The family of a fixture; that of the name itself where it is one."""
+  if checkpoint in family.names():
+    return checkpoint
+  path = FIXTURES / checkpoint / "config.json"
   return family.recognise(json.loads(path.read_text(encoding="utf-8")), str(path)).name
 
 

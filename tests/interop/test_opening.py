@@ -29,6 +29,7 @@ MODELS = {
   "qwen3_moe_sdar": (Block, None),
   "llada_moe": (Absorbing, 141),
   "llada2_moe": (Block, 139),
+  "ar_llama": (Autoregressive, None),
   "ar_qwen2": (Autoregressive, None),
   "mdlm": (Absorbing, None),
   "mdlm_time": (Absorbing, None),

@@ -1,13 +1,17 @@
 """The logits of each family against its fixture: rows, padded rows, positions, two streams."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Causal
+from dlm_jax.interop import opening
 from dlm_jax.networks import experts
 from dlm_jax.networks.base import Inputs
-from tests.interop import parity
+from tests.interop import checkpoints, parity
 
 CAUSAL = Causal(begin=0)
 # Of each fixture: the pattern under which the reference made an array of logits, and its inputs.
@@ -54,6 +58,10 @@ CASES = {
     "logits": ("input_ids", BlockCausal(4)),
     "full_logits": ("input_ids", FULL),
     "train_logits": ("train_input_ids", Blocks(4)),
+  },
+  "ar_llama": {
+    "causal_logits": ("input_ids", CAUSAL),
+    "leftpad_causal_logits": ("leftpad_input_ids", CAUSAL),
   },
   "ar_qwen2": {
     "causal_logits": ("input_ids", CAUSAL),
@@ -110,3 +118,23 @@ def by_expert(chosen, weights):
   """Both in the order of the numbers of the experts."""
   order = np.argsort(chosen, axis=-1)
   return tuple(np.take_along_axis(np.asarray(a), order, -1) for a in (chosen, weights))
+
+
+@pytest.mark.opens("parity", "qwen3_ar")
+def test_the_tensors_of_sdar_are_those_of_qwen3(tmp_path):
+  """The reference made the causal logits of this fixture with Qwen3 itself."""
+  of_qwen3 = {"architectures": ["Qwen3ForCausalLM"], "block_size": None, "mask_token_id": None}
+  model = opening.load(str(checkpoints.copy("qwen3_sdar", tmp_path, **of_qwen3)))
+  assert model.provenance.config["family"] == "qwen3_ar"
+  assert model.process.pattern.begin == 133  # its begin symbol
+  arrays = parity.expected("qwen3_sdar")
+  tokens, wanted = arrays["clean_input_ids"], arrays["causal_logits"]
+  inputs = Inputs(tokens=tokens, time=jnp.zeros(len(tokens)), pattern=CAUSAL)
+  network, params = model.network, model.params
+  found = np.asarray(network.head(params, network.hidden(params, inputs)))
+  parity.assert_close(found, wanted)
+  # A position reads the token before it; the first one reads the begin symbol.
+  shifted = np.asarray(model.denoiser()(tokens, jnp.zeros(len(tokens))))
+  moved = np.concatenate([np.full((2, 1), 133), tokens[:, :-1]], axis=1)
+  read = network.hidden(params, dataclasses.replace(inputs, tokens=moved))
+  parity.assert_close(shifted, np.asarray(network.head(params, read)))
