@@ -56,13 +56,12 @@ class Collector:
 
   def pytest_collection_finish(self, session: pytest.Session) -> None:
     for item in session.items:
+      parameters = item.callspec.params if hasattr(item, "callspec") else {}
       for mark in item.iter_markers("proves"):
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
         known = {key: label.format(**parameters) for key, label in mark.kwargs.items()}
         self.proofs.append(Proof(*mark.args, **known))
       for mark in item.iter_markers("opens"):
-        found, fixture = mark.args
-        self.openings.append(Opening(found, fixture.format(**item.callspec.params)))
+        self.openings.append(Opening(*(text.format(**parameters) for text in mark.args)))
 
 
 def collect() -> Collector:
