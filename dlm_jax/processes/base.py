@@ -11,6 +11,7 @@ made of another is a `wrapper.Wrapper`. Random draws are those of `draws`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, Self, runtime_checkable
 
 import jax
@@ -225,11 +226,27 @@ def nll(forbidden: int | None = None) -> Score:
 def at_token(values: Array, x: Array) -> Array:
   """The entry of `values` `[..., V]` that the token `x` `[...]` names.
 
-  A sum in which all other entries count 0: the gradient of a gather would be a scatter, which
-  passes over all V numbers once more, where that of a sum is one with the gradients of the rest.
+  Its gradient is a choice among the V numbers of a position, which is computed along with that of
+  the rest; the gradient of a gather is a scatter, which passes over all of them once more.
   """
-  is_x = jnp.arange(values.shape[-1]) == x[..., None]
-  return jnp.sum(jnp.where(is_x, values, 0.0), axis=-1)
+  return _at_token(values, x, values.shape[-1])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _at_token(values: Array, x: Array, columns: int) -> Array:
+  del columns
+  return jnp.take_along_axis(values, x[..., None], axis=-1)[..., 0]
+
+
+def _at_token_forward(values: Array, x: Array, columns: int) -> tuple[Array, Array]:
+  return _at_token(values, x, columns), x
+
+
+def _at_token_backward(columns: int, x: Array, gradient: Array) -> tuple[Array, None]:
+  return jnp.where(jnp.arange(columns) == x[..., None], gradient[..., None], 0.0), None
+
+
+_at_token.defvjp(_at_token_forward, _at_token_backward)
 
 
 def score_positions(
