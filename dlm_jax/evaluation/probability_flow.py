@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Params
@@ -74,7 +75,7 @@ class ProbabilityFlow:
     start = jnp.zeros(rows)
     z = process.corrupt(noise_key, x, start, given)
     clean = process.times(start, given)
-    log_p = lambda prediction, x: base.at_token(prediction.log_probs, x)  # noqa: E731
+    log_p = lambda prediction, x: at_token(prediction.log_probs, x)  # noqa: E731
     reconstruction = -process.evaluate(denoise, z, clean, log_p, (x,)) * free
 
     alpha, sigma = process.signal_and_noise(start)

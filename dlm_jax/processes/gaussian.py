@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.ranges import NonNegativeInt, Probability
@@ -251,7 +252,7 @@ class Gaussian(NoisyEmbeddings):
     )
 
   def _log_p_and_mean(self, prediction: Prediction, x: Array) -> tuple[Array, Array]:
-    return base.at_token(prediction.log_probs, x), self.mean(prediction)
+    return at_token(prediction.log_probs, x), self.mean(prediction)
 
   def _schedule_gradient(self, terms: "_Terms", t: Array, decodes: Array) -> Array:
     """0 `[B, L]`, with the gradient of the schedule's own loss."""

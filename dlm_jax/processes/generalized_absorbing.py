@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import Fraction
 from dlm_jax.core.types import Params
@@ -163,7 +164,7 @@ class GeneralizedAbsorbing(OutsideMask):
 
     def divergence(output: Array, x: Array) -> Array:
       log_p = jax.nn.log_softmax(output.astype(jnp.float32))
-      log_p_x = base.at_token(log_p, x)
+      log_p_x = at_token(log_p, x)
       w = self.exponents[x]
       faster = jnp.sum((self.exponents - w[..., None]) * jnp.exp(log_p), axis=-1)
       return faster - w * log_p_x

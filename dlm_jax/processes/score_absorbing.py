@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
+from dlm_jax.core.entries import at_token
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
 from dlm_jax.processes.parts.mixture import Mixture
@@ -130,7 +131,7 @@ class ScoreAbsorbing(OutsideMask, Mixture):
 
   def _entropy(self, output: Array, x: Array) -> Array:
     log_scores = self._log_scores(output)
-    of_x = base.at_token(log_scores, x)
+    of_x = at_token(log_scores, x)
     return jnp.sum(jnp.exp(log_scores), axis=-1) - 1.0 - of_x
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.errors import UserError
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
@@ -122,7 +123,7 @@ class ScoreUniform(Mixture):
   def _entropy(self, output: Array, x: Array, z: Array, ratio: Array) -> Array:
     """The sum over y != z in `nelbo`; `ratio` is q(y | x) / q(x | x) for y != x."""
     log_scores = self._log_scores(output, z)
-    of_x = base.at_token(log_scores, x)
+    of_x = at_token(log_scores, x)
     ratio = jnp.maximum(ratio, TINY)
     r = jnp.where(z == x, ratio, 1.0)[..., None]  # that of all tokens but x
     costs = jnp.exp(log_scores) - r * log_scores + r * (jnp.log(r) - 1.0)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.processes import base
 from dlm_jax.processes.parts.mixture import Mixture, log_ratio
@@ -69,14 +70,14 @@ class Uniform(Mixture):
     q(z | x) at t. Of q(y | x) / q(y | x-hat) the cases y = x, y = z and all others are summed.
     """
     log_p = jax.nn.log_softmax(output.astype(jnp.float32))
-    log_p_x, log_p_z = base.at_token(log_p, x), base.at_token(log_p, z)
+    log_p_x, log_p_z = at_token(log_p, x), at_token(log_p, z)
     kept = alpha_t / alpha_s
     replaced = jnp.maximum(floor_t - kept * floor_s, 0.0)
     at_z = jnp.where(z == x, alpha_t, 0.0) + floor_t  # q(z | x)
     gains = jnp.log1p((alpha_s / jnp.maximum(floor_s, TINY))[..., None] * jnp.exp(log_p))
     is_x = jnp.arange(self.vocab_size) == x[..., None]  # a comparison inside the sum, never stored
     others = replaced * jnp.sum(jnp.where(is_x, 0.0, gains), axis=-1)
-    others += jnp.where(z == x, 0.0, kept * base.at_token(gains, z))
+    others += jnp.where(z == x, 0.0, kept * at_token(gains, z))
     from_x = (jnp.where(z == x, kept, 0.0) + replaced) * (alpha_s + floor_s)
     lost = log_ratio(-alpha_s * jnp.expm1(log_p_x), alpha_s, floor_s, log_p_x)
     same = log_ratio(-alpha_t * jnp.expm1(log_p_x), alpha_t, floor_t, log_p_x)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.errors import require_known
-from dlm_jax.processes.base import at_token
 from dlm_jax.processes.draws import row_uniform
 
 # The scores that `score` knows.

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import pieces, resolve
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.errors import require_known
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.core.types import Params, PyTree
@@ -144,7 +145,7 @@ class NoisyEmbeddings(Process):
     alpha, _ = self.signal_and_noise(start)
 
     def log_p(seen: Array, x: Array) -> Array:
-      return base.at_token(self.log_bayes(seen, jnp.zeros(seen.shape[:1])), x)
+      return at_token(self.log_bayes(seen, jnp.zeros(seen.shape[:1])), x)
 
     number = pieces.number(x.shape[1], x.shape[0] * self.vocab_size)
     return pieces.map_in_pieces(log_p, (self.corrupt(key, x, start) / alpha, x), number)

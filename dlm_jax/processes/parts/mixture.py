@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction, Process
@@ -236,7 +237,7 @@ class Mixture(Process):
 
   def _at(self, log_p: Array, z: Array) -> Array:
     """log p(x = z) `[...]`, and -inf where z is the mask."""
-    picked = base.at_token(log_p, z)
+    picked = at_token(log_p, z)
     return jnp.where(z == self.vocab_size, -jnp.inf, picked)
 
   def _divergence(self, output: Array, x: Array, z: Array, alpha: Array, floor: Array) -> Array:
