@@ -41,9 +41,12 @@ class NoTokenizer:
 
   version: None = None
   separator_id: None = None
-  bos_id: None = None
   eos_id: None = None
   pad_id: None = None
+
+  @property
+  def bos_id(self) -> NoReturn:
+    raise self._missing()
 
   def fit(self, corpus: Corpus) -> Self:
     del corpus
