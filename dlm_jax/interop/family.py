@@ -31,8 +31,9 @@ class Description:
     process: `process` of a config; its `mask_id` is None where `config.json` does not say it.
     mask_tokens: what the mask's symbol may be called in the tokenizer.
     decoding: the preset of the decoder that the model is used with; empty for none.
-    data: `packing` and `scored` of a config: how text became rows, and which positions count, where
-      the model was trained and is reported on. Open are windows of joined texts, scored whole.
+    data: `packing`, `scored` and `padding` of a config: how text became rows, and which positions
+      count, where the model was trained and is reported on. Open are windows of joined texts, all
+      of whose tokens are scored.
   """
 
   family: str

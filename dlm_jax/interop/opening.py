@@ -92,7 +92,9 @@ def of_checkpoint(
     tokenizer=tokenizer,
     length=described.length,
     packing=config.data.packing,
-    positions=ScoredPositions(config.data.get("scored", "all")),
+    positions=ScoredPositions(
+      config.data.get("scored", "all"), config.data.get("padding", "ignored")
+    ),
     num_labels=0,
     mesh=mesh,
     provenance=Provenance(

@@ -12,10 +12,11 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import BlockCausal, Blocks
 from dlm_jax.core.soft_tokens import SoftTokens
+from dlm_jax.data.positions import ScoredPositions
 from dlm_jax.distributed.mesh import make_mesh
-from dlm_jax.interop import hugging_face
+from dlm_jax.interop import family, hugging_face, opening, weights
 from dlm_jax.model.denoiser import CachingDenoiser, Denoiser, bound
-from tests.interop import parity
+from tests.interop import checkpoints, parity
 
 # The family of each fixture, its process, and what the array of its times is called.
 WHOLE_ROWS = {
@@ -152,6 +153,19 @@ def as_udlm(config):
   return {**kept, "architectures": ["UDLM"], "model_type": "udlm", "cfg": False}
 
 
+@pytest.mark.parametrize(
+  ("name", "packing", "scored", "padding"),
+  [
+    ("mdlm", "wrapped", "all", "ignored"),
+    ("bd3lm", "stream", "after_first", "ignored"),
+    ("gidd", "cropped", "all", "scored"),
+  ],
+)
+def test_rows_are_those_that_the_papers_report_on(name, packing, scored, padding):
+  model = opening.load(str(parity.FIXTURES / name))
+  assert (model.packing, model.positions) == (packing, ScoredPositions(scored, padding))
+
+
 def test_bd3lm_of_whole_rows_is_plain_masked_diffusion(tmp_path):
   found = altered(tmp_path, "bd3lm", lambda c: {**c, "cross_attn": False})
   assert found.description.process["name"] == "absorbing"
@@ -177,6 +191,39 @@ def test_a_file_without_the_prefix_of_its_family_is_refused(tmp_path):
   found = altered(tmp_path, "gidd", lambda c: as_mdlm(c))
   with pytest.raises(UserError, match=r"lacks backbone\..* and has .*blocks\.0\.adaLN"):
     params_of(found)
+
+
+def test_diffullama_is_a_decoder_under_the_names_of_its_authors(tmp_path):
+  _, network, params = parity.opened("llada")
+  shapes = {path: leaf.shape for path, leaf in weights.flat(params).items()}
+  llada, diffullama = (
+    [tensor.name for tensor in family.find(name).name_map(network).tensors(shapes)]
+    for name in ("llada", "diffullama")
+  )
+  tensors = checkpoints.tensors(parity.FIXTURES / "llada")
+  renamed = {new: tensors[old] for new, old in zip(diffullama, llada, strict=True)}
+  checkpoints.write(tmp_path / "model.safetensors", renamed)
+  (tmp_path / "config.json").write_text(json.dumps(DIFFULLAMA))
+  found = hugging_face.read(str(tmp_path))
+  assert found.family.name == "diffullama" and found.description.network["label_shift"]
+  jax.tree.map(np.testing.assert_array_equal, params_of(found), params)
+
+
+DIFFULLAMA = {
+  "architectures": ["DiscreteDiffusionModel"],
+  "model_type": "llama",
+  "vocab_size": 131,
+  "max_position_embeddings": 64,
+  "hidden_size": 48,
+  "num_attention_heads": 6,
+  "num_key_value_heads": 3,
+  "num_hidden_layers": 3,
+  "intermediate_size": 104,
+  "rms_norm_eps": 1e-5,
+  "rope_theta": 5e5,
+  "hidden_act": "silu",
+  "mask_token_id": 127,
+}
 
 
 def as_mdlm(config):

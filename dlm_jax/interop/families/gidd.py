@@ -34,7 +34,7 @@ class GiddCheckpoint(CheckpointFamily):
       length=config.integer("max_seq_len"),
       network=network,
       process={"name": "gidd", "p_u": config.number("p_uniform")},
-      data={"packing": "wrapped"},
+      data={"packing": "cropped", "padding": "scored"},
     )
 
   def name_map(self, network: Network) -> NameMap:

@@ -11,6 +11,8 @@ class Udlm(DitFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("UDLM",)
+  # Of LM1B: a sentence a row, the rest of which is noised like text.
+  data: ClassVar[Fields] = {"packing": "wrapped_padded", "padding": "noised_unscored"}
 
   def process(self, config: ConfigFile) -> Fields:
     config.require(cfg=False)
