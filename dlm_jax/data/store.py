@@ -7,8 +7,10 @@ tokenizer as fitted, and `manifest.json` says what is there, with a checksum of 
 itself.
 """
 
+import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +77,14 @@ class Rows:
     if self.labels is not None:
       row["label"] = np.asarray(self.labels[index]).astype(np.int32)
     return row
+
+  def first(self, share: float) -> "Rows":
+    """The first of the rows: a share of them, rounded up."""
+    end = math.ceil(share * len(self))
+    arrays = {"tokens": self.tokens, "lengths": self.lengths, "labels": self.labels}
+    arrays["prompts"] = self.prompts
+    cut = {name: None if array is None else array[:end] for name, array in arrays.items()}
+    return dataclasses.replace(self, **cut)
 
   def unpadded(self, index: slice | np.ndarray) -> list[np.ndarray]:
     """The tokens of rows, int32 `[n]` each, without padding."""
