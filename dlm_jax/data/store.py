@@ -7,7 +7,6 @@ tokenizer as fitted, and `manifest.json` says what is there, with a checksum of 
 itself.
 """
 
-import dataclasses
 import functools
 import hashlib
 import math
@@ -81,10 +80,9 @@ class Rows:
   def first(self, share: float) -> "Rows":
     """The first of the rows: a share of them, rounded up."""
     end = math.ceil(share * len(self))
-    arrays = {"tokens": self.tokens, "lengths": self.lengths, "labels": self.labels}
-    arrays["prompts"] = self.prompts
-    cut = {name: None if array is None else array[:end] for name, array in arrays.items()}
-    return dataclasses.replace(self, **cut)
+    arrays = (self.lengths, self.labels, self.prompts)
+    lengths, labels, prompts = (None if array is None else array[:end] for array in arrays)
+    return Rows(self.tokens[:end], lengths, labels, self.positions, prompts)
 
   def unpadded(self, index: slice | np.ndarray) -> list[np.ndarray]:
     """The tokens of rows, int32 `[n]` each, without padding."""
