@@ -31,6 +31,7 @@ class Candidates:
     here: the token that stands there now, int32 `[B, W]`.
     masked: bool `[B, W]`, the positions that may be committed.
     written: bool `[B, W]`, those that hold a token which is not of the prompt.
+    mask_id: the mask.
   """
 
   token: Array
@@ -39,6 +40,7 @@ class Candidates:
   here: Array
   masked: Array
   written: Array
+  mask_id: int
 
   @property
   def count(self) -> Array:

@@ -1,6 +1,7 @@
 """How many positions a step commits, when a window is to be done in a number of steps."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from dlm_jax.core.errors import require_known
@@ -33,9 +34,12 @@ def linear(candidates: Candidates, progress: WindowProgress, steps: int) -> Arra
 
 
 def rounded(candidates: Candidates, progress: WindowProgress, steps: int) -> Array:
-  """n over the steps that are left, rounded half to even."""
-  left = jnp.maximum(steps - progress.step, 1)
-  return jnp.round(candidates.count / left).astype(jnp.int32)
+  """n over the steps that are left, rounded half to even, with the errors of float32 in which dllm
+  has the share (1 - s / t): of 4 positions in 3 steps it commits 1, 1, 2."""
+  one, times = np.float32(1.0), np.linspace(1.0, 0.0, steps + 1, dtype=np.float32)
+  kept = one - (one - times)
+  share = jnp.asarray(one - kept[1:] / kept[:-1])[jnp.minimum(progress.step, steps - 1)]
+  return jnp.round(candidates.count * share).astype(jnp.int32)
 
 
 COUNTS = {"even": even, "whole": whole, "linear": linear, "rounded": rounded}

@@ -22,17 +22,15 @@ class Decoded:
   """What was written.
 
   Attributes:
-    tokens: int32 `[B, S]`, the prompt of each row, its answer, and 0 after it.
-    answers: int32 `[B, length]`, the answers alone.
+    answers: int32 `[B, length]`.
     lengths: int32 `[B]`, tokens of each answer up to the first end token and with it.
     num_evaluations: int32 `[B]`, of the network for each row: two where it is guided.
     has_nan: bool scalar, whether a logit was not a number: the tokens then mean nothing.
-    trajectory: int32 `[frames, B, S]`, the rows before the first evaluation and after each that
-      wrote, or None.
+    trajectory: int32 `[frames, B, S]`, the rows, prompts and all, before the first evaluation and
+      after each that wrote, or None.
     num_frames: int32 scalar, how many of its frames there are.
   """
 
-  tokens: Array
   answers: Array
   lengths: Array
   num_evaluations: Array
@@ -72,8 +70,9 @@ def decode(
   tokens, lengths = prompts
   where = windows.of(decoder, model.pattern, lengths, tokens.shape[1])
   passes = passes_of(model, decoder, where)
-  rows = jnp.pad(tokens, ((0, 0), (0, where.slots - tokens.shape[1])))
-  rows = jnp.where(jnp.arange(where.slots) < lengths[:, None], rows, model.mask_id)
+  positions = jnp.arange(where.slots) - where.begins[:, None]
+  rows = jnp.take_along_axis(tokens, jnp.clip(positions, 0, tokens.shape[1] - 1), axis=1)
+  rows = jnp.where((positions >= 0) & (positions < lengths[:, None]), rows, model.mask_id)
   loop = DecodingLoop(decoder, passes, where, keys, end_id)
   return _result(loop, loop.run(loop.begin(rows, trajectory)))
 
@@ -88,9 +87,8 @@ def _result(loop: DecodingLoop, rows: DecodingState) -> Decoded:
     lengths = lengths - jnp.sum(past & where.is_answer, axis=1)
     if decoder.stop:
       tokens = jnp.where(past, loop.end_id, tokens)
-  slots = slots_of(where.prompts, decoder.length)
+  slots = slots_of(where.answers, decoder.length)
   return Decoded(
-    tokens=jnp.where(jnp.arange(where.slots) < where.answer_ends[:, None], tokens, 0),
     answers=jnp.take_along_axis(tokens, slots, axis=1),
     lengths=lengths,
     num_evaluations=rows.evaluations[:, 0] * (2 if decoder.guidance else 1),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.core.errors import UserError
+from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.ranges import NonNegative, NonNegativeInt, PositiveInt, TopP
 from dlm_jax.core.types import Fields
 from dlm_jax.decoding import base, caches
@@ -14,6 +14,8 @@ from dlm_jax.decoding.base import Candidates, Revision, Rule
 from dlm_jax.decoding.caches import Cache
 from dlm_jax.processes.draws import row_categorical, split_rows
 from dlm_jax.samplers import filters, scores
+
+STARTS = ("text", "answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class Decoder:
     block: tokens that are decoded before any to their right are; 0 is all of them. A model whose
       attention is causal over blocks has blocks of its own size, which are counted from the start
       of the text.
+    blocks_from: where those are counted from in place of that: `text`, or `answer`, in which the
+      prompt ends with a block (A2D).
     sub_block: within a block, likewise, without an effect on the cache; 0 is the whole block.
     first: whether the first position of a block is committed at its first step in any case, as
       Fast-dLLM does for models whose outputs are shifted.
@@ -49,6 +53,7 @@ class Decoder:
   cache: Cache
   length: PositiveInt = 128
   block: NonNegativeInt = 0
+  blocks_from: str = "text"
   sub_block: NonNegativeInt = 0
   first: bool = False
   score: str = "probability"
@@ -63,6 +68,7 @@ class Decoder:
 
   def __post_init__(self) -> None:
     scores.check(self.score)
+    require_known("start of blocks", self.blocks_from, STARTS)
     if self.block and self.length % self.block:
       raise UserError(
         f"a block of {self.block} does not fit into an answer of {self.length} tokens: choose a "
@@ -99,7 +105,13 @@ class Decoder:
       score = jnp.where(doubted, jnp.min(score, axis=-1, keepdims=True), score)
     masked, written = where
     return Candidates(
-      token=token, score=score, log_probs=log_probs, here=here, masked=masked, written=written
+      token=token,
+      score=score,
+      log_probs=log_probs,
+      here=here,
+      masked=masked,
+      written=written,
+      mask_id=mask_id,
     )
 
   def _filtered(self, logits: Array) -> Array:

@@ -1,8 +1,7 @@
 """The passes of a masked model over a batch of texts: all positions, or a few with a cache.
 
-Every row is a text that begins at slot 0, with its prompt, its answer and then nothing: the slot of
-a token is its position, whatever the neighbours are. A window is as many slots of each row, from a
-start of its own on.
+Every row is a text, its prompt and its answer, in slots that follow from itself alone, whatever its
+neighbours are. A window is as many slots of each row, from a start of its own on.
 """
 
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.patterns import FULL, BlockCausal, Full
+from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Full
 from dlm_jax.core.types import Params
 from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.decoding.windows import Windows
 from dlm_jax.networks.base import Cache, Caches, Inputs, Network
+from dlm_jax.processes.base import Process
+from dlm_jax.processes.facets import RevealsOnce
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +27,43 @@ class MaskedModel:
     network: with its `params`.
     mask_id: the symbol of a missing token.
     pattern: which position sees which: `Full` or `BlockCausal`.
-    shift: 1 where position i is predicted by the output at i - 1, as in Dream, else 0.
   """
 
   network: Network
   params: Params
   mask_id: int
   pattern: Full | BlockCausal = FULL
-  shift: int = 0
+
+  @property
+  def shift(self) -> int:
+    """1 where position i is predicted from the state at i - 1, as in Dream, else 0."""
+    return int(self.network.label_shift)
+
+
+def masked_model(process: Process, network: Network, params: Params) -> MaskedModel:
+  """What a decoder needs of a model.
+
+  Args:
+    process: of masks, on whole rows or in blocks.
+    network: that it was trained with.
+    params: those of the network alone.
+
+  Raises:
+    UserError: the process has no mask, the network is given the time, or reads from left to right.
+  """
+  if not isinstance(process, RevealsOnce) or not isinstance(process.pattern, Full | Blocks):
+    raise UserError(
+      f"the process {type(process).__name__} has no masks that a decoder could commit tokens to: "
+      "draw from it with dlm_jax.sample."
+    )
+  if network.knows_time:
+    raise UserError(
+      "the network is given the time, which decoding by certainty does not have: draw from it with "
+      "dlm_jax.sample."
+    )
+  # Noise stands in the block at hand alone, so that one stream of tokens says what two say.
+  pattern = BlockCausal(process.pattern.size) if isinstance(process.pattern, Blocks) else FULL
+  return MaskedModel(network=network, params=params, mask_id=process.mask_id, pattern=pattern)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +87,11 @@ class Passes:
     """The slot after the last that is attended to."""
     return self._twice(self.windows.ends)
 
+  @property
+  def _begins(self) -> Array:
+    """The slot of the first token."""
+    return self._twice(self.windows.begins)
+
   def empty(self) -> Cache:
     """A cache for the rows."""
     assert isinstance(self.model.network, Caches)
@@ -68,6 +103,7 @@ class Passes:
     inputs = Inputs(
       tokens=seen,
       time=jnp.zeros(len(seen)),
+      positions=self._positions(jnp.arange(self.windows.slots)),
       valid=self._exists(jnp.arange(self.windows.slots)),
       pattern=self.model.pattern,
     )
@@ -120,18 +156,22 @@ class Passes:
     mask = self._exists(slots)[:, None]
     if isinstance(pattern, BlockCausal):
       mask = mask & (slots <= jnp.asarray(pattern.last_seen(where))[..., None])
-    inputs = Inputs(tokens=tokens, time=jnp.zeros(len(tokens)), positions=where)
+    inputs = Inputs(tokens=tokens, time=jnp.zeros(len(tokens)), positions=self._positions(where))
     return network.extend(self.unstacked, inputs, cache, write, mask)
 
   def _exists(self, where: Array) -> Array:
     """Whether the rows have the slots `where` `[S]` or `[.., n]`, bool."""
-    return (where >= 0) & (where < self._ends[:, None])
+    return (where >= self._begins[:, None]) & (where < self._ends[:, None])
+
+  def _positions(self, where: Array) -> Array:
+    """Where in its text each of the slots `where` `[S]` or `[.., n]` stands."""
+    return jnp.maximum(where - self._begins[:, None], 0)
 
   def _seen(self, tokens: Array) -> Array:
     """The rows `[B, n]` as the network is given them."""
     if not self.guidance:
       return tokens
-    is_prompt = jnp.arange(tokens.shape[1]) < self.windows.prompts[:, None]
+    is_prompt = jnp.arange(tokens.shape[1]) < self.windows.answers[:, None]
     return jnp.concatenate([tokens, jnp.where(is_prompt, self.model.mask_id, tokens)])
 
   def _twice(self, array: Array) -> Array:

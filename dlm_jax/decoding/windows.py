@@ -1,7 +1,8 @@
-"""Where the blocks of each row lie, as slots of a batch in which every text begins at slot 0.
+"""Where the blocks of each row lie, as slots of a batch.
 
-Blocks of an answer are counted from the end of the prompt, or, where attention is causal over
-blocks, from the start of the text: the first then holds the end of the prompt.
+A text begins at slot 0, and blocks of an answer are counted from the end of the prompt. Where
+attention is causal over blocks, they are counted from the start of the text, so that the first
+holds the end of the prompt; or the text begins some slots later, so that its prompt ends a block.
 """
 
 from dataclasses import dataclass
@@ -20,16 +21,18 @@ class Windows:
   """The blocks of a batch.
 
   Attributes:
-    prompts: int32 `[B]`, tokens of each prompt.
+    begins: int32 `[B]`, the first slot of each text, below the size of a block.
+    answers: int32 `[B]`, the first slot of each answer.
     length: tokens of an answer.
     size: W, of a block.
     blocks: how many there are, at most.
     slots: S, of a row, to the end of the last block.
-    absolute: whether blocks are counted from the start of the text.
+    absolute: whether blocks are those of the slots.
     prompt: slots that hold a prompt in some row.
   """
 
-  prompts: Array
+  begins: Array
+  answers: Array
   length: int
   size: int
   blocks: int
@@ -40,7 +43,7 @@ class Windows:
   @property
   def answer_ends(self) -> Array:
     """The slot after the answer of each row, int32 `[B]`."""
-    return self.prompts + self.length
+    return self.answers + self.length
 
   @property
   def ends(self) -> Array:
@@ -52,17 +55,17 @@ class Windows:
   def is_answer(self) -> Array:
     """The slots of the answer of each row, bool `[B, S]`."""
     slots = jnp.arange(self.slots)
-    return (slots >= self.prompts[:, None]) & (slots < self.answer_ends[:, None])
+    return (slots >= self.answers[:, None]) & (slots < self.answer_ends[:, None])
 
   def starts(self, block: Array | int) -> Array:
     """The first slot of a block in each row, int32 `[B]`; past its end where it has no such."""
     if self.absolute:
-      return (self.prompts // self.size + block) * self.size
-    return self.prompts + block * self.size
+      return (self.answers // self.size + block) * self.size
+    return self.answers + block * self.size
 
   def is_open(self, where: Array) -> Array:
     """Which of the slots `where` `[B, n]` are written, bool."""
-    return (where >= self.prompts[:, None]) & (where < self.ends[:, None])
+    return (where >= self.answers[:, None]) & (where < self.ends[:, None])
 
 
 def of(decoder: Decoder, pattern: Full | BlockCausal, prompts: Array, prompt_slots: int) -> Windows:
@@ -72,6 +75,7 @@ def of(decoder: Decoder, pattern: Full | BlockCausal, prompts: Array, prompt_slo
     UserError: the decoder asks for other blocks than the model has, or a cache that it cannot use.
   """
   length, absolute = decoder.length, isinstance(pattern, BlockCausal)
+  begins = jnp.zeros_like(prompts)
   if isinstance(pattern, BlockCausal):
     size = pattern.size
     if decoder.block not in (0, size):
@@ -79,6 +83,8 @@ def of(decoder: Decoder, pattern: Full | BlockCausal, prompts: Array, prompt_slo
         f"the attention of this model is causal over blocks of {size} tokens, so that it cannot be "
         f"decoded in blocks of {decoder.block}: leave the block open."
       )
+    if decoder.blocks_from == "answer":
+      begins, prompt_slots = -prompts % size, prompt_slots + size - 1
     blocks = -(-(length + size - 1) // size)
     slots = -(-(prompt_slots + length) // size) * size
   else:
@@ -90,7 +96,8 @@ def of(decoder: Decoder, pattern: Full | BlockCausal, prompts: Array, prompt_slo
     size = decoder.block or length
     blocks, slots = length // size, prompt_slots + length
   return Windows(
-    prompts=prompts,
+    begins=begins,
+    answers=begins + prompts,
     length=length,
     size=size,
     blocks=blocks,

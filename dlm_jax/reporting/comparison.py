@@ -26,7 +26,6 @@ MEASURED = {
     "padding",
     "config.data.length",
   ),
-  "exact_match": ("environment.dataset_hash", "split", "padding", "rows"),
   "samples": (
     "environment.dataset_hash",
     "judge",

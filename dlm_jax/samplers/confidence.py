@@ -2,9 +2,10 @@
 
 At each step every masked position gets a candidate token and a score, and the best ones are
 committed, as many as the time grid says (MaskGIT, Chang et al. 2022; LLaDA, Nie et al. 2025; Kim et
-al. 2025). Where one token is committed at a time in a random order, the samples follow the model's
-own distribution; any other order, and tokens committed together, give up that law for quality or
-speed.
+al. 2025). One position at a time in an order that is decided before the candidates are drawn (all
+scores but `probability`), an exact model's samples follow its own distribution. `probability`
+prefers likely candidates, and positions committed together know nothing of each other: both give
+up that law, for quality or speed (see experiments/parallel_commit).
 """
 
 import dataclasses

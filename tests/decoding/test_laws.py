@@ -1,5 +1,7 @@
 """What holds of every decoder: rows do not know of each other, and exact caches change nothing."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ THRESHOLD = {"name": "threshold", "threshold": 0.3}
 WARM = {"temperature": 0.7, "top_p": 0.95}
 
 
-def model(**fields):
-  return trajectories.model("llada", MASK, **fields)
+def model(shift=0, **fields):
+  masked = trajectories.model("llada", MASK, **fields)
+  network = dataclasses.replace(masked.network, label_shift=bool(shift))
+  return dataclasses.replace(masked, network=network)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Which candidates each rule commits, from scores that are written down."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,7 @@ def candidates(scores=SCORES, masked=MASKED):
     here=zeros,
     masked=jnp.asarray(masked),
     written=jnp.asarray(~masked),
+    mask_id=V,
   )
 
 
@@ -91,7 +94,8 @@ def test_the_whole_schedule_is_that_of_a_window_without_given_tokens():
   [
     ("even", 12, 5, [3, 3, 2, 2, 2]),
     ("linear", 13, 8, [1, 1, 1, 1, 2, 2, 2, 3]),
-    ("rounded", 4, 3, [1, 2, 1]),
+    ("rounded", 4, 3, [1, 1, 2]),
+    ("rounded", 6, 4, [2, 1, 2, 1]),
   ],
 )
 def test_schedules_are_those_of_the_references(schedule, masked, steps, wanted):
@@ -126,10 +130,8 @@ def test_an_edit_is_above_its_threshold_and_not_of_the_prompt():
   edit = resolve.make(base.REVISIONS, {"name": "edit", "threshold": 0.9, "most_after": 2})
   offered = candidates()
   here = offered.here.at[0, 3].set(2).at[0, 4].set(2)
-  offered = Candidates(
-    token=offered.token,
-    score=offered.score,
-    log_probs=offered.log_probs,
+  offered = dataclasses.replace(
+    offered,
     here=here,
     masked=jnp.zeros_like(offered.masked),
     written=jnp.array([[True, False, True, True, True, True]]),
@@ -153,3 +155,15 @@ def test_every_rule_commits_the_best_where_nothing_is_certain(name):
 def test_thresholds_in_the_wrong_order_are_refused():
   with pytest.raises(UserError, match="must not be above threshold"):
     resolve.make(base.RULES, {"name": "hierarchical", "low_threshold": 0.95})
+
+
+def test_remasking_keeps_the_best_of_all_positions():
+  """Two are written and one is committed: the three best of all stay, whoever wrote them."""
+  remask = resolve.make(base.REVISIONS, {"name": "remask"})
+  offered = candidates(masked=[1, 1, 0, 0, 1, 0])
+  # The prompt ends at 3; 2 and 5 are written: 2 as the model would (.45), 5 not at all (.1).
+  written = jnp.array([[False, False, True, False, False, True]])
+  here = jnp.where(offered.masked, V, 0)
+  offered = dataclasses.replace(offered, here=here, written=written)
+  tokens, done = remask.revise(offered, offered.best(jnp.int32(1)), jnp.zeros((1, 1), jnp.int32))
+  assert tokens[0].tolist() == [0, 0, 0, 0, V, V] and done[0, 0]

@@ -66,3 +66,13 @@ def program(made, bare, end_id, trajectory):
 def states(decoded):
   """The states `[S, B, L]` after each evaluation that wrote."""
   return decoded.trajectory[1 : decoded.num_frames]
+
+
+def seen(states, like, mask_id):
+  """The states, with -1 where the reference had no canvas yet, which was all masks here."""
+  cut = states[..., : like.shape[-1]]
+  assert np.all(states[..., like.shape[-1] :] == mask_id)
+  if cut.shape != like.shape:
+    return cut
+  assert np.all(cut[like == -1] == mask_id)
+  return np.where(like == -1, -1, cut)

@@ -65,7 +65,8 @@ CASES = {
 }
 SAMPLERS = {
   "ancestral": drawing.make("ancestral"),
-  # Of the orders in which it commits, the random one alone keeps the law.
+  # An order that knows nothing of the candidates keeps the law; that of their probability does not.
+  "confidence_margin": drawing.make("confidence", score="margin"),
   "confidence_random": drawing.make("confidence", score="random"),
   "euler": drawing.make("euler"),
   "first_hitting": drawing.make("first_hitting"),
@@ -183,3 +184,11 @@ def test_too_few_steps_are_told_apart(case):
 @pytest.mark.parametrize("sampler", ["ancestral", "first_hitting"])
 def test_too_few_steps_in_blocks_are_told_apart(sampler):
   assert JOINT.p_value(draw_in_blocks(sampler, "absorbing", steps=1)) < 1e-6
+
+
+def test_an_order_by_the_probability_of_candidates_is_told_apart():
+  """One at a time, with the exact denoiser: likely tokens come sooner, and so too often."""
+  process, denoiser = CASES["absorbing"]
+  sampler = drawing.make("confidence", score="probability")
+  tokens = drawing.draw(sampler, process, denoiser(None), (ROWS, LENGTH), key=1, steps=STEPS).tokens
+  assert JOINT.p_value(tokens) < 1e-6

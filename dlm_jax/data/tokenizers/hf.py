@@ -131,6 +131,12 @@ class Hf:
         )
     return np.array(ids, np.int32)
 
+  def encode_symbols(self, text: str) -> np.ndarray:
+    """Ids int32 `[n]` of a text that spells control symbols, as a chat template does: they are
+    read as the symbols that they are."""
+    ids = self._tokenizer_of_symbols.encode(text, add_special_tokens=False).ids
+    return np.array(ids, np.int32)
+
   def decode(self, ids: np.ndarray) -> str:
     return self._tokenizer.decode(np.asarray(ids).tolist(), skip_special_tokens=True)
 
@@ -149,6 +155,12 @@ class Hf:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # as text; their ids are looked up by name
+    return tokenizer
+
+  @cached_property
+  def _tokenizer_of_symbols(self) -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+    tokenizer.encode_special_tokens = False
     return tokenizer
 
   def __getstate__(self) -> Fields:

@@ -11,7 +11,6 @@ class Mdlm(DitFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("MDLM",)
-  model_type: ClassVar[str] = "mdlm"
   has_mask: ClassVar[bool] = True
 
   def process(self, config: ConfigFile) -> Fields:

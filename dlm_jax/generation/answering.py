@@ -1,0 +1,127 @@
+"""Answers to prompts in batches, with as few compiled programs as their lengths allow."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlm_jax.core.types import Params
+from dlm_jax.decoding.decode import Decoded, decode
+from dlm_jax.decoding.decoders import Decoder
+from dlm_jax.decoding.passes import MaskedModel, masked_model
+from dlm_jax.model.model import Model
+
+# Prompts are given room in multiples of so many tokens, so that lengths share programs.
+ROOM = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+  """One answer.
+
+  Attributes:
+    prompt: the number of the prompt that it answers.
+    number: which of its answers, from 0.
+    tokens: int32 `[n]`, up to the first end token and with it.
+    num_evaluations: of the network for it.
+    trajectory: int32 `[frames, n]`, the row with the prompt, or None.
+    seconds: its share of those of its batch, without compilation.
+  """
+
+  prompt: int
+  number: int
+  tokens: np.ndarray
+  num_evaluations: int
+  trajectory: np.ndarray | None
+  seconds: float
+
+
+def answers(
+  decoder: Decoder,
+  model: Model,
+  prompts: Mapping[int, np.ndarray],
+  *,
+  num: int = 1,
+  batch_size: int = 8,
+  seed: int = 0,
+  trajectory: bool = False,
+) -> Iterator[Answer]:
+  """`num` answers to each prompt, batch by batch, those to short prompts first.
+
+  Which batch a prompt falls into changes no answer: it depends on the seed, on the number by which
+  `prompts` has the prompt, and on its own number.
+
+  Raises:
+    UserError: the model cannot be decoded so, or predicts what is not a number.
+  """
+  masked = masked_model(model.process, model.network, model.denoiser().network_params)
+  order = sorted(prompts, key=lambda prompt: len(prompts[prompt]))
+  pairs = [(prompt, number) for prompt in order for number in range(num)]
+  batch_size = min(batch_size, len(pairs))
+  program = _program(decoder, masked, model.tokenizer.eos_id, trajectory)
+  compiled: dict[int, jax.stages.Compiled] = {}
+  for begin in range(0, len(pairs), batch_size):
+    batch = pairs[begin : begin + batch_size]
+    filled = batch + batch[-1:] * (batch_size - len(batch))
+    inputs = _inputs([prompts[p] for p, _ in filled], np.array(filled, np.uint32), seed)
+    with jax.set_mesh(model.mesh):
+      room = inputs[0].shape[1]
+      if room not in compiled:
+        compiled[room] = program.lower(masked.params, *inputs).compile()
+      started = time.perf_counter()
+      decoded = jax.device_get(compiled[room](masked.params, *inputs))
+    if decoded.has_nan:
+      raise model.unusable("predict what is not a number, so that nothing can be written")
+    yield from _read(decoded, batch, prompts, time.perf_counter() - started)
+
+
+def _inputs(
+  prompts: Sequence[np.ndarray], pairs: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray, jax.Array]:
+  """The prompts of a batch, their lengths, and the keys of its answers."""
+  lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+  tokens = np.zeros((len(prompts), -(-lengths.max() // ROOM) * ROOM), np.int32)
+  for row, prompt in zip(tokens, prompts, strict=True):
+    row[: len(prompt)] = prompt
+  key = jax.random.key(seed)
+  keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1]))(pairs)
+  return tokens, lengths, keys
+
+
+def _program(
+  decoder: Decoder, masked: MaskedModel, end_id: int | None, trajectory: bool
+) -> jax.stages.Wrapped:
+  """The jitted `(params, prompts, lengths, keys) -> Decoded`."""
+  bare = dataclasses.replace(masked, params={})
+
+  def run(params: Params, tokens: jax.Array, lengths: jax.Array, keys: jax.Array) -> Decoded:
+    bound = dataclasses.replace(bare, params=params)
+    prompts = (jnp.asarray(tokens), jnp.asarray(lengths))
+    return decode(decoder, bound, prompts, keys, end_id=end_id, trajectory=trajectory)
+
+  return jax.jit(run)
+
+
+def _read(
+  decoded: Decoded,
+  batch: Sequence[tuple[int, int]],
+  prompts: Mapping[int, np.ndarray],
+  seconds: float,
+) -> Iterator[Answer]:
+  for row, (prompt, number) in enumerate(batch):
+    frames = None
+    if decoded.trajectory is not None:
+      end = len(prompts[prompt]) + decoded.answers.shape[1]
+      frames = np.asarray(decoded.trajectory[: decoded.num_frames, row, :end])
+    yield Answer(
+      prompt=prompt,
+      number=number,
+      tokens=np.asarray(decoded.answers[row, : decoded.lengths[row]]),
+      num_evaluations=int(decoded.num_evaluations[row]),
+      trajectory=frames,
+      seconds=seconds / len(batch),
+    )

@@ -1,0 +1,69 @@
+"""The flags of the command `generate`, and what its `--help` says of the presets."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlm_jax.core import resolve, storage
+from dlm_jax.core.errors import UserError
+from dlm_jax.core.ranges import PositiveInt, Seed
+from dlm_jax.decoding.published import NAMED
+from dlm_jax.model.model_settings import ModelSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings(ModelSettings):
+  """What is answered, by which model and decoder, and where the answers go.
+
+  Attributes:
+    preset: name of the decoder, see below. The default is the first that is meant for the family of
+      the model, and `greedy` for a run of this project.
+    decoder_settings: settings of the decoder in place of those of the preset, as in
+      --decoder.length=64 --decoder.rule=factor --decoder.rule.factor=2 --decoder.cache=dual.
+    prompt: text of one prompt.
+    prompts: JSONL file with an object a line, which holds a "prompt" (a text), "messages" (of a
+      chat, each with "role" and "content") or "tokens" (ids).
+    chat: whether --prompt, and each "prompt" of a file, is what the user says in a chat: it is put
+      into the chat template of the model.
+    num: answers to each prompt.
+    batch_size: answers written at once. It changes no answer.
+    seed: seed of all draws. An answer depends on the seed, on the number of its prompt and on its
+      own.
+    trajectory: whether to show how the first answer is written, state by state.
+    output: JSONL file that gets one object an answer, with its text, its tokens and what it cost;
+      what they depend on is written beside it, to NAME.protocol.json.
+  """
+
+  preset: str | None = None
+  decoder_settings: Mapping[str, str] = field(default_factory=dict, metadata={"nested": True})
+  prompt: str | None = None
+  prompts: str | None = None
+  chat: bool = False
+  num: PositiveInt = 1
+  batch_size: PositiveInt = 8
+  seed: Seed = 0
+  trajectory: bool = False
+  output: str | None = None
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    resolve.require_ranges(self, "--")
+    if (self.prompt is None) == (self.prompts is None):
+      raise UserError("give --prompt (a text) or --prompts (a JSONL file), and one of them alone.")
+    if self.path is not None and not self.path.absolute().parent.is_dir():
+      raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+
+  @property
+  def path(self) -> Path | None:
+    """Of the output."""
+    return None if self.output is None else storage.expand(self.output)
+
+
+def presets_text() -> str:
+  """The presets, for `--help`."""
+  lines = ["Presets (--preset=NAME); README.md of dlm_jax/decoding has the settings of a decoder:"]
+  for name, named in NAMED.items():
+    text = f"{name}: {named.source}"
+    lines += textwrap.wrap(text, 96, initial_indent="  ", subsequent_indent="      ")
+  return "\n".join(lines)
