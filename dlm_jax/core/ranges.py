@@ -73,6 +73,8 @@ Probability = Annotated[float, Range(at_least=0, at_most=1)]
 Fraction = Annotated[float, Range(at_least=0, below=1)]
 # A sum of probabilities that some tokens reach.
 TopP = Annotated[float, Range(above=0, at_most=1)]
+# A share that is not nothing.
+Share = Annotated[float, Range(above=0, at_most=1)]
 # Strictly between nothing and the whole.
 ProperFraction = Annotated[float, Range(above=0, below=1)]
 AtLeastOne = Annotated[float, Range(at_least=1)]

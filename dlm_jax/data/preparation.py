@@ -17,7 +17,7 @@ from pathlib import Path
 from dlm_jax.core import faults, resolve, storage
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.json_files import digest, seal
-from dlm_jax.core.ranges import PositiveInt
+from dlm_jax.core.ranges import PositiveInt, Share
 from dlm_jax.core.types import Fields, Json
 from dlm_jax.data import packing, summary, writing
 from dlm_jax.data.batches import WINDOWS
@@ -44,6 +44,7 @@ class DataConfig:
     padding: `ignored`, `noised_unscored` or `scored`, of pairs `ignored` or `end_learned`, see
       `dlm_jax.data.positions`.
     windows: rows of training: `disjoint`, or `random`: from anywhere in a stream.
+    share: of the rows of training that are trained on, the first of them: few data, many epochs.
     directory: where stores are kept; may be remote, see `dlm_jax.core.storage`.
     workers: processes that encode; None for as many as pay off. Changes no byte.
     checks: whether each process reads all of a split before it uses it, to hold it against its
@@ -57,6 +58,7 @@ class DataConfig:
   scored: str = "all"
   padding: str = "ignored"
   windows: str = "disjoint"
+  share: Share = 1.0
   directory: str = "data"
   workers: PositiveInt | None = None
   checks: bool = True

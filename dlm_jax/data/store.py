@@ -9,6 +9,7 @@ itself.
 
 import functools
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,13 @@ class Rows:
     if self.labels is not None:
       row["label"] = np.asarray(self.labels[index]).astype(np.int32)
     return row
+
+  def first(self, share: float) -> "Rows":
+    """The first of the rows: a share of them, rounded up."""
+    end = math.ceil(share * len(self))
+    arrays = (self.lengths, self.labels, self.prompts)
+    lengths, labels, prompts = (None if array is None else array[:end] for array in arrays)
+    return Rows(self.tokens[:end], lengths, labels, self.positions, prompts)
 
   def unpadded(self, index: slice | np.ndarray) -> list[np.ndarray]:
     """The tokens of rows, int32 `[n]` each, without padding."""

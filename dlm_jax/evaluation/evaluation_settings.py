@@ -74,10 +74,10 @@ class EvaluateSettings(ModelSettings):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    if self.length is not None and self.corpus is None:
-      raise UserError("--length is of the rows of --corpus: those of the data have their own.")
     require_known("--times", self.times, get_args(Timing))
     resolve.require_ranges(self, "--")
+    if self.length is not None and self.corpus is None:
+      raise UserError("--length is of the rows of --corpus: those of the data have their own.")
     of_answers = (self.sampler, self.steps, self.temperature)
     if self.metric == "bound" and (self.sampler_settings or of_answers != (None, None, None)):
       raise UserError(

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dlm_jax.core.types import Fields
+from dlm_jax.core.types import Fields, Record
 from dlm_jax.interop import dit_names
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.family import CheckpointFamily, Description
@@ -13,6 +13,14 @@ from dlm_jax.networks.base import Network
 LOG_LINEAR: Fields = {"name": "log_linear", "epsilon": 1e-3}
 # What the network is given as the time is -log alpha.
 SIGMA: Fields = {"time_input": "sigma", "time_scale": 1.0}
+# Fields of the network, and what they are called in the file.
+SIZES = {
+  "width": "hidden_dim",
+  "heads": "n_heads",
+  "depth": "n_blocks",
+  "condition_width": "cond_dim",
+  "vocab_rows": "vocab_size",
+}
 
 
 class DitFamily(CheckpointFamily):
@@ -23,10 +31,12 @@ class DitFamily(CheckpointFamily):
 
   Attributes:
     has_mask: whether the last row of the vocabulary is the mask, which is no token of a text.
+    model_type: what stands under this name in the file.
     data: see `Description`.
   """
 
   has_mask: ClassVar[bool] = False
+  model_type: ClassVar[str]
   data: ClassVar[Fields] = {"packing": "wrapped"}
 
   def process(self, config: ConfigFile) -> Fields:
@@ -34,24 +44,30 @@ class DitFamily(CheckpointFamily):
     raise NotImplementedError
 
   def describe(self, config: ConfigFile) -> Description:
-    rows = config.integer("vocab_size")
-    sizes = {
-      "width": config.integer("hidden_dim"),
-      "heads": config.integer("n_heads"),
-      "depth": config.integer("n_blocks"),
-      "condition_width": config.integer("cond_dim"),
-      "vocab_rows": rows,
-      "time_conditioned": config.flag("time_conditioning"),
-      "dropout": config.number("dropout"),
-    }
+    sizes = {ours: config.integer(theirs) for ours, theirs in SIZES.items()}
+    timed = config.flag("time_conditioning")
+    network = {"time_conditioned": timed, "dropout": config.number("dropout")}
     return Description(
       family=self.name,
-      vocab_size=rows - self.has_mask,
+      vocab_size=sizes["vocab_rows"] - self.has_mask,
       length=config.integer("model_length"),
-      network={"name": "transformer", **sizes, **SIGMA},
+      network={"name": "transformer", **sizes, **network, **(SIGMA if timed else {})},
       process=self.process(config),
       data=self.data,
     )
+
+  def config(self, description: Description) -> Record:
+    network = description.network
+    return {
+      "architectures": [*self.architectures],
+      "model_type": self.model_type,
+      "model_length": description.length,
+      **{theirs: network[ours] for ours, theirs in SIZES.items()},
+      "time_conditioning": network["time_conditioned"],
+      "dropout": network["dropout"],
+      "return_dict": False,
+      "torch_dtype": "float32",
+    }
 
   def name_map(self, network: Network) -> NameMap:
     return dit_names.name_map("backbone.")

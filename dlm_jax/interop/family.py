@@ -10,7 +10,7 @@ from typing import ClassVar
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.interface import NetworkInterface
-from dlm_jax.core.types import Fields, Json
+from dlm_jax.core.types import Fields, Json, Record
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.name_map import NameMap
 from dlm_jax.networks.base import Network
@@ -106,7 +106,7 @@ class CheckpointFamily:
     """The name map, for a network of `describe`."""
     raise NotImplementedError
 
-  def config(self, description: Description) -> dict[str, Json]:
+  def config(self, description: Description) -> Record:
     """The `config.json` that `describe` reads so, the inverse of it."""
     raise UserError(
       f"a model cannot be written as a {self.name} checkpoint ({description.family})."

@@ -3,11 +3,20 @@
 Its linear layers keep their weights as [in, out], unlike those of all other families.
 """
 
+from dlm_jax.core.types import Record
 from dlm_jax.interop.config_file import ConfigFile
+from dlm_jax.interop.family import Description
 from dlm_jax.interop.name_map import Line, NameMap
 
 # A layer: the mask of causal attention as a buffer, in files of older releases.
 EXTRAS = (r"(transformer[.]|denoise_model[.])?h[.]\d+[.]attn[.](bias|masked_bias)",)
+# Fields of the network, and what they are called in the file.
+SIZES = {
+  "width": "n_embd",
+  "heads": "n_head",
+  "depth": "n_layer",
+  "learned_positions": "n_positions",
+}
 _LAYERS = (
   Line("ln_1.weight", "attention_norm/scale"),
   Line("ln_1.bias", "attention_norm/bias"),
@@ -40,20 +49,32 @@ def network(config: ConfigFile) -> dict[str, object]:
   )
   config.ignore("attn_pdrop", "embd_pdrop", "n_ctx", "summary_activation", "summary_first_dropout")
   config.ignore("summary_proj_to_labels", "summary_type", "summary_use_proj")
-  width = config.integer("n_embd")
-  config.require(n_inner=4 * width)
+  sizes = {ours: config.integer(theirs) for ours, theirs in SIZES.items()}
+  config.require(n_inner=4 * sizes["width"])
   return {
     "name": "transformer",
-    "width": width,
-    "heads": config.integer("n_head"),
-    "depth": config.integer("n_layer"),
-    "learned_positions": config.integer("n_positions"),
+    **sizes,
     "epsilon": config.number("layer_norm_epsilon"),
     "dropout": config.number("resid_pdrop"),
     "biases": True,
     "conditioning": "none",
     "head_bias": False,
     "tied_head": True,
+  }
+
+
+def config(description: Description) -> Record:
+  """The fields of `config.json` that `network` reads so, and the size of the vocabulary."""
+  sizes = {theirs: description.network[ours] for ours, theirs in SIZES.items()}
+  return {
+    "model_type": "gpt2",
+    "activation_function": "gelu_new",
+    "vocab_size": description.vocab_size,
+    **sizes,
+    "n_ctx": sizes["n_positions"],
+    "layer_norm_epsilon": description.network["epsilon"],
+    "resid_pdrop": description.network["dropout"],
+    "torch_dtype": "float32",
   }
 
 

@@ -26,6 +26,7 @@ MEASURED = {
     "padding",
     "config.data.length",
   ),
+  "exact_match": ("environment.dataset_hash", "split", "padding", "rows"),
   "samples": (
     "environment.dataset_hash",
     "judge",

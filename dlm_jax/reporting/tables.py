@@ -12,6 +12,7 @@ from dlm_jax.reporting.comparison import Group, Result
 
 TITLES = {
   "likelihood": "Likelihood",
+  "exact_match": "Answers",
   "samples": "Samples",
   "harness": "lm-evaluation-harness",
 }
@@ -148,6 +149,24 @@ def _paired(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
   return (header,), [(cell(result),) for result in group.results]
 
 
+def _exact_match(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+  columns = ("process", "sampler", "steps", "evaluations", "answers", "exactly right")
+  rows: list[tuple[str, ...]] = []
+  for result in group.results:
+    how, share = result.protocol["settings"], result.record["results"]["exact_match"]
+    rows.append(
+      (
+        process_text(result.protocol),
+        str(how["sampler"]),
+        "-" if how["steps"] is None else str(how["steps"]),
+        f"{mean_evaluations(result):.4g}",
+        f"{result.record['answers']:,}",
+        f"{share['value']:.4f} ± {share['standard_error']:.2g}",
+      )
+    )
+  return columns, rows
+
+
 # Statistics of samples in the order of their columns.
 STATISTICS = (
   "judge_perplexity_over_tokens",
@@ -206,6 +225,7 @@ def _harness(group: Group) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 _LAYOUTS: dict[str, Callable[[Group], tuple[tuple[str, ...], list[tuple[str, ...]]]]] = {
   "likelihood": _likelihood,
+  "exact_match": _exact_match,
   "samples": _samples,
   "harness": _harness,
 }

@@ -166,7 +166,7 @@ def _finish(monitor: Monitor, workdir: Workdir) -> None:
 
 def _batches(experiment: Experiment) -> Batches:
   return Batches(
-    experiment.store.rows("train"),
+    experiment.store.rows("train").first(experiment.config.data.get("share") or 1.0),
     experiment.training.batch_size,
     experiment.config.seed,
     local_rows(experiment.mesh, experiment.training.batch_size),

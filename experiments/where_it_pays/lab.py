@@ -148,6 +148,7 @@ class Job:
         "environment": provenance.environment(workdirs.read_dataset(self.run)["hash"]),
         "config": self.config.to_dict(),
       }
+      self.rows.parent.mkdir(parents=True, exist_ok=True)
       workdirs.write_json(self.rows, found)
       print(f"{self.name} is done", flush=True)
     return code
@@ -194,28 +195,36 @@ def record(finding: Finding, done: Sequence[Job], command: str) -> Record:
   }
 
 
-def puzzle_config(arm: Arm, scale: Scale, task: str, fields: Mapping[str, object]) -> ConfigDict:
-  """The run of an arm on a task of `configs/puzzles.py`, with the shapes that all arms share."""
-  config = puzzles.get_config(f"{arm.method},task={task}")
-  tenth = max(scale.steps // 10, 1)
+def sized(config: ConfigDict, scale: Scale, fields: Mapping[str, object]) -> ConfigDict:
+  """The config with the shapes that all arms share, and then with `fields`."""
   part = max(scale.steps // scale.points, 1)
+  rows = max(scale.rows, 16)
   sizes = {
-    "data.corpus.train_pairs": scale.train_pairs,
-    "data.corpus.validation_pairs": max(scale.rows, 16),
-    "data.corpus.test_pairs": max(scale.rows, 16),
     "network.width": scale.width,
     "network.depth": scale.depth,
-    "optimizer.warmup_steps": tenth,
+    "network.heads": 4,
+    "optimizer.warmup_steps": max(scale.steps // 10, 1),
     "training.steps": scale.steps,
     "training.batch_size": scale.batch_size,
     "training.log_every": part,
     "training.evaluate_every": scale.steps,
-    "evaluation.rows": max(scale.rows, 16),
-    "evaluation.batch_size": max(scale.rows, 16),
+    "evaluation.rows": rows,
+    "evaluation.batch_size": rows,
     "checkpoint.save_every": part,
     "checkpoint.keep_latest": scale.points,
   }
-  return configuration.override(config, {**sizes, **fields, **arm.fields})
+  return configuration.override(config, {**sizes, **fields})
+
+
+def puzzle_config(arm: Arm, scale: Scale, task: str, fields: Mapping[str, object]) -> ConfigDict:
+  """The run of an arm on a task of `configs/puzzles.py`."""
+  pairs = {
+    "data.corpus.train_pairs": scale.train_pairs,
+    "data.corpus.validation_pairs": max(scale.rows, 16),
+    "data.corpus.test_pairs": max(scale.rows, 16),
+  }
+  config = puzzles.get_config(f"{arm.method},task={task}")
+  return sized(config, scale, {**pairs, **fields, **arm.fields})
 
 
 def answered(run: str, rows: int, batch_size: int | None = None, **how: object) -> Row:

@@ -23,7 +23,7 @@ from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.data import preparation
 from dlm_jax.runs import workdir as workdirs
-from experiments.where_it_pays import planning, speed, sudoku
+from experiments.where_it_pays import any_order, epochs, infilling, planning, speed, sudoku
 from experiments.where_it_pays.lab import (
   FAST,
   Finding,
@@ -36,7 +36,8 @@ from experiments.where_it_pays.lab import (
 )
 
 HERE = Path(__file__).parent
-FINDINGS = {module.FINDING.name: module.FINDING for module in (planning, sudoku, speed)}
+MODULES = (planning, sudoku, speed, infilling, epochs, any_order)
+FINDINGS = {module.FINDING.name: module.FINDING for module in MODULES}
 
 
 def scale_of(values: flags.FlagValues) -> Scale:
@@ -101,7 +102,10 @@ def main() -> int:
   child = child_command(sys.argv[1:])
   together = [job for finding in chosen if not finding.alone for job in wanted[finding.name]]
   code = do_all(together, child, values.parallel)
-  command = f"python -m experiments.where_it_pays.run {' '.join(sys.argv[1:])}".strip()
+  places = ("--workdir", "--output", "--parallel")
+  given = [argument for argument in sys.argv[1:] if not argument.startswith(places)]
+  command = " ".join(["python -m experiments.where_it_pays.run", *given])
+  output.mkdir(parents=True, exist_ok=True)
   for finding in chosen:
     code = code or (do_all(wanted[finding.name], child, 1) if finding.alone else 0)
     if code:

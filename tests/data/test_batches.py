@@ -5,9 +5,12 @@ import sys
 import numpy as np
 import pytest
 
+from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.batches import Batches
 from dlm_jax.data.store import Rows
+from dlm_jax.training import run
+from tests import tiny
 
 
 def _rows(number, padded=False):
@@ -91,6 +94,16 @@ def test_what_a_batch_holds():
   batch = Batches(_rows(9, padded=True), 4, seed=0)(0)
   assert batch["given"].dtype == bool
   assert batch["given"].tolist() == [[False, False, True]] * 4
+
+
+def test_a_share_of_the_rows_is_trained_on(tmp_path):
+  part = _rows(7, padded=True).first(0.3)
+  assert part.tokens[:, 0].tolist() == [0, 1, 2] and len(part.lengths) == 3
+  whole, tenth = (
+    run._batches(experiment.build(tiny.config(tmp_path, **{"data.share": share}))).source
+    for share in (1.0, 0.1)
+  )
+  assert len(whole) == 250 and len(tenth) == 25
 
 
 def test_random_windows_begin_anywhere_and_cover_the_text_each_epoch():

@@ -37,6 +37,7 @@ def _corpus(name, tmp_path):
   fields = {
     **dict.fromkeys(generated, few),
     "pairs": {"paths": str(asked)},
+    "fill_in_the_middle": {"paths": str(text), "characters": 16},
     "synthetic_any_order": {"drawn_documents": 100},
     "text_files": {"paths": str(text)},
     "hf_dataset": {"files": {"train": str(rows)}, "held_out": 10, "streaming": True},

@@ -15,6 +15,7 @@ from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.data.positions import ScoredPositions
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.interop import family, hugging_face, opening, weights
+from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.model.denoiser import CachingDenoiser, Denoiser, bound
 from tests.interop import checkpoints, parity
 
@@ -164,6 +165,17 @@ def as_udlm(config):
 def test_rows_are_those_that_the_papers_report_on(name, packing, scored, padding):
   model = opening.load(str(parity.FIXTURES / name))
   assert (model.packing, model.positions) == (packing, ScoredPositions(scored, padding))
+
+
+@pytest.mark.parametrize("name", [*WHOLE_ROWS, *BLOCKS, "ar_gpt2", "diffugpt"])
+def test_the_config_that_a_family_writes_is_the_one_that_it_reads(name):
+  path = str(parity.FIXTURES / name)
+  found = hugging_face.read(path)
+  written = json.loads(json.dumps(found.family.config(found.description)))
+  assert family.recognise(written, path) == found.family
+  config = ConfigFile(written, path, found.family.name)
+  assert found.family.describe(config) == found.description
+  config.finish()
 
 
 def test_bd3lm_of_whole_rows_is_plain_masked_diffusion(tmp_path):

@@ -81,6 +81,21 @@ def samples(perplexity=20.0, text="some text", **protocol):
   return _changed(record, protocol)
 
 
+def answers(share=0.5, **protocol):
+  """A record of `evaluate --metric=exact_match`."""
+  record = {
+    "kind": "exact_match",
+    "results": {"exact_match": {"value": share, "standard_error": 0.0137}},
+    "answers": 1000,
+    "protocol": {
+      **copy.deepcopy(PROTOCOL),
+      "settings": {"sampler": "confidence", "steps": 4, "temperature": 0.0, "seed": 0},
+      "network_evaluations": [4, 4],
+    },
+  }
+  return _changed(record, protocol)
+
+
 def _changed(record, protocol):
   for name, value in protocol.items():
     *parents, last = name.split(".")

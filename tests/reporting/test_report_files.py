@@ -100,6 +100,13 @@ def test_samples_stand_with_their_intervals_and_evaluations():
   assert table.rows[0][2:] == ("ancestral", "8", "7", "100", "20 [18, 22]", "2.5 [2.4, 2.6]")
 
 
+def test_answers_stand_with_their_sampler():
+  (group,) = groups(records.answers(0.75), records.answers(0.5, **{"settings.steps": None}))
+  table = tables.of_group("exact_match", group)
+  assert table.rows[0][2:] == ("confidence", "4", "4", "1,000", "0.7500 ± 0.014")
+  assert table.rows[1][3] == "-" and table.title == "Answers"
+
+
 @pytest.fixture
 def made(tmp_path):
   """A report of records of every kind, and its directory."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from dlm_jax.core.types import Json
+from dlm_jax.core.types import Json, Record
 from dlm_jax.interop import decoder_family, gpt2_names
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.family import CheckpointFamily, Description
@@ -26,6 +26,10 @@ class DiffuGpt(CheckpointFamily):
       process=decoder_family.absorbing(config),
       mask_tokens=("[MASK]", "<|mask|>", "<mask>"),
     )
+
+  def config(self, description: Description) -> Record:
+    mask = {"mask_token_id": description.process["mask_id"]}
+    return {"architectures": ["DiscreteDiffusionModel"], **mask, **gpt2_names.config(description)}
 
   def name_map(self, network: Network) -> NameMap:
     return gpt2_names.name_map("embed_tokens.weight", "denoise_model.")

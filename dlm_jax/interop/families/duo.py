@@ -11,6 +11,7 @@ class DuoCheckpoint(DitFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("DUO",)
+  model_type: ClassVar[str] = "DUO"
 
   def process(self, config: ConfigFile) -> Fields:
     config.require(causal=False)

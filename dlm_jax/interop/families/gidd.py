@@ -2,11 +2,21 @@
 
 from typing import ClassVar
 
+from dlm_jax.core.types import Record
 from dlm_jax.interop import dit_names
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.family import CheckpointFamily, Description
 from dlm_jax.interop.name_map import NameMap
 from dlm_jax.networks.base import Network
+
+# Fields of the network, and what they are called in the file.
+SIZES = {
+  "width": "hidden_size",
+  "heads": "num_attention_heads",
+  "depth": "num_hidden_layers",
+  "condition_width": "timestep_cond_dim",
+  "vocab_rows": "vocab_size",
+}
 
 
 class GiddCheckpoint(CheckpointFamily):
@@ -16,26 +26,26 @@ class GiddCheckpoint(CheckpointFamily):
 
   def describe(self, config: ConfigFile) -> Description:
     config.ignore("t_eps")  # how near to its ends training draws the time
-    rows = config.integer("vocab_size")
-    network = {
-      "name": "transformer",
-      "width": config.integer("hidden_size"),
-      "heads": config.integer("num_attention_heads"),
-      "depth": config.integer("num_hidden_layers"),
-      "condition_width": config.integer("timestep_cond_dim"),
-      "vocab_rows": rows,
-      "time_conditioned": True,
-      "time_scale": 1.0,
-      "dropout": 0.0,
-    }
+    sizes = {ours: config.integer(theirs) for ours, theirs in SIZES.items()}
+    network = {"time_conditioned": True, "time_scale": 1.0, "dropout": 0.0}
     return Description(
       family=self.name,
-      vocab_size=rows - 1,  # the last row is the mask
+      vocab_size=sizes["vocab_rows"] - 1,  # the last row is the mask
       length=config.integer("max_seq_len"),
-      network=network,
+      network={"name": "transformer", **sizes, **network},
       process={"name": "gidd", "p_u": config.number("p_uniform")},
       data={"packing": "cropped", "padding": "scored"},
     )
+
+  def config(self, description: Description) -> Record:
+    return {
+      "architectures": [*self.architectures],
+      "model_type": "dit",
+      "max_seq_len": description.length,
+      **{theirs: description.network[ours] for ours, theirs in SIZES.items()},
+      "p_uniform": description.process["p_u"],
+      "torch_dtype": "float32",
+    }
 
   def name_map(self, network: Network) -> NameMap:
     return dit_names.name_map("")

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from dlm_jax.core.types import Record
 from dlm_jax.interop import decoder_family, gpt2_names
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.family import CheckpointFamily, Description
@@ -22,6 +23,11 @@ class Gpt2Autoregressive(CheckpointFamily):
       network=gpt2_names.network(config),
       process=decoder_family.autoregressive(config),
     )
+
+  def config(self, description: Description) -> Record:
+    begin = description.process["begin_id"]
+    names = {"architectures": [*self.architectures], "bos_token_id": begin, "eos_token_id": begin}
+    return {**names, **gpt2_names.config(description)}
 
   def name_map(self, network: Network) -> NameMap:
     return gpt2_names.name_map("transformer.wte.weight", "transformer.", "transformer.")

@@ -11,6 +11,7 @@ class Mdlm(DitFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("MDLM",)
+  model_type: ClassVar[str] = "mdlm"
   has_mask: ClassVar[bool] = True
 
   def process(self, config: ConfigFile) -> Fields:

@@ -5,7 +5,7 @@ Its `config.json` is the config of the authors' training, in sections.
 
 from collections.abc import Mapping
 
-from dlm_jax.core.types import Fields, Json
+from dlm_jax.core.types import Fields, Json, Record
 from dlm_jax.interop import dit_names
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.dit_family import LOG_LINEAR, SIGMA
@@ -17,6 +17,13 @@ SECTIONS = ("model", "graph", "noise")
 # By the name of the graph: the process, whether the network's output is scaled by sigma, and
 # whether there is a row for the mask.
 GRAPHS = {"absorb": ("score_absorbing", True, True), "uniform": ("score_uniform", False, False)}
+# Fields of the network, and what they are called in the file.
+SIZES = {
+  "width": "hidden_size",
+  "heads": "n_heads",
+  "depth": "n_blocks",
+  "condition_width": "cond_dim",
+}
 
 
 class Sedd(CheckpointFamily):
@@ -35,10 +42,7 @@ class Sedd(CheckpointFamily):
     model.ignore("name")
     tokens = config.integer("tokens")
     network = {
-      "width": model.integer("hidden_size"),
-      "heads": model.integer("n_heads"),
-      "depth": model.integer("n_blocks"),
-      "condition_width": model.integer("cond_dim"),
+      **{ours: model.integer(theirs) for ours, theirs in SIZES.items()},
       "vocab_rows": tokens + has_mask,
       "time_conditioned": True,
       "dropout": model.number("dropout"),
@@ -55,6 +59,22 @@ class Sedd(CheckpointFamily):
       section.finish()
     return description
 
+  def config(self, description: Description) -> Record:
+    network, process = description.network, description.process
+    graph, (_, scaled, _) = next(item for item in GRAPHS.items() if item[1][0] == process["name"])
+    return {
+      "tokens": description.vocab_size,
+      "graph": {"type": graph},
+      "noise": _noise(process["schedule"]),
+      "model": {
+        "type": "ddit",
+        "length": description.length,
+        **{theirs: network[ours] for ours, theirs in SIZES.items()},
+        "scale_by_sigma": scaled,
+        "dropout": network["dropout"],
+      },
+    }
+
   def name_map(self, network: Network) -> NameMap:
     return dit_names.name_map("")
 
@@ -66,6 +86,14 @@ def _schedule(noise: ConfigFile) -> Fields:
     return LOG_LINEAR
   ends = {name: noise.number(name) for name in ("sigma_min", "sigma_max")}
   return {"name": "geometric", **ends}
+
+
+def _noise(schedule: object) -> Record:
+  """The inverse of `_schedule`."""
+  assert isinstance(schedule, Mapping)
+  if schedule == LOG_LINEAR:
+    return {"type": "loglinear"}
+  return {"type": "geometric", **{name: schedule[name] for name in ("sigma_min", "sigma_max")}}
 
 
 def make() -> Sedd:

@@ -11,6 +11,7 @@ class Udlm(DitFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("UDLM",)
+  model_type: ClassVar[str] = "udlm"
   # Of LM1B: a sentence a row, the rest of which is noised like text.
   data: ClassVar[Fields] = {"packing": "wrapped_padded", "padding": "noised_unscored"}
 

@@ -11,6 +11,8 @@ from dlm_jax.data import preparation, zero_shot
 from dlm_jax.data.batches import Batches
 from dlm_jax.data.corpora import (
   arithmetic,
+  base,
+  fill_in_the_middle,
   pairs,
   path_star,
   planning,
@@ -234,3 +236,18 @@ def test_the_hidden_order_is_that_of_a_chain():
   np.add.at(counts, (chain[:, :-1].ravel(), chain[:, 1:].ravel()), 1)
   found = counts / counts.sum(1, keepdims=True)
   np.testing.assert_allclose(found, corpus.chain.transitions, atol=0.06)
+
+
+def test_a_middle_that_is_moved_back_gives_the_text(tmp_path):
+  text = " ".join(f"{word} and" for word in ("alpha", "beta", "gamma", "delta") * 9)
+  (tmp_path / "a.txt").write_text(text)
+  corpus = fill_in_the_middle.make(paths=str(tmp_path / "a.txt"), characters=20, least=0.2)
+  split = next(s for s in corpus.splits if base.split_of(text, 0.05, 0.05) == s)
+  windows, sizes = "", set()
+  for document in corpus.documents(split):
+    before, after, middle = document.split("|")
+    windows += before + middle + after
+    sizes.add(len(middle))
+  assert windows == text[: len(text) // 20 * 20] and sizes <= set(range(4, 11)) and len(sizes) > 3
+  with pytest.raises(UserError, match=r"corpus\.least 0\.7 is above corpus\.most 0\.5"):
+    fill_in_the_middle.make(least=0.7)

@@ -1,0 +1,123 @@
+"""Any order: the same text costs a masked model other bits in other orders, and which are cheap?
+
+A masked model gives p(token | any set of others), and so a likelihood for each order of a row. The
+text is a Markov chain whose order is hidden (`synthetic_any_order`), so that its entropy and its
+best order are known. Next-token prediction has one order; blocks lie between.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from configs import stdlib_docs
+from dlm_jax.core import resolve
+from dlm_jax.core.spread import evenly_spread
+from dlm_jax.core.types import Params
+from dlm_jax.data.corpora import synthetic_any_order
+from dlm_jax.evaluation.bound import evaluate
+from dlm_jax.evaluation.evaluation_settings import EvaluateSettings
+from dlm_jax.model.denoiser import bound
+from dlm_jax.model.model import Model, load, training_data
+from dlm_jax.processes.base import at_token
+from dlm_jax.processes.facets import RevealsOnce
+from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, cells, interval, sized
+
+CHARACTERS = 24
+MASKED = "masked"
+METHODS = {
+  MASKED: Arm("absorbing"),
+  "block of 4": Arm("block,block_size=4"),
+  "block of 12": Arm("block,block_size=12"),
+  "next token": Arm("autoregressive"),
+}
+# Random orders that are tried.
+RANDOM = 16
+ENTROPY = "entropy of the text"
+
+
+def config(arm: Arm, scale: Scale) -> ConfigDict:
+  corpus = {"name": "synthetic_any_order", "characters": CHARACTERS}
+  data = {"corpus": {**corpus, "drawn_documents": max(scale.train_pairs, 200)}, "packing": "padded"}
+  made = stdlib_docs.get_config(arm.method)
+  made.data.update(data)
+  return sized(made, scale, {"data.length": CHARACTERS, **arm.fields})
+
+
+def order_nats(model: Model, tokens: np.ndarray, orders: np.ndarray) -> np.ndarray:
+  """-log p of rows `[N, L]`, a token at a time in each of the orders `[K, L]`; nats `[K, N]`."""
+  process = model.process
+  assert isinstance(process, RevealsOnce)
+  length = tokens.shape[1]
+
+  @jax.jit
+  def nats(params: Params, rows: Array, order: Array) -> Array:
+    learned, denoise = bound(process, model.denoiser(params))
+
+    def step(place: Array, index: Array) -> tuple[Array, Array]:
+      z = jnp.where(place < index, rows, process.mask_id)
+      t = jnp.full(len(rows), process.time_of_masked((length - index) / length))
+      said = at_token(learned.predict(denoise(z, t), z, t).log_probs, rows)
+      return place, -said[:, order[index]]
+
+    return jnp.sum(jax.lax.scan(step, jnp.argsort(order), jnp.arange(length))[1], axis=0)
+
+  return np.array([nats(model.params, tokens, order) for order in orders])
+
+
+def measure(arm: str, run: str, scale: Scale) -> list[Row]:
+  """Nats a token of test rows, as `evaluate` says, and of the masked model in each order."""
+  found = evaluate(EvaluateSettings(workdir=run, samples=16, rows=scale.rows))
+  name = "left to right, exact" if arm == "next token" else "bound, over all orders"
+  rows = [{"order": name, "nats": found["results"]["nats_per_token"]["value"]}]
+  if arm != MASKED:
+    return rows
+  model = load(run)
+  store = training_data(model)
+  tokens = store.rows("test")[evenly_spread(store.num_rows("test"), scale.rows)]["tokens"]
+  fields = {k: v for k, v in model.provenance.config["data"]["corpus"].items() if k != "name"}
+  text = resolve.build(synthetic_any_order.SyntheticAnyOrder, fields)
+  rng = np.random.default_rng(0)
+  random = [rng.permutation(CHARACTERS) for _ in range(RANDOM if scale.points > 1 else 2)]
+  orders = np.array([np.arange(CHARACTERS), text.order, *random])
+  nats = order_nats(model, tokens, orders).mean(axis=1) / CHARACTERS
+  rows += [{"order": "left to right", "nats": float(nats[0])}]
+  rows += [{"order": "that of the chain", "nats": float(nats[1])}]
+  rows += [{"order": "random, mean", "nats": float(nats[2:].mean())}]
+  rows += [{"order": "random, best", "nats": float(nats[2:].min())}]
+  rows += [{"order": "random, worst", "nats": float(nats[2:].max())}]
+  return [*rows, {"order": ENTROPY, "nats": text.entropy / CHARACTERS}]
+
+
+def table(rows: Sequence[Row]) -> str:
+  """A row a model and order."""
+  lines = ["| model | order | nats a token |", "|---|---|---|"]
+  for (arm, order), group in cells(rows, "arm", "order").items():
+    mean, half = interval([row["nats"] for row in group])
+    lines.append(f"| {'-' if order == ENTROPY else arm} | {order} | {mean:.3f} ± {half:.3f} |")
+  return "\n".join(lines) + "\n"
+
+
+def figure(rows: Sequence[Row], path: Path) -> None:
+  """The nats of each model and order, beside the entropy."""
+  drawn = Figure(figsize=(7, 4), layout="constrained")
+  axes = drawn.subplots()
+  groups = [item for item in cells(rows, "arm", "order").items() if item[0][1] != ENTROPY]
+  labels = [f"{arm}: {order}" for (arm, order), _ in groups]
+  points = [interval([row["nats"] for row in group]) for _, group in groups]
+  means, halves = zip(*points, strict=True)
+  axes.barh(labels, means, xerr=halves, color="tab:blue", alpha=0.7)
+  if entropies := [row["nats"] for row in rows if row["order"] == ENTROPY]:
+    axes.axvline(entropies[0], color="black", linestyle=":", label=ENTROPY)
+    axes.legend(fontsize=8)
+  axes.invert_yaxis()
+  axes.set(xlabel="nats a token, lower is better")
+  drawn.savefig(path, dpi=120)
+
+
+FINDING = Finding("any_order", METHODS, config, measure, table, figure)

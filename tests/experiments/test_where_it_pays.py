@@ -1,0 +1,91 @@
+"""The tables of the README are those of the records beside it, and every arm is a config."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from dlm_jax import experiment
+from experiments.where_it_pays import any_order, run
+from experiments.where_it_pays.lab import FAST, Scale, interval, jobs
+from experiments.where_it_pays.run import FINDINGS, HERE
+from tests import tiny
+
+RECORDS = [name for name in FINDINGS if (HERE / f"{name}.json").exists()]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_tables_are_made_from_the_records(name):
+  record = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+  table = FINDINGS[name].table(record["results"]["rows"])
+  assert table in (HERE / "README.md").read_text(encoding="utf-8")
+  assert record["protocol"]["command"].startswith("python -m experiments.where_it_pays.run")
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_arms_differ_in_what_they_say_and_build(name, tmp_path):
+  wanted = jobs(FINDINGS[name], FAST, tmp_path)
+  configs = {job.arm: job.config for job in wanted}
+  assert len(
+    {json.dumps(c.to_dict(), sort_keys=True, default=str) for c in configs.values()}
+  ) == len(FINDINGS[name].arms)
+  for config in configs.values():
+    experiment.build(config, vocab_size=24)
+    assert (config.network.width, config.network.depth) == (FAST.width, FAST.depth)
+
+
+def test_a_job_that_is_done_is_not_done_again(tmp_path, monkeypatch):
+  job = jobs(FINDINGS["planning"], FAST, tmp_path)[0]
+  job.rows.parent.mkdir()
+  kept = {"scale": vars(FAST), "rows": [], "environment": {}}
+  job.rows.write_text(json.dumps(kept))
+  monkeypatch.setattr("experiments.where_it_pays.lab.train", None)
+  assert job.do() == 0 and job.result() == kept
+  (other,) = (j for j in jobs(FINDINGS["planning"], Scale(), tmp_path) if j.name == job.name)
+  assert other.result() is None  # of another scale
+
+
+def test_tables_and_figures(tmp_path):
+  point = {"step": 2, "evaluations": 4.0, "tokens": 0.5, "answers": 8, "seconds": 1.0}
+  point |= {
+    "method": "masked",
+    "share": 0.01,
+    "epochs": 3.0,
+    "bits": 2.5,
+    "nats": 1.0,
+    "hidden": 0.1,
+  }
+  point |= {f"milliseconds_{batch}": 3.0 for batch in (1, 32)}
+  for name, finding in FINDINGS.items():
+    rows = [
+      {"arm": arm, "order": arm, "seed": seed, "exact": 0.5 + seed / 10, **point}
+      for seed in (0, 1)
+      for arm in finding.arms
+    ]
+    (tmp_path / f"{name}.json").write_text(json.dumps({"results": {"rows": rows}}))
+    run.write(finding, tmp_path)
+    assert (tmp_path / f"{name}.png").stat().st_size > 1000
+  assert "| 55.0 ± 63.5 |" in FINDINGS["planning"].table(
+    [{**point, "arm": "masked", "exact": value} for value in (0.5, 0.6)]
+  )
+
+
+def test_the_probabilities_of_all_rows_are_one_in_every_order():
+  model = tiny.model("absorbing", length=2)
+  leaves, tree = jax.tree.flatten(model.params)
+  keys = jax.random.split(jax.random.key(0), len(leaves))  # an untrained head is all zeros
+  noise = [0.3 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+  noisy = jax.tree.map(jax.numpy.add, leaves, noise)
+  model = dataclasses.replace(model, params=jax.tree.unflatten(tree, noisy))
+  rows = np.stack(np.meshgrid(np.arange(27), np.arange(27)), axis=-1).reshape(-1, 2)
+  nats = any_order.order_nats(model, rows, np.array([[0, 1], [1, 0]]))
+  np.testing.assert_allclose(np.exp(-nats).sum(axis=1), 1.0, rtol=1e-4)
+  assert np.abs(nats[0] - nats[1]).max() > 1e-3
+
+
+def test_an_interval_is_that_of_student():
+  assert interval([0.5]) == (0.5, 0.0)
+  mean, half = interval([1.0, 2.0, 3.0])
+  assert mean == 2.0 and half == pytest.approx(4.303 / 3**0.5)
