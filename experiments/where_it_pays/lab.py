@@ -62,10 +62,17 @@ FAST = Scale(steps=2, batch_size=8, width=16, depth=1, seeds=1, rows=8, train_pa
 
 @dataclass(frozen=True)
 class Arm:
-  """A run: a method of `configs/`, and fields of the config that are set otherwise."""
+  """A run: a method of `configs/`, and fields of the config that are set otherwise.
+
+  Attributes:
+    method: a name of `configs/methods`.
+    fields: by their dotted names.
+    teacher: of a student: the arm that it is distilled from, under the same seed.
+  """
 
   method: str
   fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  teacher: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,12 @@ class Job:
 
   @property
   def config(self) -> ConfigDict:
-    config = self.finding.config(self.finding.arms[self.arm], self.scale)
-    return configuration.override(config, {"seed": self.seed}).lock()
+    arm = self.finding.arms[self.arm]
+    fields: dict[str, object] = {"seed": self.seed}
+    if arm.teacher:
+      fields["distillation.teacher"] = dataclasses.replace(self, arm=arm.teacher).run
+    config = self.finding.config(arm, self.scale)
+    return configuration.override(config, fields).lock()
 
   @property
   def rows(self) -> Path:
