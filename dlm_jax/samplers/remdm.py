@@ -28,7 +28,6 @@ STRATEGIES = ("cap", "rescale", "confidence", "loop", "corrector")
 # loop has another eta where there are fewer steps than tokens.
 LOOP = {"strategy": "loop", "t_on": 0.55, "t_off": 0.05, "alpha_on": 0.9}
 PRESETS: dict[str, dict[str, object]] = {
-  "": {},
   "paper_cap": {"strategy": "cap", "eta": 0.008},
   "paper_loop": LOOP | {"eta": 0.02},
   "paper_loop_few_steps": LOOP | {"eta": 0.04},
@@ -127,7 +126,7 @@ class Remdm(Sampler):
     return jnp.clip(before, left, 1.0) * jnp.minimum(u / self.t_off, 1.0)
 
 
-def make(*, preset: str = "", **fields: object) -> Remdm:
+def make(*, preset: str | None = None, **fields: object) -> Remdm:
   """Builds the sampler from its settings.
 
   Args:
@@ -138,5 +137,7 @@ def make(*, preset: str = "", **fields: object) -> Remdm:
   Raises:
     UserError: the preset or a setting is unknown, or a value out of range.
   """
-  require_known("preset of ReMDM", preset, PRESETS)
-  return resolve.build(Remdm, PRESETS[preset] | fields)
+  if preset is not None:
+    require_known("preset of ReMDM", preset, PRESETS)
+    fields = PRESETS[preset] | fields
+  return resolve.build(Remdm, fields)
