@@ -34,6 +34,8 @@ class Description:
     data: `packing`, `scored` and `padding` of a config: how text became rows, and which positions
       count, where the model was trained and is reported on. Open are windows of joined texts, all
       of whose tokens are scored.
+    scored_as: `evaluation.process` of a config: fields of the process in which models of the family
+      are scored otherwise.
   """
 
   family: str
@@ -44,6 +46,7 @@ class Description:
   mask_tokens: tuple[str, ...] = ()
   decoding: str = ""
   data: Fields = field(default_factory=dict)
+  scored_as: Fields = field(default_factory=dict)
 
   @property
   def rows(self) -> int:

@@ -126,7 +126,7 @@ def config_of(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ml_collections.Co
       "family": described.family,
       "process": process,
       "network": described.network,
-      "evaluation": {"batch_size": _BATCH_SIZE},
+      "evaluation": {"batch_size": _BATCH_SIZE, "process": described.scored_as},
       "data": {"packing": "stream", "length": described.length, **described.data},
     }
   )

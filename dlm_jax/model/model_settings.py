@@ -26,8 +26,9 @@ class ModelSettings:
   def __post_init__(self) -> None:
     given = {path for path in (self.model, self.workdir) if path is not None}
     if len(given) != 1:
+      which = "both are" if given else "neither is"
       raise UserError(
         "give --workdir (the directory of a run) or --model (that, or a directory in the Hugging "
-        f"Face layout), and one of them alone: got {self.workdir} and {self.model}."
+        f"Face layout), and one of them alone: {which} given."
       )
     object.__setattr__(self, "workdir", self.workdir or self.model)

@@ -75,8 +75,8 @@ def from_seed(experiment: Experiment, _: Checkpointer) -> TrainState:
     return cluster.compile_together(jax.jit(experiment.init_state, out_shardings=layout))()
 
 
-# Fields of a network that its parameters do not depend on: how it computes and is trained, and from
-# which state a position is predicted, which changes when an autoregressive model becomes another.
+# Fields of a network that its parameters do not depend on: how it computes and is trained. A label
+# shift may begin with the run, as when an autoregressive model becomes another; it does not end.
 FREE = frozenset(
   {
     "attention",
@@ -84,7 +84,6 @@ FREE = frozenset(
     "dtype",
     "initialization",
     "label_dropout",
-    "label_shift",
     "remat",
     "residual",
     "unroll",
@@ -126,10 +125,11 @@ def require_same_network(theirs: Network, ours: Network, field: str, path: str) 
       "(where that has fewer symbols, its number of embeddings as "
       "--config.data.tokenizer.model_vocab_size) and its mask (--config.process.mask_id)."
     )
+  free = FREE if theirs.label_shift else FREE | {"label_shift"}
   changes = {
     name: vars(theirs)[name]
-    for name in resolve.settable(type(theirs))
-    if name not in FREE and vars(theirs)[name] != vars(ours).get(name)
+    for name, known in resolve.settable(type(theirs)).items()
+    if name not in free and vars(theirs)[name] != vars(ours).get(name, known.default)
   }
   if type(theirs) is not type(ours):
     changes = {"name": type(theirs).__module__.rpartition(".")[2], **changes}

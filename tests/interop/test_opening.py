@@ -10,6 +10,7 @@ import pytest
 from dlm_jax import notebook
 from dlm_jax.core.errors import UserError
 from dlm_jax.interop import hugging_face, opening
+from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.processes.autoregressive import Autoregressive
 from dlm_jax.processes.block import Block
@@ -72,6 +73,25 @@ def test_the_denoiser_predicts_a_position_from_the_state_before_it_where_the_fam
     if name == "diffugpt":
       np.testing.assert_array_equal(wanted, arrays["shifted_logits"])
     parity.assert_close(np.asarray(model.denoiser()(tokens, jnp.zeros(2))), wanted)
+
+
+def test_an_answer_is_scored_by_the_estimator_of_llada():
+  """Of the reference: the tokens as it masked them, and what it made of each draw."""
+  drawn = np.load(parity.FIXTURES / "llada" / "likelihood.npz")
+  model = opening.load(str(parity.FIXTURES / "llada"))
+  process, denoise = bound(model.evaluation_process, model.denoiser())
+  row = np.concatenate([drawn["prompt_ids"], drawn["answer_ids"]])
+  masked, counts = drawn["masked_ids"].reshape(-1, len(row)), drawn["mask_counts"].reshape(-1)
+  given = np.broadcast_to(np.arange(len(row)) < len(drawn["prompt_ids"]), masked.shape)
+  # Of n tokens those times mask k that lie between (k - 1) / n and k / n.
+  t = (counts - 0.5) / len(drawn["answer_ids"])
+  found = process.loss_of(lambda _: masked, denoise, np.broadcast_to(row, masked.shape), t, given)
+  # The reference leaves the mask among the tokens that may be predicted; here it never is one.
+  of_mask = jax.nn.softmax(denoise(masked, t))[..., process.mask_id]
+  unscored = jnp.sum(jnp.where(masked == process.mask_id, jnp.log1p(-of_mask), 0.0), axis=1)
+  theirs = found.sum(1) - unscored / drawn["mask_ratio"].reshape(-1)
+  np.testing.assert_allclose(theirs, drawn["sample_loss"].reshape(-1), rtol=2e-6)
+  np.testing.assert_allclose(-theirs.mean(), drawn["log_likelihood"], rtol=2e-6)
 
 
 def test_a_checkpoint_without_a_tokenizer_opens_and_says_so():

@@ -83,22 +83,31 @@ def test_the_networks_must_be_one(data, other):
     first(data, Checkpoints(), **fields)
 
 
+# The process, and the id of the mask, of each checkpoint that training goes on from.
+RESUMED = {
+  "llada": ("absorbing", 127),
+  "dream": ("absorbing", 134),
+  "ar_qwen2": ("autoregressive", None),
+}
+
+
 @pytest.mark.opens("resume", "{name}")
-@pytest.mark.parametrize("name", ["llada"])
+@pytest.mark.parametrize("name", RESUMED)
 def test_training_goes_on_from_a_checkpoint_of_others(name, data, tmp_path):
-  directory = checkpoints.add_tokenizer(checkpoints.copy(name, tmp_path), mask=127)
+  process, mask = RESUMED[name]
+  directory = checkpoints.add_tokenizer(checkpoints.copy(name, tmp_path), mask)
   model = opening.load(str(directory))
   fields = {"training.weights": str(directory), "network.dtype": "float32"}
-  tokenizer = {
-    "data.tokenizer.name": "hf",
-    "data.tokenizer.file": str(directory / "tokenizer.json"),
-  }
-  with pytest.raises(UserError, match=r"has 131 embeddings and 131 outputs, .*model_vocab_size"):
+  with pytest.raises(UserError, match=r"embeddings and \d+ outputs, .*model_vocab_size"):
     first(data, Checkpoints(), **fields)
-  fields |= tokenizer | {"process.mask_id": model.process.mask_id}
+  tokenizer = str(directory / "tokenizer.json")
+  fields |= {"data.tokenizer.name": "hf", "data.tokenizer.file": tokenizer}
+  fields |= {"process.name": process}
+  fields |= {"process.mask_id": mask} if mask else {"process.begin_id": model.process.begin_id}
   with pytest.raises(UserError, match="has its network, so set") as refused:
     first(data, Checkpoints(), **fields)
   fields |= dict(re.findall(r"--config\.(\S+)=(\S+?)\.?(?= |$)", str(refused.value)))
+  assert ("network.label_shift" in fields) == model.network.label_shift
   state = first(data, Checkpoints(), **fields)
   assert_equal(state.params, model.params)
   assert_equal(state.ema, model.params)
