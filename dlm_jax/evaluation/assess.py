@@ -210,6 +210,7 @@ def _judge(settings: JudgeSettings) -> tuple[judges.Judge | None, Record | None]
       "dataset_hash": model.provenance.dataset_hash,
       "length": model.length,
       "git_revision": model.provenance.git_revision,
+      "first_token_scored": True,
     }
     return judges.trained_here(model), described
   return judges.of_transformers(settings.judge), described | {"first_token_scored": False}

@@ -1,7 +1,8 @@
-"""The judges of generative perplexity: an autoregressive run, or a model of `transformers`.
+"""The judges of generative perplexity: an autoregressive model, or one of `transformers`.
 
-A judge maps texts to nats and scored tokens `[N]`, of its own tokens. Its first token is scored
-only where it has a begin symbol (or, trained here, always: the network has one of its own).
+A judge maps texts to nats and scored tokens `[N]`, of its own tokens. The first token of a text is
+scored by models that run here, which have seen a token before it (a checkpoint of others: the end
+of another text), and not by `transformers`.
 """
 
 import importlib.util

@@ -9,6 +9,8 @@ import pytest
 
 from dlm_jax import notebook
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.patterns import Causal
+from dlm_jax.evaluation import judges
 from dlm_jax.interop import hugging_face, opening
 from dlm_jax.model.denoiser import bound
 from dlm_jax.processes.absorbing import Absorbing
@@ -123,6 +125,16 @@ def test_shards_and_a_copy_of_a_tied_head_give_the_same_parameters(tmp_path):
   checkpoints.write(directory / "model.safetensors", tensors)
   with pytest.raises(UserError, match=r"\(tied\), but the two differ"):
     hugging_face.read(str(directory)).params(network, mesh, jnp.float32)
+
+
+def test_gpt2_judges_text_from_the_end_of_another(tmp_path):
+  model = opening.load(str(checkpoints.add_tokenizer(checkpoints.copy("ar_gpt2", tmp_path), None)))
+  (nats, _), (scored, _) = judges.trained_here(model)(["the cat", "a dog"])
+  ids = model.tokenizer.encode("the cat")
+  before = np.concatenate([[model.process.begin_id], ids[:-1]])[None]
+  log_probs = jax.nn.log_softmax(parity.logits("ar_gpt2", before, Causal(begin=0)))[0]
+  assert scored == len(ids) == 7
+  np.testing.assert_allclose(nats, -log_probs[np.arange(7), ids].sum(), rtol=1e-5)
 
 
 def test_gpt2_opens_without_the_prefix_and_with_the_buffers_of_older_files(tmp_path):
