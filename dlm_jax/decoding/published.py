@@ -27,7 +27,7 @@ _FAST = {"name": "threshold", "threshold": 0.9, "inclusive": True}
 _FAST_BLOCKS = {"length": 256, "block": 32, "rule": _FAST}
 _DREAM = {
   "length": 512,
-  "rule": {"name": "top_n", "steps": 512, "schedule": "linear"},
+  "rule": {"name": "top_n", "schedule": "linear"},
   "score": "negative_entropy",
   "score_of_draw": True,
   "temperature": 0.2,
@@ -38,9 +38,9 @@ _BLOCK_CACHE = {"name": "block"}
 
 NAMED = {
   "llada": NamedDecoder(
-    source="LLaDA (Nie et al. 2025), generate.py: one token a step, blocks of 32",
+    source="LLaDA (Nie et al. 2025), generate.py: one token a step, anywhere in the answer",
     families=_LLADA,
-    fields={"length": 128, "block": 32, "rule": {"name": "top_n"}},
+    fields={"length": 128, "rule": {"name": "top_n"}},
   ),
   "llada_late_end": NamedDecoder(
     source="LLaDA-1.5 (Zhu et al. 2025), its evaluation: ends of texts and turns come last",

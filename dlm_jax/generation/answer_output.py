@@ -134,7 +134,9 @@ def write_protocol(
     "preset": preset,
     "decoder": describe(decoder),
     "answers": len(written),
+    "network_evaluations": sum(answer.num_evaluations for answer in written),
     "seconds_without_compilation": sum(answer.seconds for answer in written),
+    "seconds_of_compilation": sum(answer.compilation for answer in written),
     **provenance.protocol(model.provenance),
   }
   workdir.write_json(settings.path.with_suffix(".protocol.json"), record)

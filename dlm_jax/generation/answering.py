@@ -30,6 +30,7 @@ class Answer:
     num_evaluations: of the network for it.
     trajectory: int32 `[frames, n]`, the row with the prompt, or None.
     seconds: its share of those of its batch, without compilation.
+    compilation: its share of those that the program of its batch took to compile, if it was new.
   """
 
   prompt: int
@@ -38,6 +39,7 @@ class Answer:
   num_evaluations: int
   trajectory: np.ndarray | None
   seconds: float
+  compilation: float
 
 
 def answers(
@@ -69,14 +71,15 @@ def answers(
     filled = batch + batch[-1:] * (batch_size - len(batch))
     inputs = _inputs([prompts[p] for p, _ in filled], np.array(filled, np.uint32), seed)
     with jax.set_mesh(model.mesh):
-      room = inputs[0].shape[1]
+      began, room = time.perf_counter(), inputs[0].shape[1]
       if room not in compiled:
         compiled[room] = program.lower(masked.params, *inputs).compile()
       started = time.perf_counter()
       decoded = jax.device_get(compiled[room](masked.params, *inputs))
+      ended = time.perf_counter()
     if decoded.has_nan:
       raise model.unusable("predict what is not a number, so that nothing can be written")
-    yield from _read(decoded, batch, prompts, time.perf_counter() - started)
+    yield from _read(decoded, batch, prompts, (ended - started, started - began))
 
 
 def _inputs(
@@ -110,7 +113,7 @@ def _read(
   decoded: Decoded,
   batch: Sequence[tuple[int, int]],
   prompts: Mapping[int, np.ndarray],
-  seconds: float,
+  seconds: tuple[float, float],
 ) -> Iterator[Answer]:
   for row, (prompt, number) in enumerate(batch):
     frames = None
@@ -123,5 +126,6 @@ def _read(
       tokens=np.asarray(decoded.answers[row, : decoded.lengths[row]]),
       num_evaluations=int(decoded.num_evaluations[row]),
       trajectory=frames,
-      seconds=seconds / len(batch),
+      seconds=seconds[0] / len(batch),
+      compilation=seconds[1] / len(batch),
     )

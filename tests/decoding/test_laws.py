@@ -1,6 +1,7 @@
 """What holds of every decoder: rows do not know of each other, and exact caches change nothing."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import BlockCausal
+from dlm_jax.decoding import decoders
 from tests.decoding import trajectories
 
 MASK, END = 127, 129
@@ -83,6 +85,19 @@ def test_the_cache_of_blocks_changes_nothing(shift, first):
   plain = trajectories.run(masked, prompts, **fields)
   cached = trajectories.run(masked, prompts, cache={"name": "block"}, **fields)
   np.testing.assert_array_equal(cached.answers, plain.answers)
+
+
+def test_the_cache_is_written_in_place():
+  """The compiled loop copies no array of the size of a layer's keys; only what is before it may."""
+  masked = model()
+  made = decoders.make(**BLOCKS, rule=THRESHOLD, cache={"name": "dual"})
+  run = trajectories.program(made, dataclasses.replace(masked, params=None), END, False)
+  inputs = (masked.params, trajectories.ragged(PROMPTS), jax.random.split(jax.random.key(0), 3))
+  text = run.lower(*inputs).compile().as_text()
+  loops, _, _ = text.partition("ENTRY")
+  shape = "9,25,8"  # three rows of three heads, nine tokens of a prompt and sixteen of its answer
+  assert f"f32[{shape}]" in loops
+  assert not re.findall(rf".*f32\[{shape}\]\S* (?:copy|transpose)\(.*", loops)
 
 
 def test_a_row_ends_at_its_first_end_token():
