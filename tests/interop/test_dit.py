@@ -143,6 +143,7 @@ def params_of(checkpoint):
   return checkpoint.params(network, make_mesh({"data": -1}), jnp.dtype("float32"))
 
 
+@pytest.mark.opens("parity", "udlm")
 def test_udlm_is_duo_without_its_curriculum(tmp_path):
   found = altered(tmp_path, "duo", lambda c: as_udlm(c))
   assert found.family.name == "udlm" and found.description.process["name"] == "uniform"
@@ -205,6 +206,7 @@ def test_a_file_without_the_prefix_of_its_family_is_refused(tmp_path):
     params_of(found)
 
 
+@pytest.mark.opens("parity", "diffullama")
 def test_diffullama_is_a_decoder_under_the_names_of_its_authors(tmp_path):
   _, network, params = parity.opened("llada")
   shapes = {path: leaf.shape for path, leaf in weights.flat(params).items()}

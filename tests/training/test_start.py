@@ -83,27 +83,34 @@ def test_the_networks_must_be_one(data, other):
     first(data, Checkpoints(), **fields)
 
 
-# The process, and the id of the mask, of each checkpoint that training goes on from.
+# The process of each checkpoint that training goes on from.
 RESUMED = {
-  "llada": ("absorbing", 127),
-  "dream": ("absorbing", 134),
-  "ar_qwen2": ("autoregressive", None),
+  "llada": {"name": "absorbing", "mask_id": 127},
+  "dream": {"name": "absorbing", "mask_id": 134},
+  "ar_qwen2": {"name": "autoregressive", "begin_id": 119},
+  "mdlm_time": {"name": "absorbing"},
+  "bd3lm": {"name": "block", "block_size": 4},
+  "sedd": {"name": "score_absorbing"},
+  "duo": {"name": "duo"},
+  "gidd": {"name": "gidd"},
+  "ar_gpt2": {"name": "autoregressive", "begin_id": 118},
+  "diffugpt": {"name": "absorbing", "mask_id": 131},
 }
 
 
 @pytest.mark.opens("resume", "{name}")
 @pytest.mark.parametrize("name", RESUMED)
 def test_training_goes_on_from_a_checkpoint_of_others(name, data, tmp_path):
-  process, mask = RESUMED[name]
-  directory = checkpoints.add_tokenizer(checkpoints.copy(name, tmp_path), mask)
+  process = RESUMED[name]
+  directory = checkpoints.copy(name, tmp_path)
+  checkpoints.add_tokenizer(directory, process.get("mask_id"))
   model = opening.load(str(directory))
   fields = {"training.weights": str(directory), "network.dtype": "float32"}
   with pytest.raises(UserError, match=r"embeddings and \d+ outputs, .*model_vocab_size"):
     first(data, Checkpoints(), **fields)
   tokenizer = str(directory / "tokenizer.json")
   fields |= {"data.tokenizer.name": "hf", "data.tokenizer.file": tokenizer}
-  fields |= {"process.name": process}
-  fields |= {"process.mask_id": mask} if mask else {"process.begin_id": model.process.begin_id}
+  fields |= {f"process.{field}": value for field, value in process.items()}
   with pytest.raises(UserError, match="has its network, so set") as refused:
     first(data, Checkpoints(), **fields)
   fields |= dict(re.findall(r"--config\.(\S+)=(\S+?)\.?(?= |$)", str(refused.value)))
