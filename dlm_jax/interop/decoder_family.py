@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from dlm_jax.core.types import Fields
-from dlm_jax.interop import decoder_config, decoder_names
+from dlm_jax.interop import decoder_config, decoder_names, family
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.decoder_names import DecoderNames
 from dlm_jax.interop.family import CheckpointFamily, Description
@@ -36,12 +36,14 @@ class DecoderFamily(CheckpointFamily):
     raise NotImplementedError
 
   def describe(self, config: ConfigFile) -> Description:
+    process = self.process(config)
     return Description(
       family=self.name,
       vocab_size=config.integer("vocab_size"),
       length=config.integer("max_position_embeddings"),
       network=self.network(config),
-      process=self.process(config),
+      process=process,
+      scored_as=family.COUNTED if process["name"] == "absorbing" else {},
       mask_tokens=self.mask_tokens,
       decoding=self.decoding,
     )

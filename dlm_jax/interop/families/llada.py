@@ -5,7 +5,7 @@ LLaDA-8B-Base and -Instruct, LLaDA-1.5, iLLaDA, and what is fine-tuned from them
 
 from typing import ClassVar
 
-from dlm_jax.interop import decoder_names
+from dlm_jax.interop import decoder_names, family
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.decoder_names import DecoderNames
 from dlm_jax.interop.family import CheckpointFamily, Description
@@ -28,8 +28,6 @@ NAMES = DecoderNames(
   final_norm="model.transformer.ln_f",
   head="model.transformer.ff_out",
 )
-# How likelihoods are estimated (Nie et al. 2025, algorithm 3): the same bound with less variance.
-COUNTED = {"masking": "counted"}
 # What a forward pass does not depend on.
 _UNUSED = (
   "alibi_bias_max",
@@ -91,7 +89,7 @@ class Llada(CheckpointFamily):
       network=network,
       process={"name": "absorbing", "mask_id": config.mask_id()},
       decoding="llada",
-      scored_as=COUNTED,
+      scored_as=family.COUNTED,
     )
 
   def name_map(self, network: Network) -> NameMap:
