@@ -79,7 +79,7 @@ class ScaledSettings:
 
   workdir: str = "runs/scaled"
   methods: tuple[str, ...] = ()
-  steps: int = 1200
+  steps: int = 600
   samples: int = 4
   seeds: int = 3
   parallel: int = 1

@@ -1,11 +1,13 @@
 """The scaled table: every method alike but for its process, and what was published beside it."""
 
 import dataclasses
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from configs import stdlib_docs
+from dlm_jax import configuration
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.runs.workdir import plain
@@ -84,3 +86,9 @@ def test_a_comparison_goes_on_where_it_was_and_keeps_to_its_budget(tmp_path, mon
     scaled.main(dataclasses.replace(settings, steps=7))
   with pytest.raises(UserError, match="no method 'mldm': did you mean 'mdlm'"):
     scaled.main(scaled.ScaledSettings(methods=("mldm",)))
+
+
+@pytest.mark.parametrize("path", ["README.md", "experiments/paper_tables/README.md"])
+def test_the_table_that_is_shown_is_that_of_the_results(path):
+  record = json.loads(scaled.RESULTS.read_text(encoding="utf-8"))
+  assert scaled.table(record) in (configuration.ROOT / path).read_text(encoding="utf-8")
