@@ -74,12 +74,12 @@ NAMED = {
   ),
   "llada2": NamedDecoder(
     source="LLaDA2.0 (Bie et al. 2025), its card",
-    families=("llada2_moe",),
+    families=("llada2",),
     fields={**_LLADA2, "cache": _BLOCK_CACHE},
   ),
   "llada2_edit": NamedDecoder(
     source="LLaDA2.1 (2026), its card: tokens above .9 are written over",
-    families=("llada2_moe",),
+    families=("llada2",),
     fields={
       **_LLADA2,
       "rule": {"name": "threshold", "threshold": 0.95},
@@ -110,9 +110,14 @@ NAMED = {
     },
   ),
   "a2d": NamedDecoder(
-    source="A2D-Qwen3 (dLLM, 2025), masked diffusion of the whole answer in blocks",
+    source="A2D-Qwen3 (dLLM, 2025), of either attention; prompts end with a block",
     families=("a2d_qwen3",),
-    fields={"length": 256, "block": 32, "rule": {"name": "top_n", "schedule": "rounded"}},
+    fields={
+      "length": 256,
+      "block": 32,
+      "blocks_from": "answer",
+      "rule": {"name": "top_n", "schedule": "rounded"},
+    },
   ),
   "greedy": NamedDecoder(
     source="the most certain token at each step, for any model",

@@ -19,13 +19,12 @@ class DecoderFamily(CheckpointFamily):
     network_fields: of the network, what all models of the family have and `config.json` does not
       say: biases, norms of queries and keys, the label shift.
     names: what its tensors are called.
-    mask_tokens, decoding: see `Description`.
+    mask_tokens: see `Description`.
   """
 
   names: ClassVar[DecoderNames] = decoder_names.HUGGING_FACE
   network_fields: ClassVar[Fields] = {}
   mask_tokens: ClassVar[tuple[str, ...]] = ()
-  decoding: ClassVar[str] = ""
 
   def network(self, config: ConfigFile) -> Fields:
     """The network of the family, as a config of ours has it."""
@@ -45,7 +44,6 @@ class DecoderFamily(CheckpointFamily):
       process=process,
       scored_as=family.COUNTED if process["name"] == "absorbing" else {},
       mask_tokens=self.mask_tokens,
-      decoding=self.decoding,
     )
 
   def name_map(self, network: Network) -> NameMap:

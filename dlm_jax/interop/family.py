@@ -33,7 +33,6 @@ class Description:
     network: `network` of a config: its name and fields.
     process: `process` of a config; its `mask_id` is None where `config.json` does not say it.
     mask_tokens: what the mask's symbol may be called in the tokenizer.
-    decoding: the preset of the decoder that the model is used with; empty for none.
     data: `packing`, `scored` and `padding` of a config: how text became rows, and which positions
       count, where the model was trained and is reported on. Open are windows of joined texts, all
       of whose tokens are scored.
@@ -47,7 +46,6 @@ class Description:
   network: Fields
   process: Fields
   mask_tokens: tuple[str, ...] = ()
-  decoding: str = ""
   data: Fields = field(default_factory=dict)
   scored_as: Fields = field(default_factory=dict)
 

@@ -5,12 +5,21 @@ import pytest
 from dlm_jax.core.errors import UserError
 from dlm_jax.decoding import named_decoders
 from dlm_jax.decoding.published import NAMED
+from dlm_jax.interop import family
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_every_preset_is_a_decoder_of_its_families(name):
-  for family in NAMED[name].families or (None,):
-    assert named_decoders.of(name, {}, family).length >= 64
+  for meant in NAMED[name].families or (None,):
+    assert named_decoders.of(name, {}, meant).length >= 64
+
+
+def test_families_are_those_of_interop_and_have_a_decoder_of_their_own():
+  families = {name for named in NAMED.values() for name in named.families}
+  assert families <= set(family.names())
+  for name in families:
+    assert name in NAMED[named_decoders.default_of(name)].families
+  assert named_decoders.default_of(None) == "greedy"
 
 
 def test_settings_replace_fields_and_parts():

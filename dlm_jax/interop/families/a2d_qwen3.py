@@ -18,7 +18,6 @@ class A2dQwen3(DecoderFamily):
   architectures: ClassVar[tuple[str, ...]] = ("A2DQwen3LMHeadModel",)
   network_fields: ClassVar[Fields] = {"qk_norm": True}
   mask_tokens: ClassVar[tuple[str, ...]] = ("<|mask|>",)
-  decoding: ClassVar[str] = "llada"
 
   def process(self, config: ConfigFile) -> Fields:
     block_size = config.integer("block_size", 0)

@@ -17,7 +17,6 @@ class DreamCheckpoint(DecoderFamily):
   architectures: ClassVar[tuple[str, ...]] = ("DreamModel",)
   network_fields: ClassVar[Fields] = {"qkv_bias": True, "label_shift": True}
   mask_tokens: ClassVar[tuple[str, ...]] = ("<|mask|>",)
-  decoding: ClassVar[str] = "dream"
 
   def process(self, config: ConfigFile) -> Fields:
     return decoder_family.absorbing(config)

@@ -18,7 +18,6 @@ class FastDllmV2(DecoderFamily):
     "<|MASK|>",
     "<|mask|>",
   )
-  decoding: ClassVar[str] = "fast_dllm_v2"
 
   def process(self, config: ConfigFile) -> Fields:
     # Both spellings are of training alone.

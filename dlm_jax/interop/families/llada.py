@@ -88,7 +88,6 @@ class Llada(CheckpointFamily):
       length=config.integer("max_sequence_length"),
       network=network,
       process={"name": "absorbing", "mask_id": config.mask_id()},
-      decoding="llada",
       scored_as=family.COUNTED,
     )
 

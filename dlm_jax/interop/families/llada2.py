@@ -36,7 +36,6 @@ class Llada2Mixture(DecoderFamily):
     attention_out="attention.dense",
   )
   mask_tokens: ClassVar[tuple[str, ...]] = ("<|mask|>",)
-  decoding: ClassVar[str] = "llada2"
 
   def network(self, config: ConfigFile) -> Fields:
     width = config.integer("moe_intermediate_size")

@@ -18,7 +18,6 @@ class LladaMixture(DecoderFamily):
   architectures: ClassVar[tuple[str, ...]] = ("LLaDAMoEModelLM", "LLaDAMoEModel")
   names: ClassVar[DecoderNames] = DecoderNames(router_bias="mlp.expert_bias")
   mask_tokens: ClassVar[tuple[str, ...]] = ("<|mask|>",)
-  decoding: ClassVar[str] = "llada"
 
   def network(self, config: ConfigFile) -> Fields:
     config.require(

@@ -20,7 +20,6 @@ class Sdar(DecoderFamily):
     "<|MASK|>",
     "<|mask|>",
   )
-  decoding: ClassVar[str] = "sdar"
 
   def process(self, config: ConfigFile) -> Fields:
     return decoder_family.blocks(config, config.integer("block_size"))
