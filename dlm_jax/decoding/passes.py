@@ -187,9 +187,14 @@ def passes_of(model: MaskedModel, decoder: Decoder, where: Windows) -> Passes:
   """The passes of `model` over rows with the blocks `where`.
 
   Raises:
-    UserError: keys and values are to be kept, and the network cannot, or the decoder is meant for
-      models whose outputs are shifted, and the model is none.
+    UserError: keys and values are to be kept, and the network cannot, the decoder is meant for
+      models whose outputs are shifted, and the model is none, or it names a token that is none.
   """
+  for token in (*decoder.suppressed, *decoder.doubted):
+    if not 0 <= token < model.network.vocab_size:
+      raise UserError(
+        f"a suppressed or doubted token must lie in 0..{model.network.vocab_size - 1}, got {token}."
+      )
   if decoder.first and not model.shift:
     raise UserError(
       "of this model no output before a block says what it begins with, so that `first` has no "

@@ -119,6 +119,7 @@ def test_a_row_ends_at_its_first_end_token():
     ({"length": 16, "block": 5}, None, "block of 5 does not fit into an answer of 16"),
     ({"length": 16, "block": 8}, BlockCausal(4), "blocks of 4 tokens, .* blocks of 8"),
     ({"length": 16, "cache": {"name": "block"}}, None, "cache 'block' is of models"),
+    ({"length": 16, "doubted": (131,)}, None, r"must lie in 0..130, got 131"),
     ({"length": 16, "first": True}, None, "no output before a block says what it begins with"),
     ({"length": 16, "cache": {"name": "duel"}}, None, "did you mean 'dual'"),
     ({"length": 16, "rule": {"name": "treshold"}}, None, "did you mean 'threshold'"),

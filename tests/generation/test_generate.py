@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.decoding import named_decoders
 from dlm_jax.generation import answer_output, chat_template, prompt_lines
 from dlm_jax.generation.answer_output import main
+from dlm_jax.generation.answering import answers
 from dlm_jax.generation.generate_settings import GenerateSettings, presets_text
+from tests import tiny
 from tests.interop import checkpoints, parity
 
 SMALL = {"length": "8", "block": "4", "rule.threshold": "0.3"}
@@ -107,6 +110,22 @@ def test_the_template_of_a_checkpoint(directory, tmp_path):
   assert rendered == "hi."
   with pytest.raises(UserError, match="has no chat template"):
     chat_template.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "process", ["absorbing", {"name": "block", "inner": {"name": "absorbing"}, "block_size": 4}]
+)
+def test_a_run_of_this_project_answers_too(process):
+  """Its mask lies outside of the vocabulary."""
+  model = tiny.model(process)
+  made = named_decoders.of("greedy", {"length": "6"})
+  (answer,) = answers(made, model, {0: model.tokenizer.encode("the cat")})
+  assert answer.tokens.shape == (6,) and np.all(answer.tokens < model.tokenizer.vocab_size)
+
+
+def test_an_autoregressive_run_is_refused():
+  with pytest.raises(UserError, match=r"has no masks .* dlm_jax.sample"):
+    next(answers(named_decoders.of("greedy", {}), tiny.model("autoregressive"), {0: np.ones(1)}))
 
 
 @pytest.mark.parametrize(
