@@ -47,8 +47,8 @@ class Scale:
 
   steps: int = 1500
   batch_size: int = 64
-  width: int = 128
-  depth: int = 4
+  width: int = 64
+  depth: int = 3
   seeds: int = 3
   rows: int = 500
   train_pairs: int = 50_000
@@ -272,9 +272,11 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def share(values: Sequence[float]) -> str:
-  """A share and its interval for a table, in percent."""
+  """A share and its interval for a table, in percent; one value alone has no interval."""
   mean, half = interval(values)
-  return f"{100 * mean:.1f} ± {100 * half:.1f}"
+  if len(values) < 2:
+    return f"{100 * mean:.1f}"
+  return f"{100 * mean:.1f} [{100 * max(mean - half, 0):.0f}, {100 * min(mean + half, 1):.0f}]"
 
 
 def cells(rows: Sequence[Row], *names: str) -> dict[tuple, list[Row]]:

@@ -18,7 +18,6 @@ from experiments.where_it_pays.lab import (
   Scale,
   answered,
   cells,
-  interval,
   puzzle_config,
   share,
 )
@@ -59,38 +58,38 @@ def measure(arm: str, run: str, scale: Scale) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-  """A row an arm, a column a checkpoint."""
+  """A row an arm, a column a checkpoint, and each seed at the end."""
   steps = sorted({row["step"] for row in rows})
-  columns = ("right answers, %", *(f"step {step:,}" for step in steps), "evaluations")
+  columns = ("right answers, %", *(f"step {step:,}" for step in steps), "each seed", "evaluations")
   lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
   for (arm,), group in cells(rows, "arm").items():
     by_step = cells(group, "step")
     values = [share([row["exact"] for row in by_step[step,]]) for step in steps]
     evaluations = f"{group[-1]['evaluations']:.0f}"
-    lines.append(f"| {' | '.join((arm, *values, evaluations))} |")
+    seeds = ", ".join(f"{100 * row['exact']:.0f}" for row in by_step[steps[-1],])
+    lines.append(f"| {' | '.join((arm, *values, seeds, evaluations))} |")
   return "\n".join(lines) + "\n"
 
 
 def figure(rows: Sequence[Row], path: Path) -> None:
-  """Right answers against steps of training."""
-  drawn = Figure(figsize=(7, 4), layout="constrained")
+  """Right answers against steps of training, a line a seed."""
+  drawn = Figure(figsize=(8, 4), layout="constrained")
   axes = drawn.subplots()
-  for (arm,), group in cells(rows, "arm").items():
-    points = [
-      (step, *interval([row["exact"] for row in of_step]))
-      for (step,), of_step in cells(group, "step").items()
-    ]
-    steps, means, halves = zip(*points, strict=True)
-    axes.errorbar(steps, means, yerr=halves, fmt="o-", ms=4, capsize=3, label=arm)
+  for number, ((arm,), group) in enumerate(cells(rows, "arm").items()):
+    # A run finds all paths or none but by chance: lines of runs say more than their mean.
+    for index, of_seed in enumerate(cells(group, "seed").values()):
+      points = [(row["step"], row["exact"]) for row in of_seed]
+      label = {} if index else {"label": arm}
+      axes.plot(*zip(*points, strict=True), "o-", ms=4, color=f"C{number}", alpha=0.7, **label)
   axes.axhline(1 / ARMS, color="black", linestyle=":", label=f"1 of {ARMS} arms at random")
   axes.set(
-    xlabel="steps of training",
+    xlabel="steps of training; a line is a run",
     ylabel="paths found, exactly",
     ylim=(-0.03, 1.03),
     title=f"{ARMS} arms of {PATH} nodes: which one leads to the goal?",
   )
   axes.grid(alpha=0.3)
-  axes.legend(fontsize=8)
+  axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
   drawn.savefig(path, dpi=120)
 
 

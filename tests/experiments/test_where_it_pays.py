@@ -67,7 +67,7 @@ def test_tables_and_figures(tmp_path):
     (tmp_path / f"{name}.json").write_text(json.dumps({"results": {"rows": rows}}))
     run.write(finding, tmp_path)
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
-  assert "| 55.0 ± 63.5 |" in FINDINGS["planning"].table(
+  assert "| 55.0 [0, 100] | 50, 60 | 4 |" in FINDINGS["planning"].table(
     [{**point, "arm": "masked", "exact": value} for value in (0.5, 0.6)]
   )
 
