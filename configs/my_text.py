@@ -5,7 +5,7 @@
 The path is a file or a glob. Documents end at blank lines; `--config.data.corpus.document=line`
 makes each line one, `file` each file, and `window` cuts a file without parts into pieces. A
 document lies in one split as a whole. What the network reaches and how long it takes depends on the
-text: on the embedded corpus it takes about six minutes on two CPU cores.
+text: on the embedded corpus it takes about five minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict
