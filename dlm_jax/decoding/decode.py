@@ -52,6 +52,7 @@ def decode(
   *,
   end_id: int | None = None,
   trajectory: bool = False,
+  copies: int = 1,
 ) -> Decoded:
   """Writes an answer to every prompt.
 
@@ -63,6 +64,7 @@ def decode(
     keys: `[B]`; what row i holds depends on its own key alone.
     end_id: the token that ends an answer; None is no such token.
     trajectory: whether the rows are kept after every evaluation.
+    copies: how many neighbouring rows have the same prompt; an exact cache is filled once for all.
 
   Raises:
     UserError: the model cannot do the order or the cache.
@@ -73,7 +75,7 @@ def decode(
   positions = jnp.arange(where.slots) - where.begins[:, None]
   rows = jnp.take_along_axis(tokens, jnp.clip(positions, 0, tokens.shape[1] - 1), axis=1)
   rows = jnp.where((positions >= 0) & (positions < lengths[:, None]), rows, model.mask_id)
-  loop = DecodingLoop(decoder, passes, where, keys, end_id)
+  loop = DecodingLoop(decoder, passes, where, keys, end_id, copies)
   return _result(loop, loop.run(loop.begin(rows, trajectory)))
 
 

@@ -29,6 +29,7 @@ class DecodingLoop:
     windows: where the blocks lie.
     keys: `[B]`.
     end_id: the token that ends an answer, or None.
+    copies: how many neighbouring rows have the same prompt.
   """
 
   decoder: Decoder
@@ -36,6 +37,7 @@ class DecodingLoop:
   windows: Windows
   keys: Array
   end_id: int | None
+  copies: int = 1
 
   @property
   def _mask_id(self) -> int:
@@ -53,7 +55,7 @@ class DecodingLoop:
     if self.decoder.cache.name != "none":
       cache = self.passes.empty()
     if self._exact and where.prompt:
-      cache = self.passes.fill(tokens[:, : where.prompt], cache)[1]
+      cache = self.passes.filled(tokens[:, : where.prompt], self.copies)
       evaluations = (where.starts(0) > 0).astype(jnp.int32)[:, None]
     most = where.blocks * (
       self.decoder.rule.most_steps(where.size) + self.decoder.revision.most_steps_after + 1

@@ -4,8 +4,10 @@ Every row is a text, its prompt and its answer, in slots that follow from itself
 neighbours are. A window is as many slots of each row, from a start of its own on.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -115,6 +117,22 @@ class Passes:
     seen = self._seen(tokens)
     where = jnp.broadcast_to(jnp.arange(tokens.shape[1]), seen.shape)
     return self._extend(seen, where, cache, jnp.int32(0))
+
+  def filled(self, tokens: Array, copies: int) -> Cache:
+    """A cache that has seen `tokens` `[B, n]`, of which `copies` neighbouring rows are the same."""
+    where = dataclasses.replace(
+      self.windows, begins=self.windows.begins[::copies], answers=self.windows.answers[::copies]
+    )
+    distinct = dataclasses.replace(self, windows=where)
+    cache = distinct.fill(tokens[::copies], distinct.empty())[1]
+    rows = len(distinct._ends)
+
+    def repeat(array: Array) -> Array:
+      """Of the heads of each row."""
+      of_rows = array.reshape(rows, -1, *array.shape[1:])
+      return jnp.repeat(of_rows, copies, axis=0).reshape(-1, *array.shape[1:])
+
+    return cache if copies == 1 else jax.tree.map(repeat, cache)
 
   def window(
     self, tokens: Array, start: Array, number: int, cache: Cache, unwritten: int = 0

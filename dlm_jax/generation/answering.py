@@ -64,7 +64,9 @@ def answers(
   order = sorted(prompts, key=lambda prompt: len(prompts[prompt]))
   pairs = [(prompt, number) for prompt in order for number in range(num)]
   batch_size = min(batch_size, len(pairs))
-  program = _program(decoder, masked, model.tokenizer.eos_id, trajectory)
+  # The answers to a prompt are neighbours, and share what an exact cache holds of it.
+  copies = num if batch_size % num == 0 else 1
+  program = _program(decoder, masked, model.tokenizer.eos_id, trajectory, copies)
   compiled: dict[int, jax.stages.Compiled] = {}
   for begin in range(0, len(pairs), batch_size):
     batch = pairs[begin : begin + batch_size]
@@ -96,7 +98,7 @@ def _inputs(
 
 
 def _program(
-  decoder: Decoder, masked: MaskedModel, end_id: int | None, trajectory: bool
+  decoder: Decoder, masked: MaskedModel, end_id: int | None, trajectory: bool, copies: int
 ) -> jax.stages.Wrapped:
   """The jitted `(params, prompts, lengths, keys) -> Decoded`."""
   bare = dataclasses.replace(masked, params={})
@@ -104,7 +106,9 @@ def _program(
   def run(params: Params, tokens: jax.Array, lengths: jax.Array, keys: jax.Array) -> Decoded:
     bound = dataclasses.replace(bare, params=params)
     prompts = (jnp.asarray(tokens), jnp.asarray(lengths))
-    return decode(decoder, bound, prompts, keys, end_id=end_id, trajectory=trajectory)
+    return decode(
+      decoder, bound, prompts, keys, end_id=end_id, trajectory=trajectory, copies=copies
+    )
 
   return jax.jit(run)
 

@@ -87,6 +87,16 @@ def test_the_cache_of_blocks_changes_nothing(shift, first):
   np.testing.assert_array_equal(cached.answers, plain.answers)
 
 
+def test_rows_of_one_prompt_share_what_the_cache_holds_of_it():
+  masked = model(pattern=BlockCausal(4))
+  prompts = [PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[1]]
+  fields = {"length": 8, "cache": {"name": "block"}, "guidance": 0.5, **WARM}
+  shared = trajectories.run(masked, prompts, copies=2, **fields)
+  alone = trajectories.run(masked, prompts, **fields)
+  np.testing.assert_array_equal(shared.answers, alone.answers)
+  assert np.any(shared.answers[0] != shared.answers[1])
+
+
 def test_the_cache_is_written_in_place():
   """The compiled loop copies no array of the size of a layer's keys; only what is before it may."""
   masked = model()

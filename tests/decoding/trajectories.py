@@ -42,23 +42,24 @@ def ragged(prompts):
   return jnp.asarray(tokens), jnp.asarray(lengths)
 
 
-def run(masked, prompts, *, end_id=None, seed=0, keys=None, trajectory=True, **fields):
+def run(masked, prompts, *, end_id=None, seed=0, keys=None, trajectory=True, copies=1, **fields):
   """What `masked` answers to prompts, as one program."""
   keys = jax.random.split(jax.random.key(seed), len(prompts)) if keys is None else keys
   bare = dataclasses.replace(masked, params=None)
-  run = program(decoders.make(**fields), bare, end_id, trajectory)
+  run = program(decoders.make(**fields), bare, end_id, trajectory, copies)
   decoded = jax.device_get(run(masked.params, ragged(prompts), keys))
   assert not decoded.has_nan
   return decoded
 
 
 @functools.cache
-def program(made, bare, end_id, trajectory):
+def program(made, bare, end_id, trajectory, copies=1):
   """The jitted `(params, prompts, keys) -> Decoded` of a decoder and a model without parameters."""
 
   def run(params, prompts, keys):
     masked = dataclasses.replace(bare, params=params)
-    return decode(made, masked, prompts, keys, end_id=end_id, trajectory=trajectory)
+    options = {"end_id": end_id, "trajectory": trajectory, "copies": copies}
+    return decode(made, masked, prompts, keys, **options)
 
   return jax.jit(run)
 
