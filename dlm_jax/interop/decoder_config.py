@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.types import Json
 from dlm_jax.interop.config_file import ConfigFile
+from dlm_jax.interop.family import ModelFacts
+from dlm_jax.networks.llama import Llama
 
 
 def network(config: ConfigFile, feedforward_width: str = "intermediate_size") -> dict[str, object]:
@@ -32,6 +35,28 @@ def network(config: ConfigFile, feedforward_width: str = "intermediate_size") ->
     "rotary_base": rotary_base(config),
     "epsilon": config.number("rms_norm_eps"),
     "tied_head": config.flag("tie_word_embeddings", False),
+  }
+
+
+def fields(model: ModelFacts) -> dict[str, Json]:
+  """The fields of a `config.json` that say what `network` reads, and the special symbols."""
+  decoder = model.network
+  assert isinstance(decoder, Llama)
+  return {
+    "attention_bias": False,
+    "head_dim": decoder.size_of_head,
+    "hidden_act": "silu",
+    "hidden_size": decoder.width,
+    "intermediate_size": decoder.hidden_width,
+    "max_position_embeddings": model.length,
+    "num_attention_heads": decoder.heads,
+    "num_hidden_layers": decoder.depth,
+    "num_key_value_heads": decoder.key_heads,
+    "rms_norm_eps": decoder.epsilon,
+    "rope_theta": decoder.rotary_base,
+    "tie_word_embeddings": model.tied_head,
+    "vocab_size": model.rows,
+    **model.special,
   }
 
 

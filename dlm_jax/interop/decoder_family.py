@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from dlm_jax.core.types import Fields
+from dlm_jax.core.types import Fields, Record
 from dlm_jax.interop import decoder_config, decoder_names, family
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.decoder_names import DecoderNames
-from dlm_jax.interop.family import CheckpointFamily, Description
+from dlm_jax.interop.family import CheckpointFamily, Description, ModelFacts
 from dlm_jax.interop.name_map import NameMap
 from dlm_jax.networks.base import Network
 from dlm_jax.networks.llama import Llama
@@ -19,11 +19,16 @@ class DecoderFamily(CheckpointFamily):
     network_fields: of the network, what all models of the family have and `config.json` does not
       say: biases, norms of queries and keys, the label shift.
     names: what its tensors are called.
+    model_type: in the `config.json` of a model of ours; empty where none is written in this layout.
+    process_name, in_blocks: which models of ours are.
     mask_tokens: see `Description`.
   """
 
   names: ClassVar[DecoderNames] = decoder_names.HUGGING_FACE
   network_fields: ClassVar[Fields] = {}
+  model_type: ClassVar[str] = ""
+  process_name: ClassVar[str] = "absorbing"
+  in_blocks: ClassVar[bool] = False
   mask_tokens: ClassVar[tuple[str, ...]] = ()
 
   def network(self, config: ConfigFile) -> Fields:
@@ -45,6 +50,19 @@ class DecoderFamily(CheckpointFamily):
       scored_as=family.COUNTED if process["name"] == "absorbing" else {},
       mask_tokens=self.mask_tokens,
     )
+
+  def own_config(self, model: ModelFacts) -> Record | None:
+    process = model.process
+    written = (process.name, process.block_size is not None) == (self.process_name, self.in_blocks)
+    if not self.model_type or not written or not isinstance(model.network, Llama):
+      return None
+    said = {"mask_token_id": process.mask_id, "block_size": process.block_size}
+    return {
+      "architectures": [self.architectures[0]],
+      "model_type": self.model_type,
+      **decoder_config.fields(model),
+      **{name: value for name, value in said.items() if value is not None},
+    }
 
   def name_map(self, network: Network) -> NameMap:
     assert isinstance(network, Llama)

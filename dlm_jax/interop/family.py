@@ -80,6 +80,47 @@ class Description:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProcessFacts:
+  """What a layout says of a process.
+
+  Attributes:
+    name: of the process; that of each block where there are blocks.
+    mask_id: of `absorbing`.
+    block_size: None without blocks.
+    begin_id: of `autoregressive`.
+  """
+
+  name: str
+  mask_id: int | None = None
+  block_size: int | None = None
+  begin_id: int | None = None
+
+  def __str__(self) -> str:
+    return self.name if self.block_size is None else f"{self.name} in blocks of {self.block_size}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+  """A model of ours that is to be written in a layout.
+
+  Attributes:
+    network: of the model.
+    process: of the model.
+    rows: of the embedding in the file.
+    tied_head: whether the head is the embedding in the file too.
+    length: of a row in training.
+    special: the ids of the tokenizer's symbols, such as `eos_token_id`.
+  """
+
+  network: Network
+  process: ProcessFacts
+  rows: int
+  tied_head: bool
+  length: int
+  special: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointFamily:
   """A layout of checkpoints.
 
@@ -115,6 +156,14 @@ class CheckpointFamily:
     raise UserError(
       f"a model cannot be written as a {self.name} checkpoint ({description.family})."
     )
+
+  def own_config(self, model: ModelFacts) -> Record | None:
+    """The `config.json` of a model of ours in this layout; None where it is not for such models.
+
+    It need not look at all of the model: what it says is read back by `describe` and compared.
+    """
+    del model
+    return None
 
 
 def names() -> list[str]:

@@ -47,7 +47,7 @@ class Checkpoint:
     Raises:
       UserError: a tensor is missing, has another shape, or is not known; nothing is read then.
     """
-    abstract = _abstract(network, mesh)
+    abstract = abstract_of(network, mesh)
     name_map = self.family.name_map(network).as_in(self.tensors.entries)
     source = weights.match(self.tensors, name_map, abstract, self.family.name)
     return weights.load(source, abstract, dtype)
@@ -100,7 +100,7 @@ def read(path: str) -> Checkpoint:
   return Checkpoint(directory=directory, family=found, description=description, tensors=tensors)
 
 
-def _abstract(network: Network, mesh: Mesh) -> Params:
+def abstract_of(network: Network, mesh: Mesh) -> Params:
   """Shapes and shardings of the parameters of a network of tokens."""
   tokens = jax.ShapeDtypeStruct((batch_shards(mesh), 2), jnp.int32)
 

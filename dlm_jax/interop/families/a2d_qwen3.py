@@ -16,6 +16,7 @@ class A2dQwen3(DecoderFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("A2DQwen3LMHeadModel",)
+  model_type: ClassVar[str] = "a2d-qwen3"
   network_fields: ClassVar[Fields] = {"qk_norm": True}
   mask_tokens: ClassVar[tuple[str, ...]] = ("<|mask|>",)
 

@@ -15,6 +15,7 @@ class DreamCheckpoint(DecoderFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("DreamModel",)
+  model_type: ClassVar[str] = "Dream"
   network_fields: ClassVar[Fields] = {"qkv_bias": True, "label_shift": True}
   mask_tokens: ClassVar[tuple[str, ...]] = ("<|mask|>",)
 

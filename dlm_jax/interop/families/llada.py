@@ -5,10 +5,11 @@ LLaDA-8B-Base and -Instruct, LLaDA-1.5, iLLaDA, and what is fine-tuned from them
 
 from typing import ClassVar
 
+from dlm_jax.core.types import Record
 from dlm_jax.interop import decoder_names, family
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.interop.decoder_names import DecoderNames
-from dlm_jax.interop.family import CheckpointFamily, Description
+from dlm_jax.interop.family import CheckpointFamily, Description, ModelFacts
 from dlm_jax.interop.name_map import NameMap
 from dlm_jax.networks.base import Network
 from dlm_jax.networks.llama import Llama
@@ -90,6 +91,37 @@ class Llada(CheckpointFamily):
       process={"name": "absorbing", "mask_id": config.mask_id()},
       scored_as=family.COUNTED,
     )
+
+  def own_config(self, model: ModelFacts) -> Record | None:
+    network = model.network
+    process = model.process
+    whole = process.name == "absorbing" and process.block_size is None
+    if not whole or not isinstance(network, Llama):
+      return None
+    return {
+      "architectures": [self.architectures[0]],
+      "model_type": "llada",
+      "activation_type": "silu",
+      "block_type": "llama",
+      "d_model": network.width,
+      "embedding_size": model.rows,
+      "include_bias": False,
+      "include_qkv_bias": network.qkv_bias,
+      "layer_norm_type": "rms",
+      "mask_token_id": process.mask_id,
+      "max_sequence_length": model.length,
+      "mlp_hidden_size": network.hidden_width,
+      "n_heads": network.heads,
+      "n_kv_heads": network.key_heads,
+      "n_layers": network.depth,
+      "rms_norm_eps": network.epsilon,
+      "rope": True,
+      "rope_full_precision": True,
+      "rope_theta": network.rotary_base,
+      "vocab_size": model.rows,
+      "weight_tying": model.tied_head,
+      **model.special,
+    }
 
   def name_map(self, network: Network) -> NameMap:
     assert isinstance(network, Llama)

@@ -12,6 +12,8 @@ class LlamaAutoregressive(DecoderFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("LlamaForCausalLM",)
+  model_type: ClassVar[str] = "llama"
+  process_name: ClassVar[str] = "autoregressive"
 
   def process(self, config: ConfigFile) -> Fields:
     return decoder_family.autoregressive(config)

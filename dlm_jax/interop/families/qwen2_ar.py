@@ -12,6 +12,8 @@ class Qwen2Autoregressive(DecoderFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("Qwen2ForCausalLM",)
+  model_type: ClassVar[str] = "qwen2"
+  process_name: ClassVar[str] = "autoregressive"
   network_fields: ClassVar[Fields] = {"qkv_bias": True}
 
   def process(self, config: ConfigFile) -> Fields:

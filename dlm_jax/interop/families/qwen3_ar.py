@@ -12,6 +12,8 @@ class Qwen3Autoregressive(DecoderFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("Qwen3ForCausalLM",)
+  model_type: ClassVar[str] = "qwen3"
+  process_name: ClassVar[str] = "autoregressive"
   network_fields: ClassVar[Fields] = {"qk_norm": True}
 
   def process(self, config: ConfigFile) -> Fields:

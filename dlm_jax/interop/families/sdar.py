@@ -15,6 +15,8 @@ class Sdar(DecoderFamily):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("SDARForCausalLM",)
+  model_type: ClassVar[str] = "sdar"
+  in_blocks: ClassVar[bool] = True
   network_fields: ClassVar[Fields] = {"qk_norm": True}
   mask_tokens: ClassVar[tuple[str, ...]] = (
     "<|MASK|>",

@@ -15,6 +15,7 @@ class SdarMixture(Sdar):
   """See the module."""
 
   architectures: ClassVar[tuple[str, ...]] = ("SDARMoeForCausalLM",)
+  model_type: ClassVar[str] = ""
 
   def network(self, config: ConfigFile) -> Fields:
     config.require(decoder_sparse_step=1)
