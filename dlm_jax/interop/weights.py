@@ -163,9 +163,9 @@ def _writer(sharding: NamedSharding) -> Callable[..., Array]:
     # XLA's compiler for a CPU updates an array of bfloat16 by computing all of it again, and one of
     # integers in place.
     bits = jnp.dtype(f"uint{8 * whole.dtype.itemsize}")
-    as_bits = [jax.lax.bitcast_convert_type(a, bits) for a in (whole, piece)]
+    of_whole, of_piece = (jax.lax.bitcast_convert_type(a, bits) for a in (whole, piece))
     starts = (*index, *(0,) * (whole.ndim - len(index)))
-    written = jax.lax.dynamic_update_slice(*as_bits, starts)
+    written = jax.lax.dynamic_update_slice(of_whole, of_piece, starts)
     return jax.lax.bitcast_convert_type(written, whole.dtype)
 
   return jax.jit(write, donate_argnums=0, out_shardings=sharding)
