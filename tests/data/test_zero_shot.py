@@ -64,10 +64,12 @@ def test_only_what_is_scored_counts(path):
 
 
 def test_every_protocol_names_parts_that_exist():
-  assert len(zero_shot.PROTOCOLS) == 7
+  assert len(zero_shot.PROTOCOLS) == 8
   for name, protocol in zero_shot.PROTOCOLS.items():
     assert protocol.name == name and protocol.detokenizer in zero_shot.DETOKENIZERS
-    assert protocol.split in ("validation", "test") and not protocol.separated
+    held_out = protocol is zero_shot.OPENWEBTEXT  # of a training split, packed as in training
+    assert protocol.split in (["train[-100000:]"] if held_out else ["validation", "test"])
+    assert protocol.separated == held_out
     assert zero_shot.resolve.make("dlm_jax.data.corpora", protocol.corpus).splits == ("train",)
 
 

@@ -20,6 +20,7 @@ from dlm_jax.processes.duo import Duo
 from dlm_jax.processes.gidd import Gidd
 from dlm_jax.processes.score_absorbing import ScoreAbsorbing
 from dlm_jax.processes.score_uniform import ScoreUniform
+from dlm_jax.processes.uniform import Uniform
 from tests.interop import checkpoints, parity
 
 # The process of each fixture, and the id of the mask where `config.json` does not say it.
@@ -43,6 +44,11 @@ MODELS = {
   "gidd": (Gidd, None),
   "ar_gpt2": (Autoregressive, None),
   "diffugpt": (Absorbing, 131),
+  "udlm": (Uniform, None),
+}
+# The fixture that the checkpoint of a family without one is made of, and what its config has.
+MADE = {
+  "udlm": ("duo", {"architectures": ["UDLM"], "cfg": False, "causal": None, "var_min": None}),
 }
 
 
@@ -52,7 +58,8 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_checkpoint_samples_and_is_scored(name, tmp_path):
   process, mask = MODELS[name]
-  directory = checkpoints.add_tokenizer(checkpoints.copy(name, tmp_path), mask)
+  fixture, changes = MADE.get(name, (name, {}))
+  directory = checkpoints.add_tokenizer(checkpoints.copy(fixture, tmp_path, **changes), mask)
   model = notebook.load(str(directory))
   assert isinstance(model.process, process)
   if mask is not None:
