@@ -82,10 +82,13 @@ def load(source: Source, abstract: Params, dtype: jnp.dtype) -> Params:
       place = places[path]
       if not tensor.index:
         loaded[path] = _placed(piece, place.sharding, dtype)
-        continue
-      if path not in loaded:
-        loaded[path] = jnp.zeros(place.shape, dtype, device=place.sharding)
-      loaded[path] = _with_piece(loaded[path], piece, tensor.index, place.sharding)
+      else:
+        if path not in loaded:
+          loaded[path] = jnp.zeros(place.shape, dtype, device=place.sharding)
+        loaded[path] = _with_piece(loaded[path], piece, tensor.index, place.sharding)
+      # The host lets go of a piece before it reads the next, which is when the devices have it.
+      jax.block_until_ready(loaded[path])
+      del piece
   return nested(loaded)
 
 

@@ -1,11 +1,15 @@
 """Tensors onto the mesh: in the dtype asked for, each on its shards."""
 
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.interop import hugging_face, weights
+from dlm_jax.interop.files import TensorFiles
 from tests.interop import checkpoints, parity
 
 
@@ -24,3 +28,22 @@ def test_tensors_of_16_bits_lie_spread_over_the_mesh_as_they_are(tmp_path):
     params,
     whole,
   )
+
+
+def test_the_host_holds_one_tensor_at_a_time(monkeypatch):
+  """What was read is let go of before the next is: with a copy of it, twice the largest tensor."""
+  found = hugging_face.read(str(parity.FIXTURES / "ar_llama"))
+  read, alive, most = TensorFiles.read, {}, []
+
+  def counted(files, name, part=()):
+    gc.collect()  # what the runtime has released
+    tensor = read(files, name, part)
+    alive[len(most)] = tensor.nbytes
+    weakref.finalize(tensor, alive.pop, len(most))
+    most.append(sum(alive.values()))
+    return tensor
+
+  monkeypatch.setattr(TensorFiles, "read", counted)
+  found.params(found.description.build_network(), make_mesh({"data": -1}), jnp.dtype("bfloat16"))
+  whole = [4 * np.prod(entry.shape) for entry in found.tensors.entries.values()]
+  assert sorted(most) == sorted(whole)
