@@ -123,6 +123,19 @@ class Revision:
     """Whether what is written is never changed."""
     return self.most_steps_after == 0
 
+  @property
+  def is_verified(self) -> bool:
+    """Whether a causal evaluation judges each window once no mask of it is left.
+
+    `revise` then gets the candidates of that evaluation, and masks what is to be written again.
+    """
+    return False
+
+  def most_steps(self, window: int, drafts: int) -> int:
+    """The most evaluations of a window of so many positions, which the rule fills in `drafts`."""
+    del window
+    return drafts + self.most_steps_after + 1
+
   def revise(self, candidates: Candidates, committed: Array, after: Array) -> tuple[Array, Array]:
     """The tokens int32 `[B, W]` after a step, and whether a row without masks is done, bool
     `[B, 1]`.

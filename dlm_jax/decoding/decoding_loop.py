@@ -51,18 +51,21 @@ class DecodingLoop:
     """The rows before the first evaluation; the prompts lie in the cache where it is exact."""
     number, where = len(tokens), self.windows
     column = jnp.zeros((number, 1), jnp.int32)
-    cache, evaluations = None, column
+    cache, causal, evaluations = None, None, column
     if self.decoder.cache.name != "none":
       cache = self.passes.empty()
     if self._exact and where.prompt:
       cache = self.passes.filled(tokens[:, : where.prompt], self.copies)
-      evaluations = (where.starts(0) > 0).astype(jnp.int32)[:, None]
-    most = where.blocks * (
-      self.decoder.rule.most_steps(where.size) + self.decoder.revision.most_steps_after + 1
-    )
+      evaluations += (where.starts(0) > 0)[:, None]
+    revision = self.decoder.revision
+    if revision.is_verified:
+      causal = self.passes.causal.filled(tokens[:, : where.prompt], self.copies)
+      evaluations += 1
+    most = where.blocks * revision.most_steps(where.size, self.decoder.rule.most_steps(where.size))
     return DecodingState(
       tokens=tokens,
       cache=cache,
+      causal=causal,
       block=jnp.int32(0),
       progress=self._progress(column, column),
       after=column,
@@ -92,22 +95,14 @@ class DecodingLoop:
   def _block(self, rows: DecodingState) -> DecodingState:
     """All steps of the block at hand, and on to the next."""
     rows = self._enter(rows)
-    name = self.decoder.cache.name
-    step = {"none": self._full, "block": self._near}.get(name, self._renewed)
-    rows = jax.lax.while_loop(lambda r: jnp.any(r.active), step, rows)
+    part = self._verified if self.decoder.revision.is_verified else self._steps
+    rows = jax.lax.while_loop(lambda r: jnp.any(r.active), part, rows)
     ended = rows.ended | self.has_ended(rows.tokens)
     return dataclasses.replace(rows, block=rows.block + 1, ended=ended)
 
   def _enter(self, rows: DecodingState) -> DecodingState:
     """The block at its first step. An exact cache first gets the final tokens of that before."""
-    here = self._here(rows)
-    column = jnp.sum(here.masked, axis=-1, keepdims=True)
-    rows = dataclasses.replace(
-      rows,
-      progress=self._progress(jnp.zeros_like(column), column),
-      after=jnp.zeros_like(column),
-      done=column == 0,
-    )
+    rows = self._anew(rows)
     if not self._exact:
       return rows
     before = self.windows.starts(rows.block) - self.windows.size
@@ -117,6 +112,36 @@ class DecodingLoop:
       rows = self._write_first(rows, hidden[:, -1:])
     count = rows.active & (before >= 0)[:, None]
     return dataclasses.replace(rows, evaluations=rows.evaluations + count)
+
+  def _anew(self, rows: DecodingState) -> DecodingState:
+    """The rows before the first step of what is masked of the block."""
+    masked = jnp.sum(self._here(rows).masked, axis=-1, keepdims=True)
+    none = jnp.zeros_like(masked)
+    progress = self._progress(none, masked)
+    return dataclasses.replace(rows, progress=progress, after=none, done=masked == 0)
+
+  def _steps(self, rows: DecodingState) -> DecodingState:
+    """Steps until all rows are done."""
+    name = self.decoder.cache.name
+    step = {"none": self._full, "block": self._near}.get(name, self._renewed)
+    return jax.lax.while_loop(lambda r: jnp.any(r.active), step, rows)
+
+  def _verified(self, rows: DecodingState) -> DecodingState:
+    """What a causal evaluation leaves of the block, once its masks are filled in as a draft.
+
+    Position i is judged by the output at i - 1, so that the last token of the block before, which
+    may have been written by that evaluation, gets its keys and values from this one.
+    """
+    drafted = dataclasses.replace(self._anew(self._steps(rows)), done=rows.done)
+    start = self.windows.starts(rows.block) - 1
+    hidden, causal = self.passes.causal.window(
+      drafted.tokens, start, self.windows.size, drafted.causal
+    )
+    # Every evaluation of the block draws with the same noise, so that what it kept it keeps again.
+    draw = jnp.iinfo(jnp.int32).max - jnp.broadcast_to(rows.block, len(self.keys))
+    rows = self._step(dataclasses.replace(drafted, causal=causal), hidden, draw)
+    ended = rows.ended | self.has_ended(rows.tokens)
+    return dataclasses.replace(self._anew(rows), ended=ended)
 
   def _full(self, rows: DecodingState) -> DecodingState:
     """A step that evaluates all positions."""
@@ -156,10 +181,14 @@ class DecodingLoop:
 
     return jax.lax.while_loop(goes_on, body, (rows, jnp.int32(1)))[0]
 
-  def _step(self, rows: DecodingState, hidden: Array) -> DecodingState:
-    """The rows after an evaluation that gave the block the hidden states `[B, W, D]`."""
+  def _step(self, rows: DecodingState, hidden: Array, draw: Array | None = None) -> DecodingState:
+    """The rows after an evaluation that gave the block the hidden states `[B, W, D]`.
+
+    Its draws follow from the number `draw` `[B]`, or from that of the evaluations so far.
+    """
     here, logits = self._here(rows), self.passes.logits(hidden)
-    candidates = self._offer(rows, here, self.decoder.rule.adjust(logits, rows.progress.memory))
+    logits = self.decoder.rule.adjust(logits, rows.progress.memory)
+    candidates = self._offer(rows, here, logits, rows.evaluations[:, 0] if draw is None else draw)
     committed, memory = self.decoder.rule.commit(candidates, rows.progress)
     if self.decoder.first:
       first = candidates.masked & (jnp.arange(self.windows.size) == 0)
@@ -189,18 +218,18 @@ class DecodingLoop:
     """The rows with the first position of the block committed, from the output before it."""
     here = self._here(rows)
     first = jax.tree.map(lambda a: a[:, :1], here)
-    candidates = self._offer(rows, first, self.passes.logits(hidden))
+    candidates = self._offer(rows, first, self.passes.logits(hidden), rows.evaluations[:, 0])
     tokens = jnp.where(candidates.masked, candidates.token, candidates.here)
     return self._write(rows, jnp.concatenate([tokens, here.tokens[:, 1:]], axis=1))
 
-  def _offer(self, rows: DecodingState, here: Here, logits: Array) -> Candidates:
-    """The candidates of the positions `here`."""
+  def _offer(self, rows: DecodingState, here: Here, logits: Array, draw: Array) -> Candidates:
+    """The candidates of the positions `here`, by the draws of the number `draw` `[B]`."""
     masked = here.masked & rows.active
     if self.decoder.sub_block:
       part = jnp.arange(masked.shape[1]) // self.decoder.sub_block
       masked &= part == part[jnp.argmax(masked, axis=-1)][:, None]
     written = here.open & ~here.masked & rows.active
-    keys = jax.vmap(jax.random.fold_in)(self.keys, rows.evaluations[:, 0])
+    keys = jax.vmap(jax.random.fold_in)(self.keys, draw)
     return self.decoder.candidates(keys, logits, here.tokens, self._mask_id, (masked, written))
 
   # Small things.

@@ -19,6 +19,7 @@ class DecodingState:
   Attributes:
     tokens: int32 `[B, S]`.
     cache: keys and values, or None.
+    causal: those of the causal evaluations that verify, or None.
     block: int32 scalar, the block at hand.
     progress: of the rule in it.
     after: int32 `[B, 1]`, evaluations of the block since its last mask was gone.
@@ -31,6 +32,7 @@ class DecodingState:
 
   tokens: Array
   cache: PyTree
+  causal: PyTree
   block: Array
   progress: WindowProgress
   after: Array

@@ -94,6 +94,11 @@ class Passes:
     """The slot of the first token."""
     return self._twice(self.windows.begins)
 
+  @property
+  def causal(self) -> "Passes":
+    """The passes in which every position sees itself and those before it."""
+    return dataclasses.replace(self, model=dataclasses.replace(self.model, pattern=BlockCausal(1)))
+
   def empty(self) -> Cache:
     """A cache for the rows."""
     assert isinstance(self.model.network, Caches)
@@ -219,10 +224,11 @@ def passes_of(model: MaskedModel, decoder: Decoder, where: Windows) -> Passes:
       "use: set it to false."
     )
   network, unstacked = model.network, None
-  if decoder.cache.name != "none":
+  if decoder.cache.name != "none" or decoder.revision.is_verified:
     if not isinstance(network, Caches):
       raise UserError(
-        f"the network {type(network).__name__} cannot keep keys and values: use the cache 'none'."
+        f"the network {type(network).__name__} cannot keep keys and values: use the cache 'none', "
+        "and a revision that does not verify."
       )
     unstacked = network.unstacked(model.params)
   return Passes(model=model, unstacked=unstacked, windows=where, guidance=decoder.guidance)

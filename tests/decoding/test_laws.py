@@ -4,12 +4,14 @@ import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import BlockCausal
 from dlm_jax.decoding import decoders
+from dlm_jax.networks.base import Inputs
 from tests.decoding import trajectories
 
 MASK, END = 127, 129
@@ -58,7 +60,9 @@ def test_a_row_is_what_its_prompt_gives_alone(fields):
     assert np.any(other.answers != together.answers)
 
 
-@pytest.mark.parametrize(("cache", "shift"), [("dual", 0), ("dual", 1)])
+@pytest.mark.parametrize(
+  ("cache", "shift"), [("dual", 0), ("dual", 1), ("prefix", 0), ("vicinity", 0)]
+)
 def test_a_cache_that_is_renewed_at_every_step_changes_nothing(cache, shift):
   fields = {**BLOCKS, "rule": THRESHOLD}
   plain = trajectories.run(model(shift=shift), PROMPTS, **fields)
@@ -95,6 +99,57 @@ def test_rows_of_one_prompt_share_what_the_cache_holds_of_it():
   alone = trajectories.run(masked, prompts, **fields)
   np.testing.assert_array_equal(shared.answers, alone.answers)
   assert np.any(shared.answers[0] != shared.answers[1])
+
+
+def greedy(masked, prompts, length):
+  """The likeliest token after all before it, one after the other, without a cache."""
+
+  @jax.jit
+  def best(params, tokens):
+    inputs = Inputs(tokens=tokens, time=jnp.zeros(len(tokens)), pattern=BlockCausal(1))
+    logits = masked.network.head(params, masked.network.hidden(params, inputs))
+    return jnp.argmax(logits.at[..., MASK].set(-jnp.inf), axis=-1)
+
+  tokens, lengths = map(np.array, trajectories.ragged(prompts))
+  tokens = np.pad(tokens, ((0, 0), (0, length)))
+  rows = np.arange(len(prompts))
+  for place in range(length):
+    tokens[rows, lengths + place] = best(masked.params, tokens)[rows, lengths + place - 1]
+  return np.array([row[n : n + length] for row, n in zip(tokens, lengths, strict=True)])
+
+
+def test_verified_drafts_are_the_greedy_causal_answer():
+  """Whatever the drafts are; and where they are that answer, one evaluation a block accepts them.
+
+  A model whose positions do not read each other drafts from left to right what it verifies with.
+  """
+  masked = model(shift=1)
+  fields = {**BLOCKS, "score": "left_to_right", "revision": {"name": "verify"}}
+  fields["cache"] = {"name": "dual"}
+  wanted = greedy(masked, PROMPTS, 16)
+  end = int(wanted[0, 10])  # a draft with it does not end an answer
+  ends = np.cumsum(wanted == end, axis=1) - (wanted == end) > 0
+  found = trajectories.run(masked, PROMPTS, end_id=end, **fields)
+  np.testing.assert_array_equal(found.answers, np.where(ends, end, wanted))
+  assert np.all(found.num_evaluations > 1 + 2 * (8 + 1))
+  params = jax.tree.map_with_path(
+    lambda path, a: a * 0 if path[-1].key == "out" else a, masked.params
+  )
+  apart = dataclasses.replace(masked, params=params)
+  wanted = greedy(apart, PROMPTS, 16)
+  assert end not in wanted
+  found = trajectories.run(apart, PROMPTS, end_id=end, **fields)
+  np.testing.assert_array_equal(found.answers, wanted)
+  # The prompts, and in each of two blocks eight of the drafts and one that verifies them.
+  assert found.num_evaluations.tolist() == [1 + 2 * (8 + 1)] * 3
+
+
+def test_verified_draws_do_not_depend_on_the_drafts():
+  fields = {"length": 8, "block": 4, "revision": {"name": "verify"}, **WARM}
+  one = trajectories.run(model(), PROMPTS, rule={"name": "threshold", "threshold": 0.0}, **fields)
+  other = trajectories.run(model(), PROMPTS, cache={"name": "dual"}, **fields)
+  np.testing.assert_array_equal(one.answers, other.answers)
+  assert np.any(one.num_evaluations < other.num_evaluations)
 
 
 def test_the_cache_is_written_in_place():

@@ -142,6 +142,21 @@ def test_an_edit_is_above_its_threshold_and_not_of_the_prompt():
   assert edit.revise(offered, nothing, jnp.array([[2]]))[1][0, 0]
 
 
+def test_verification_keeps_what_it_agrees_with_and_the_token_after():
+  """The prompt is left as it is, though the model would write it otherwise."""
+  verify = resolve.make(base.REVISIONS, {"name": "verify"})
+  offered = dataclasses.replace(
+    candidates(),
+    here=jnp.array([[3, 0, 0, 2, 0, 1]]),
+    masked=jnp.zeros((1, 6), bool),
+    written=jnp.array([[False, True, True, True, True, True]]),
+  )
+  tokens, _ = verify.revise(offered, offered.masked, jnp.array([[1]]))
+  assert tokens[0].tolist() == [3, 0, 0, 0, V, V]
+  tokens, _ = verify.revise(offered, offered.masked, jnp.array([[0]]))
+  assert tokens[0].tolist() == [3, 0, 0, 2, 0, 1]
+
+
 @pytest.mark.parametrize("name", resolve.names(base.RULES))
 def test_every_rule_commits_the_best_where_nothing_is_certain(name):
   rule = resolve.make(base.RULES, {"name": name})

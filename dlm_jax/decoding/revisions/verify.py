@@ -1,0 +1,45 @@
+"""A window is a draft, of which a causal evaluation keeps the longest part that it agrees with."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jax import Array
+
+from dlm_jax.core import resolve
+from dlm_jax.decoding.base import Candidates, Revision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(Revision):
+  """The revision, for a model that reads both ways: it has no settings.
+
+  Once a window is filled, the model reads it from left to right, and draws a token for every
+  position from those before it. The tokens before the first that differs stay, that one is written
+  over, and all behind it is masked again. Each evaluation so settles at least one token, and what
+  is written is what the model would write from left to right: at temperature 0 its greedy answer,
+  else a draw from its law.
+  """
+
+  @property
+  def is_final(self) -> bool:
+    return False
+
+  @property
+  def is_verified(self) -> bool:
+    return True
+
+  def most_steps(self, window: int, drafts: int) -> int:
+    return window * (drafts + 1)
+
+  def revise(self, candidates: Candidates, committed: Array, after: Array) -> tuple[Array, Array]:
+    tokens, settled = super().revise(candidates, committed, after)
+    differs = candidates.written & (candidates.token != candidates.here)
+    differs_before = jnp.cumsum(differs, axis=-1) - differs > 0
+    judged = jnp.where(differs, candidates.token, candidates.here)
+    judged = jnp.where(candidates.written & differs_before, candidates.mask_id, judged)
+    return jnp.where(after > 0, judged, tokens), settled
+
+
+def make(**fields: object) -> Verify:
+  """Builds the revision. Raises `UserError` for an unknown field."""
+  return resolve.build(Verify, fields)
