@@ -2,6 +2,7 @@
 
   pip install lm_eval
   python -m dlm_jax.harness --workdir=W --tasks=hellaswag,arc_easy [--samples=128] [--limit=100]
+  python -m dlm_jax.harness --model=DIR --tasks=gsm8k --preset=llada --decoder.length=256
 
 Likelihoods of a diffusion model are lower bounds, see `evaluation.conditional`. Scores and
 continuations are kept in W/harness/scores-*.jsonl as they come: started again, the command goes on

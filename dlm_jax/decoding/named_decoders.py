@@ -1,5 +1,6 @@
 """A published decoder by its name, with what the command line changes of it."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from dlm_jax.core.errors import UserError, require_known
@@ -75,3 +76,11 @@ def _token_ids(text: str, where: str) -> tuple[int, ...]:
 def default_of(family: str | None) -> str:
   """The preset of a family of checkpoints: the first that is meant for it, else `greedy`."""
   return next((name for name, named in NAMED.items() if family in named.families), "greedy")
+
+
+def describe(decoder: Decoder) -> Record:
+  """All settings of a decoder, its parts with their names."""
+  fields = dataclasses.asdict(decoder)
+  for part, value in (("rule", decoder.rule), ("revision", decoder.revision)):
+    fields[part] = {"name": value.name, **fields[part]}
+  return fields

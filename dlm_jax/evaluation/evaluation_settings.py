@@ -132,6 +132,11 @@ class HarnessSettings(ModelSettings):
     limit: documents of each task, at most. The default is all.
     shots: examples in the prompt. The default is the task's own number.
     seed: seed of times, noise and continuations.
+    preset: name of the decoder that writes answers, see `dlm_jax.generate --help`. The default is
+      the first that is meant for the family of a checkpoint; other models draw their answers by the
+      sampler, a window after the other.
+    decoder_settings: settings of the decoder in place of those of the preset, as in
+      --decoder.length=256 --decoder.block=32. All answers have its length and its temperature.
   """
 
   tasks: tuple[str, ...]
@@ -141,6 +146,8 @@ class HarnessSettings(ModelSettings):
   limit: PositiveInt | None = None
   shots: NonNegativeInt | None = None
   seed: Seed = 0
+  preset: str | None = None
+  decoder_settings: Mapping[str, str] = field(default_factory=dict, metadata={"nested": True})
 
   def __post_init__(self) -> None:
     super().__post_init__()

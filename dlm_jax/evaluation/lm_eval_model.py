@@ -16,6 +16,7 @@ from dlm_jax.evaluation import conditional
 from dlm_jax.evaluation.answers import AnswerOptions, Question, answers
 from dlm_jax.evaluation.conditional import ConditionalScoring, ScoringRequest
 from dlm_jax.evaluation.continuations import Continuer, Tokens
+from dlm_jax.evaluation.decoded_answers import DecodedAnswers, HarnessDecoder
 from dlm_jax.evaluation.journal import Journal
 from dlm_jax.model.model import Model
 
@@ -48,6 +49,7 @@ class HarnessModel(LM):
     seed: int = 0,
     journal: Journal | None = None,
     greedy_tasks: Collection[str] | None = None,
+    decoder: HarnessDecoder | None = None,
   ):
     """Wraps a trained model.
 
@@ -55,6 +57,7 @@ class HarnessModel(LM):
       model: what is scored.
       samples, batch_size, seed, journal: see `conditional.ConditionalScoring`.
       greedy_tasks: names of the tasks whose metrics read the flag; None is all.
+      decoder: what writes answers; None is the sampler of the model, a window after the other.
     """
     super().__init__()
     journal = journal or Journal()
@@ -63,6 +66,11 @@ class HarnessModel(LM):
     self._begin = () if model.begin_id is None else (model.begin_id,)
     self._greedy_tasks = greedy_tasks
     self._continue = Continuer(model, batch_size, seed, journal)
+    self._answers: Callable[[Sequence[Question]], list[str]] = (
+      partial(answers, continuer=self._continue)
+      if decoder is None
+      else DecodedAnswers(model, decoder, batch_size, seed, journal)
+    )
     self._score = conditional.scorer(
       model.evaluation_process,
       model.denoiser,
@@ -106,7 +114,7 @@ class HarnessModel(LM):
     """Continuations, cut off before the first of the strings that end them."""
     read = self._each(requests, self._question)
     questions = [question for question in read if question is not None]
-    texts = iter(answers(questions, self._continue))
+    texts = iter(self._answers(questions))
     return ["" if question is None else next(texts) for question in read]
 
   def _each(self, requests: Sequence[Instance], read: Callable[..., T]) -> list[T | None]:
@@ -161,6 +169,8 @@ class HarnessModel(LM):
   def _question(self, context: str, options: Fields, *media: object) -> Question:
     _refuse(media)
     prompt = self._begin + self._encode(context)
+    if not prompt and isinstance(self._answers, DecodedAnswers):
+      raise UserError(f"the tokenizer leaves nothing of the prompt {context!r} to answer.")
     return Question(prompt, AnswerOptions.read(options, self._model.length // 2))
 
 

@@ -13,6 +13,7 @@ from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.storage import write_or_print
 from dlm_jax.core.types import Record
+from dlm_jax.evaluation.decoded_answers import HarnessDecoder
 from dlm_jax.evaluation.evaluation_settings import HarnessSettings
 from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.interop.opening import load
@@ -46,6 +47,7 @@ def run_tasks(settings: HarnessSettings) -> Record:
         "of its file as --task_path."
       )
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
+  decoder = HarnessDecoder.of(settings, model)
   step = model.provenance.step
   directory = storage.local(settings.workdir) / "harness"
   tasks = get_task_dict(list(settings.tasks), manager)
@@ -57,6 +59,7 @@ def run_tasks(settings: HarnessSettings) -> Record:
     seed=settings.seed,
     journal=journal,
     greedy_tasks={name for name, task in _leaves(tasks) if _reads_greedy(task)},
+    decoder=decoder,
   )
   with journal.stoppable("scores and continuations"):
     found = simple_evaluate(
@@ -75,7 +78,7 @@ def run_tasks(settings: HarnessSettings) -> Record:
       task: {"requests": len(reasons), "first": reasons[0]}
       for task, reasons in answering.refused.items()
     },
-    "protocol": protocol(settings, model, found),
+    "protocol": protocol(settings, model, found, decoder),
   }
   if jax.process_index() == 0:
     write_or_print(record_path(settings, step), record)
@@ -101,12 +104,15 @@ def _reads_greedy(task: Task) -> bool:
   return task.OUTPUT_TYPE == "loglikelihood" or "exact_match" in metrics
 
 
-def protocol(settings: HarnessSettings, model: Model, found: Record) -> Record:
+def protocol(
+  settings: HarnessSettings, model: Model, found: Record, decoder: HarnessDecoder | None
+) -> Record:
   """What the numbers depend on."""
   exact = model.evaluation_process.exact
   return {
     "likelihood": "exact" if exact else "lower bound",
     "network_evaluations_per_request": 1 if exact else settings.samples,
+    "answers": "by the sampler" if decoder is None else decoder.protocol(model),
     "seed": settings.seed,
     "limit": settings.limit,
     "shots": found.get("n-shot"),
@@ -122,6 +128,8 @@ def record_path(settings: HarnessSettings, step: int) -> Path:
   parts += [f"seed{settings.seed}"]
   parts += [f"limit{settings.limit}"] * (settings.limit is not None)
   parts += [f"shots{settings.shots}"] * (settings.shots is not None)
+  parts += [f"preset-{settings.preset}"] * (settings.preset is not None)
+  parts += [f"{name}{value}" for name, value in sorted(settings.decoder_settings.items())]
   return storage.local(settings.workdir) / "harness" / f"{'-'.join(parts)}.json"
 
 

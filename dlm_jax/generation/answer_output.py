@@ -14,7 +14,7 @@ from dlm_jax.core.types import Record
 from dlm_jax.decoding import named_decoders
 from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.generation import prompt_lines, rendering
-from dlm_jax.generation.answering import Answer, answers
+from dlm_jax.generation.answering import Answer, answers, family_of
 from dlm_jax.generation.generate_settings import GenerateSettings
 from dlm_jax.generation.prompt_lines import PromptLine
 from dlm_jax.interop.opening import load
@@ -30,8 +30,7 @@ def main(settings: GenerateSettings) -> int:
     UserError: there is no such model or decoder, or no prompt can be answered.
   """
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
-  stated = model.provenance.config.get("family")
-  family = stated if isinstance(stated, str) else None
+  family = family_of(model)
   preset = settings.preset or named_decoders.default_of(family)
   decoder = named_decoders.of(preset, settings.decoder_settings, family)
   found = prompt_lines.read(settings, model, decoder.length)
@@ -132,7 +131,7 @@ def write_protocol(
   record = {
     "settings": dataclasses.asdict(settings),
     "preset": preset,
-    "decoder": describe(decoder),
+    "decoder": named_decoders.describe(decoder),
     "answers": len(written),
     "network_evaluations": sum(answer.num_evaluations for answer in written),
     "seconds_without_compilation": sum(answer.seconds for answer in written),
@@ -140,11 +139,3 @@ def write_protocol(
     **provenance.protocol(model.provenance),
   }
   workdir.write_json(settings.path.with_suffix(".protocol.json"), record)
-
-
-def describe(decoder: Decoder) -> Record:
-  """All settings of a decoder, its parts with their names."""
-  fields = dataclasses.asdict(decoder)
-  for part, value in (("rule", decoder.rule), ("revision", decoder.revision)):
-    fields[part] = {"name": value.name, **fields[part]}
-  return fields

@@ -42,6 +42,12 @@ class Answer:
   compilation: float
 
 
+def family_of(model: Model) -> str | None:
+  """The family of the checkpoint that the model is; None where it is a run of this project."""
+  stated = model.provenance.config.get("family")
+  return stated if isinstance(stated, str) else None
+
+
 def answers(
   decoder: Decoder,
   model: Model,
@@ -60,6 +66,8 @@ def answers(
   Raises:
     UserError: the model cannot be decoded so, or predicts what is not a number.
   """
+  if not prompts:
+    return
   masked = masked_model(model.process, model.network, model.denoiser().network_params)
   order = sorted(prompts, key=lambda prompt: len(prompts[prompt]))
   pairs = [(prompt, number) for prompt in order for number in range(num)]

@@ -11,8 +11,10 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation import lm_eval_tasks
-from dlm_jax.evaluation.journal import identity
+from dlm_jax.evaluation.decoded_answers import HarnessDecoder
+from dlm_jax.evaluation.journal import Journal, identity
 from dlm_jax.evaluation.lm_eval_tasks import HarnessSettings, run_tasks
+from dlm_jax.generation import answering
 from tests import tiny
 
 TASK = """
@@ -77,6 +79,48 @@ def test_model(process, harness_model):
   assert [greedy for _, greedy in silent.loglikelihood(answers)] == [False, False]
 
 
+def test_a_decoder_writes_answers_and_a_journal_recalls_them(harness_model, monkeypatch, tmp_path):
+  masked, calls, write = tiny.model(), [], answering.answers
+
+  def counted(decoder, model, prompts, **options):
+    calls.append(sorted(len(prompt) for prompt in prompts.values()))
+    return write(decoder, model, prompts, **options)
+
+  monkeypatch.setattr(answering, "answers", counted)
+  settings = HarnessSettings(workdir="w", tasks=("letters",), decoder_settings={"length": "8"})
+  decoder = HarnessDecoder.of(settings, masked)
+  protocol = decoder.protocol(masked)
+  assert protocol["preset"] == "greedy" and protocol["decoder"]["rule"]["name"] == "top_n"
+  assert protocol["ends_at_end_token"] and protocol["end_token"] == masked.tokenizer.eos_id
+  journal = Journal(tmp_path / "scores.jsonl")
+
+  def texts(decoder):
+    model = harness_model(masked, journal=journal, decoder=decoder)
+    asked = [("ab", {"max_gen_toks": 8}), ("x" * 40, {"max_gen_toks": 3}), ("?!", {})]
+    found = model.generate_until([instance(*question) for question in asked])
+    assert "leaves nothing of the prompt '?!'" in model.refused["letters"][0]
+    return found
+
+  first, cut, none = texts(decoder)
+  assert len(first) == 8 and len(cut) == 3 and none == ""
+  assert calls == [[2, 8]]  # the beginning of a prompt goes, so that prompt and answer fit
+  assert texts(decoder) == [first, cut, none] and calls == [[2, 8], []]
+  longer = dataclasses.replace(settings, decoder_settings={"length": "9"})
+  texts(HarnessDecoder.of(longer, masked))
+  assert calls == [[2, 8], [], [2, 7]]
+
+
+def test_the_decoder_is_that_of_the_family():
+  settings, masked = HarnessSettings(workdir="w", tasks=("letters",)), tiny.model(length=256)
+  assert HarnessDecoder.of(settings, masked) is None
+  config = {**masked.provenance.config, "family": "llada"}
+  provenance = dataclasses.replace(masked.provenance, config=config)
+  llada = dataclasses.replace(masked, provenance=provenance)
+  assert HarnessDecoder.of(settings, llada).preset == "llada"
+  with pytest.raises(UserError, match=r"128 tokens leaves no room .* lower --decoder.length"):
+    HarnessDecoder.of(settings, dataclasses.replace(llada, length=128))
+
+
 def test_a_task_runs_and_its_record_says_what_it_depends_on(runs, task_path):
   pytest.importorskip("lm_eval", reason="the optional dependency lm_eval is not installed")
   workdir = runs / "autoregressive"
@@ -85,7 +129,7 @@ def test_a_task_runs_and_its_record_says_what_it_depends_on(runs, task_path):
   assert record["results"]["letters"]["acc,none"] == 0.5  # the questions are all the same
   protocol = record["protocol"]
   assert protocol["likelihood"] == "exact" and protocol["network_evaluations_per_request"] == 1
-  assert protocol["lm_eval"] and protocol["step"] == 4
+  assert protocol["lm_eval"] and protocol["step"] == 4 and protocol["answers"] == "by the sampler"
   assert json.loads(lm_eval_tasks.record_path(settings, 4).read_text())["kind"] == "harness"
   scores = (workdir / "harness" / "scores-step4-ema.jsonl").read_text()
   assert run_tasks(settings)["results"] == record["results"]
