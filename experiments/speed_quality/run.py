@@ -70,14 +70,14 @@ METHODS = (
 def trained(workdir: Path, preset: str, steps: int) -> Model:
   """The model of the preset, trained unless it is there. `judge` is one too."""
   if preset == "judge":
-    config = scaled.config("autoregressive", 2 * steps, seed=1)
+    config = scaled.config(scaled.Run("autoregressive", seed=1), 2 * steps)
   elif preset == "duo_distilled":
     trained(workdir, "duo", steps)
-    config = scaled.config(preset, steps // 2)
+    config = scaled.config(scaled.Run(preset, seed=0), steps // 2)
     config.distillation.teacher = str(workdir / "duo")
     config.distillation.steps_per_round = max(config.training.steps // 5, 1)
   else:
-    config = scaled.config(preset, steps)
+    config = scaled.config(scaled.Run(preset, seed=0), steps)
   directory = str(workdir / preset)
   if train(config.lock(), directory) != 0:
     raise SystemExit("stopped and saved; start the same command again to go on")

@@ -198,7 +198,7 @@ def test_a_row_is_run_stage_by_stage_until_one_is_stopped(stopped_at, monkeypatc
   ("fields", "sentence"),
   [
     ({"training__weights": "runs/mine"}, "starts from the run runs/mine, and its last part is no"),
-    ({"network__width": 384}, "network of training.weights mdlm_text8 has width 768, this one 384"),
+    ({"network__width": 384}, "network of training.weights mdlm_text8 has width 768"),
     ({"evaluation__split": "validation", "data__corpus": "lm1b"}, "scores the validation split"),
   ],
 )

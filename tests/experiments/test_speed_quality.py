@@ -69,8 +69,8 @@ def test_the_sweep_measures_all_at_each_number_of_steps(monkeypatch, tmp_path):
   """The student of Duo among them, whose teacher is trained on the way."""
   full = scaled.config
 
-  def tiny(preset, steps, seed=0):
-    config = full(preset, steps, seed)
+  def tiny(trained, steps):
+    config = full(trained, steps)
     config.data.update(length=4, directory=str(tmp_path / "data"))
     config.data.corpus = {"name": "synthetic_markov"}
     config.network.update(width=16, depth=1)
