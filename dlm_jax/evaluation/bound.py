@@ -90,7 +90,8 @@ def _write(settings: EvaluateSettings, record: Record) -> bool:
   if settings.output is not None:
     return storage.write_or_print(storage.expand(settings.output), record)
   named = exact_match.record_name if settings.metric == exact_match.KIND else record_name
-  name = named(settings, record["protocol"]["step"])
+  protocol = record["protocol"]
+  name = named(settings, protocol["step"], protocol["weights"])
   return workdir.write_record(settings.workdir, name, record)
 
 
@@ -98,7 +99,7 @@ def _journal(settings: EvaluateSettings, model: Model, text: ScoredText) -> Jour
   """Where scored batches are kept until there is a record; of one process only."""
   if jax.process_count() > 1:
     return Journal()
-  name = record_name(settings, model.provenance.step)
+  name = record_name(settings, model.provenance.step, model.provenance.weights)
   depends_on = {
     "git_revision": provenance.git_revision(),
     "zero_shot": text.zero_shot,
@@ -226,10 +227,15 @@ def protocol(
   }
 
 
-def record_name(settings: EvaluateSettings, step: int) -> str:
-  """Where in the workdir the record goes; it holds every setting that changes the numbers."""
+def record_name(settings: EvaluateSettings, step: int, weights: str) -> str:
+  """Where in the workdir the record goes; it holds every setting that changes the numbers.
+
+  Args:
+    settings: of the evaluation.
+    step, weights: of the model, as its provenance has them.
+  """
   text = settings.split if settings.corpus is None else f"zero_shot_{_slug(settings.corpus)}"
-  name = f"step{step}-{text}-{settings.weights}"
+  name = f"step{step}-{text}-{weights}"
   name += f"-samples{settings.samples}-seed{settings.seed}"
   if settings.bound == "flow":
     name += f"-flow{settings.flow_steps}"

@@ -107,9 +107,14 @@ def _share(right: np.ndarray) -> Estimate:
   return Estimate(share, math.sqrt(share * (1 - share) / max(len(right) - 1, 1)))
 
 
-def record_name(settings: EvaluateSettings, step: int) -> str:
-  """Where in the workdir the record goes; it holds every setting that changes the numbers."""
-  name = f"step{step}-{settings.split}-{settings.weights}-exact_match-{settings.sampler_name}"
+def record_name(settings: EvaluateSettings, step: int, weights: str) -> str:
+  """Where in the workdir the record goes; it holds every setting that changes the numbers.
+
+  Args:
+    settings: of the evaluation.
+    step, weights: of the model, as its provenance has them.
+  """
+  name = f"step{step}-{settings.split}-{weights}-exact_match-{settings.sampler_name}"
   name += "".join(f"-{key}_{value}" for key, value in sorted(settings.sampler_settings.items()))
   name += "" if settings.steps is None else f"-steps{settings.steps}"
   name += f"-temperature{settings.answer_temperature:g}-seed{settings.seed}"

@@ -48,10 +48,10 @@ def run_tasks(settings: HarnessSettings) -> Record:
       )
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
   decoder = HarnessDecoder.of(settings, model)
-  step = model.provenance.step
+  step, weights = model.provenance.step, model.provenance.weights
   directory = storage.local(settings.workdir) / "harness"
   tasks = get_task_dict(list(settings.tasks), manager)
-  journal = Journal(directory / f"scores-step{step}-{settings.weights}.jsonl", identity(model))
+  journal = Journal(directory / f"scores-step{step}-{weights}.jsonl", identity(model))
   answering = HarnessModel(
     model,
     samples=settings.samples,
@@ -81,7 +81,7 @@ def run_tasks(settings: HarnessSettings) -> Record:
     "protocol": protocol(settings, model, found, decoder),
   }
   if jax.process_index() == 0:
-    write_or_print(record_path(settings, step), record)
+    write_or_print(record_path(settings, step, weights), record)
   return record
 
 
@@ -122,9 +122,14 @@ def protocol(
   }
 
 
-def record_path(settings: HarnessSettings, step: int) -> Path:
-  """Where the record goes; its name holds the settings that change the numbers."""
-  parts = ["-".join(settings.tasks), f"step{step}", settings.weights, f"samples{settings.samples}"]
+def record_path(settings: HarnessSettings, step: int, weights: str) -> Path:
+  """Where the record goes; its name holds the settings that change the numbers.
+
+  Args:
+    settings: of the harness.
+    step, weights: of the model, as its provenance has them.
+  """
+  parts = ["-".join(settings.tasks), f"step{step}", weights, f"samples{settings.samples}"]
   parts += [f"seed{settings.seed}"]
   parts += [f"limit{settings.limit}"] * (settings.limit is not None)
   parts += [f"shots{settings.shots}"] * (settings.shots is not None)

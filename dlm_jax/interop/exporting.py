@@ -10,16 +10,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from dlm_jax.core import storage
+from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import writing
 from dlm_jax.distributed.mesh import make_mesh
-from dlm_jax.interop import (
-  hugging_face,
-  model_card,
-  own_model,
-  tensor_writing,
-  tokenizer_writing,
-)
+from dlm_jax.interop import model_card, opening, own_model, tensor_writing, tokenizer_writing
 from dlm_jax.interop.export_settings import ExportSettings
 from dlm_jax.interop.hugging_face import CONFIG, Checkpoint
 from dlm_jax.interop.tensor_writing import NamedTensor
@@ -46,11 +40,12 @@ def export(settings: ExportSettings) -> str:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=beside) as temporary:
       unfinished = Path(temporary) / "model"
       unfinished.mkdir()
-      if hugging_face.is_checkpoint(storage.local(settings.workdir)):
-        family = write_checkpoint(hugging_face.read(settings.workdir), unfinished)
+      chosen = (settings.workdir, settings.step, settings.weights)
+      found = opening.checkpoint_at(*chosen)
+      if found is not None:
+        family = write_checkpoint(found, unfinished)
       else:
-        trained = model.load(settings.workdir, step=settings.step, weights=settings.weights)
-        family = write_run(trained, unfinished)
+        family = write_run(model.load(*chosen), unfinished)
       unfinished.rename(settings.path)
   return family
 
@@ -82,10 +77,18 @@ def write_checkpoint(checkpoint: Checkpoint, directory: Path) -> str:
   """Writes a checkpoint again from the parameters it became; returns the family's name.
 
   Each tensor has the dtype it had, and buffers and repeated tensors are written as they were.
+
+  Raises:
+    UserError: a tensor has more bits than a parameter, and would come out as another.
   """
   found, network = checkpoint.tensors, checkpoint.description.build_network()
-  narrow = {entry.dtype for entry in found.entries.values()}
-  dtype = jnp.dtype("bfloat16" if narrow == {"BF16"} else "float32")
+  dtypes = {entry.dtype for entry in found.entries.values()}
+  if "F64" in dtypes:
+    raise UserError(
+      f"{checkpoint.directory} has tensors in float64, of which parameters keep 32 bits, so that "
+      "it cannot be written again as it is: convert them to float32 first."
+    )
+  dtype = jnp.dtype("bfloat16" if dtypes == {"BF16"} else "float32")
   params = checkpoint.params(network, make_mesh({"data": -1}), dtype)
   flat = tensor_writing.by_path(params)
   named = checkpoint.family.name_map(network).as_in(found.entries)

@@ -41,11 +41,29 @@ def load(
     UserError: there is neither, or what is there cannot be opened; see `model.load` and
       `hugging_face.read`.
   """
-  if not hugging_face.is_checkpoint(storage.local(path)):
+  found = checkpoint_at(path, step, weights)
+  if found is None:
     return model.load(path, step=step, weights=weights)
+  return of_checkpoint(found, mesh, dtype)
+
+
+def checkpoint_at(path: str, step: int | None, weights: str) -> Checkpoint | None:
+  """The checkpoint in a directory in the Hugging Face layout; None of any other.
+
+  Args:
+    path: of the directory.
+    step, weights: see `load`.
+
+  Raises:
+    UserError: see `hugging_face.read`; or a choice is made among weights that only a run has.
+  """
+  if not hugging_face.is_checkpoint(storage.local(path)):
+    return None
   if step is not None:
     raise UserError(f"{path} is no run, so that it has no step {step}: leave --step out.")
-  return of_checkpoint(hugging_face.read(path), mesh, dtype)
+  if weights != "ema":
+    raise UserError(f"{path} is no run, so that it has no {weights} weights: leave --weights out.")
+  return hugging_face.read(path)
 
 
 def can_open(path: str) -> bool:

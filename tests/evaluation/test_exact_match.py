@@ -64,7 +64,7 @@ def test_an_answer_is_right_to_its_last_scored_token(process, padding, how):
 
 def test_every_setting_is_in_the_name_of_the_record():
   chosen = settings(sampler="confidence", sampler_settings={"score": "margin"}, steps=4, rows=9)
-  assert exact_match.record_name(chosen, 7) == (
+  assert exact_match.record_name(chosen, 7, "ema") == (
     "evaluations/step7-test-ema-exact_match-confidence-score_margin-steps4-temperature0-seed0"
     "-rows9.json"
   )

@@ -130,7 +130,7 @@ def test_a_task_runs_and_its_record_says_what_it_depends_on(runs, task_path):
   protocol = record["protocol"]
   assert protocol["likelihood"] == "exact" and protocol["network_evaluations_per_request"] == 1
   assert protocol["lm_eval"] and protocol["step"] == 4 and protocol["answers"] == "by the sampler"
-  assert json.loads(lm_eval_tasks.record_path(settings, 4).read_text())["kind"] == "harness"
+  assert json.loads(lm_eval_tasks.record_path(settings, 4, "ema").read_text())["kind"] == "harness"
   scores = (workdir / "harness" / "scores-step4-ema.jsonl").read_text()
   assert run_tasks(settings)["results"] == record["results"]
   assert (workdir / "harness" / "scores-step4-ema.jsonl").read_text() == scores

@@ -11,16 +11,55 @@ from safetensors.numpy import save_file
 from dlm_jax.interop import hugging_face
 from tests.interop.parity import FIXTURES
 
+# Families whose network is that of another: a fixture of that one, and changes of its config.
+MADE = {
+  "diffullama": (
+    "ar_llama",
+    {"architectures": ["DiscreteDiffusionModel"], "mask_token_id": 115},
+  ),
+  "qwen3_ar": (
+    "qwen3_sdar",
+    {"architectures": ["Qwen3ForCausalLM"], "block_size": None, "mask_token_id": None},
+  ),
+  "udlm": (
+    "duo",
+    {
+      "architectures": ["UDLM"],
+      "model_type": "udlm",
+      "cfg": False,
+      "causal": None,
+      "var_min": None,
+    },
+  ),
+}
+
 
 def copy(name, directory, **changes):
-  """The fixture in a directory of its own, with fields of its `config.json` changed; None: gone."""
+  """The checkpoint of that name in a directory of its own.
+
+  Args:
+    name: of a fixture, or of a family of `MADE`.
+    directory: that it is written to.
+    changes: fields of its `config.json` that are others; None: gone.
+  """
   directory.mkdir(parents=True, exist_ok=True)
+  fixture, made = MADE.get(name, (name, {}))
   for file in ("config.json", "model.safetensors"):
-    shutil.copyfile(FIXTURES / name / file, directory / file)
-  fields = json.loads((directory / "config.json").read_text()) | changes
+    shutil.copyfile(FIXTURES / fixture / file, directory / file)
+  if name == "diffullama":
+    write(directory / "model.safetensors", as_diffullama(tensors(directory)))
+  fields = json.loads((directory / "config.json").read_text()) | made | changes
   fields = {field: value for field, value in fields.items() if value is not None}
   (directory / "config.json").write_text(json.dumps(fields))
   return directory
+
+
+def as_diffullama(llama):
+  """The tensors of LLaMA under the names that DiffuLLaMA's authors gave them."""
+  renamed = [
+    name.replace("model.embed", "embed").replace("model.", "denoise_model.") for name in llama
+  ]
+  return dict(zip(renamed, llama.values(), strict=True))
 
 
 def add_tokenizer(directory, mask=None):

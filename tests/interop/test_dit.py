@@ -14,7 +14,7 @@ from dlm_jax.core.patterns import BlockCausal, Blocks
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.data.positions import ScoredPositions
 from dlm_jax.distributed.mesh import make_mesh
-from dlm_jax.interop import family, hugging_face, opening, weights
+from dlm_jax.interop import family, hugging_face, opening
 from dlm_jax.interop.config_file import ConfigFile
 from dlm_jax.model.denoiser import CachingDenoiser, Denoiser, bound
 from tests.interop import checkpoints, parity
@@ -145,14 +145,9 @@ def params_of(checkpoint):
 
 @pytest.mark.opens("parity", "udlm")
 def test_udlm_is_duo_without_its_curriculum(tmp_path):
-  found = altered(tmp_path, "duo", lambda c: as_udlm(c))
+  found = hugging_face.read(str(checkpoints.copy("udlm", tmp_path)))
   assert found.family.name == "udlm" and found.description.process["name"] == "uniform"
   jax.tree.map(np.testing.assert_array_equal, params_of(found), parity.opened("duo")[2])
-
-
-def as_udlm(config):
-  kept = {k: v for k, v in config.items() if k not in ("causal", "var_min")}
-  return {**kept, "architectures": ["UDLM"], "model_type": "udlm", "cfg": False}
 
 
 @pytest.mark.parametrize(
@@ -208,36 +203,9 @@ def test_a_file_without_the_prefix_of_its_family_is_refused(tmp_path):
 
 @pytest.mark.opens("parity", "diffullama")
 def test_diffullama_is_a_decoder_under_the_names_of_its_authors(tmp_path):
-  _, network, params = parity.opened("llada")
-  shapes = {path: leaf.shape for path, leaf in weights.flat(params).items()}
-  llada, diffullama = (
-    [tensor.name for tensor in family.find(name).name_map(network).tensors(shapes)]
-    for name in ("llada", "diffullama")
-  )
-  tensors = checkpoints.tensors(parity.FIXTURES / "llada")
-  renamed = {new: tensors[old] for new, old in zip(diffullama, llada, strict=True)}
-  checkpoints.write(tmp_path / "model.safetensors", renamed)
-  (tmp_path / "config.json").write_text(json.dumps(DIFFULLAMA))
-  found = hugging_face.read(str(tmp_path))
+  found = hugging_face.read(str(checkpoints.copy("diffullama", tmp_path)))
   assert found.family.name == "diffullama" and found.description.network["label_shift"]
-  jax.tree.map(np.testing.assert_array_equal, params_of(found), params)
-
-
-DIFFULLAMA = {
-  "architectures": ["DiscreteDiffusionModel"],
-  "model_type": "llama",
-  "vocab_size": 131,
-  "max_position_embeddings": 64,
-  "hidden_size": 48,
-  "num_attention_heads": 6,
-  "num_key_value_heads": 3,
-  "num_hidden_layers": 3,
-  "intermediate_size": 104,
-  "rms_norm_eps": 1e-5,
-  "rope_theta": 5e5,
-  "hidden_act": "silu",
-  "mask_token_id": 127,
-}
+  jax.tree.map(np.testing.assert_array_equal, params_of(found), parity.opened("ar_llama")[2])
 
 
 def as_mdlm(config):

@@ -54,17 +54,27 @@ def logits(network, params):
   return jax.jit(lambda p: network.head(p, network.hidden(p, inputs)))(params)
 
 
-@pytest.mark.parametrize(
-  "name", [pytest.param(name, marks=pytest.mark.opens("export", name)) for name in FOUND]
-)
+@pytest.mark.opens("export", "{name}")
+@pytest.mark.parametrize("name", [*FOUND, *checkpoints.MADE])
 def test_a_checkpoint_goes_out_as_it_came_in(name, tmp_path):
-  exporting.write_checkpoint(hugging_face.read(str(parity.FIXTURES / name)), tmp_path)
-  given, written = (checkpoints.tensors(path) for path in (parity.FIXTURES / name, tmp_path))
-  assert given.keys() == written.keys()
-  for tensor, value in given.items():
-    np.testing.assert_array_equal(value, written[tensor], strict=True)
-  config = (parity.FIXTURES / name / "config.json").read_text()
-  assert (tmp_path / "config.json").read_text() == config
+  given, written = checkpoints.copy(name, tmp_path / "given"), tmp_path / "written"
+  written.mkdir()
+  found = hugging_face.read(str(given))
+  exporting.write_checkpoint(found, written)
+  ours, theirs = checkpoints.tensors(written), checkpoints.tensors(given)
+  assert ours.keys() == theirs.keys()
+  for tensor, value in theirs.items():
+    np.testing.assert_array_equal(ours[tensor], value, strict=True)
+  assert (written / "config.json").read_text() == (given / "config.json").read_text()
+  assert hugging_face.read(str(written)).description == found.description
+
+
+def test_what_would_not_go_out_as_it_came_in_is_refused(tmp_path):
+  directory = checkpoints.copy("ar_qwen2", tmp_path)
+  wide = {name: a.astype(np.float64) for name, a in checkpoints.tensors(directory).items()}
+  checkpoints.write(directory / "model.safetensors", wide)
+  with pytest.raises(UserError, match="has tensors in float64, of which parameters keep 32 bits"):
+    exporting.write_checkpoint(hugging_face.read(str(directory)), tmp_path)
 
 
 def test_half_precision_and_the_tokenizer_are_kept_and_nothing_is_overwritten(tmp_path):

@@ -44,11 +44,9 @@ MODELS = {
   "gidd": (Gidd, None),
   "ar_gpt2": (Autoregressive, None),
   "diffugpt": (Absorbing, 131),
+  "diffullama": (Absorbing, None),
+  "qwen3_ar": (Autoregressive, None),
   "udlm": (Uniform, None),
-}
-# The fixture that the checkpoint of a family without one is made of, and what its config has.
-MADE = {
-  "udlm": ("duo", {"architectures": ["UDLM"], "cfg": False, "causal": None, "var_min": None}),
 }
 
 
@@ -58,8 +56,7 @@ MADE = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_checkpoint_samples_and_is_scored(name, tmp_path):
   process, mask = MODELS[name]
-  fixture, changes = MADE.get(name, (name, {}))
-  directory = checkpoints.add_tokenizer(checkpoints.copy(fixture, tmp_path, **changes), mask)
+  directory = checkpoints.add_tokenizer(checkpoints.copy(name, tmp_path), mask)
   model = notebook.load(str(directory))
   assert isinstance(model.process, process)
   if mask is not None:
@@ -109,6 +106,8 @@ def test_a_checkpoint_without_a_tokenizer_opens_and_says_so():
     notebook.sample(model, num=1, prompt="a", length=4, steps=1)
   with pytest.raises(UserError, match="has no step 7: leave --step out"):
     opening.load(str(parity.FIXTURES / "llada"), step=7)
+  with pytest.raises(UserError, match="has no raw weights: leave --weights out"):
+    opening.load(str(parity.FIXTURES / "llada"), weights="raw")
   with pytest.raises(UserError, match="says which token is the mask"):
     opening.load(str(parity.FIXTURES / "qwen3_a2d"))
 

@@ -86,12 +86,22 @@ def test_the_networks_must_be_one(data, other):
 # The process of each checkpoint that training goes on from.
 RESUMED = {
   "llada": {"name": "absorbing", "mask_id": 127},
+  "llada_moe": {"name": "absorbing", "mask_id": 141},
+  "llada2_moe": {"name": "block", "block_size": 4, "inner.mask_id": 139},
   "dream": {"name": "absorbing", "mask_id": 134},
+  "diffullama": {"name": "absorbing", "mask_id": 115},
+  "qwen3_sdar": {"name": "block", "block_size": 4, "inner.mask_id": 135},
+  "qwen3_moe_sdar": {"name": "block", "block_size": 4, "inner.mask_id": 129},
+  "qwen3_a2d": {"name": "absorbing", "mask_id": 124},
+  "fast_dllm_v2": {"name": "block", "block_size": 8, "inner.mask_id": 131},
+  "ar_llama": {"name": "autoregressive", "begin_id": 1},
+  "qwen3_ar": {"name": "autoregressive", "begin_id": 133},
   "ar_qwen2": {"name": "autoregressive", "begin_id": 119},
   "mdlm_time": {"name": "absorbing"},
   "bd3lm": {"name": "block", "block_size": 4},
   "sedd": {"name": "score_absorbing"},
   "duo": {"name": "duo"},
+  "udlm": {"name": "uniform"},
   "gidd": {"name": "gidd"},
   "ar_gpt2": {"name": "autoregressive", "begin_id": 118},
   "diffugpt": {"name": "absorbing", "mask_id": 131},
@@ -103,7 +113,7 @@ RESUMED = {
 def test_training_goes_on_from_a_checkpoint_of_others(name, data, tmp_path):
   process = RESUMED[name]
   directory = checkpoints.copy(name, tmp_path)
-  checkpoints.add_tokenizer(directory, process.get("mask_id"))
+  checkpoints.add_tokenizer(directory, process.get("mask_id", process.get("inner.mask_id")))
   model = opening.load(str(directory))
   fields = {"training.weights": str(directory), "network.dtype": "float32"}
   with pytest.raises(UserError, match=r"embeddings and \d+ outputs, .*model_vocab_size"):
