@@ -19,24 +19,14 @@ from dlm_jax.model.denoiser import PROCESS
 from dlm_jax.model.model import Model
 from dlm_jax.networks.base import Network
 from dlm_jax.networks.llama import Llama
-from dlm_jax.networks.stacked_network import StackedNetwork
+from dlm_jax.networks.stacked_network import FIELDS_OF_RUNS, StackedNetwork
 from dlm_jax.processes.absorbing import Absorbing
 from dlm_jax.processes.autoregressive import Autoregressive
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.block import Block
 
 # Fields of a network that change no logits, and those that are compared by what follows from them.
-_OF_RUNS = {
-  "attention",
-  "dropout",
-  "dtype",
-  "initialization",
-  "label_dropout",
-  "remat",
-  "residual",
-  "shared_dropout",
-  "unroll",
-}
+_OF_RUNS = FIELDS_OF_RUNS | {"shared_dropout"}
 _SIZES = {
   "expert_width",
   "feedforward_width",

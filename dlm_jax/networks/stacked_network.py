@@ -33,6 +33,20 @@ REMAT = ("none", "dots", "full")
 RESIDUAL = ("compute", "float32")
 TIME_INPUTS = ("t", "sigma")
 CLEAN_TIMES = ("zero", "noisy")
+# Fields that parameters do not depend on, nor logits but for rounding: how a network computes and
+# is trained.
+FIELDS_OF_RUNS = frozenset(
+  {
+    "attention",
+    "dropout",
+    "dtype",
+    "initialization",
+    "label_dropout",
+    "remat",
+    "residual",
+    "unroll",
+  }
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
+from dlm_jax.core.entries import at_token
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.ranges import NonNegative, Probability, ProperFraction
 from dlm_jax.processes.base import Prediction, Process
@@ -98,7 +99,7 @@ class Remdm(Sampler):
     reveal = masked & (row_uniform(reveal_key, shape) < chance)
     remask = ~masked & (row_uniform(remask_key, shape) < sigma)
     z_s = jnp.where(reveal, token, jnp.where(remask, process.mask_id, z))
-    log_p = jnp.take_along_axis(prediction.log_probs, token[..., None], axis=-1)[..., 0]
+    log_p = at_token(prediction.log_probs, token)
     confidence = jnp.where(reveal, jnp.exp(log_p), confidence)
     return dataclasses.replace(state, z=z_s, memory=confidence)
 

@@ -13,6 +13,7 @@ from dlm_jax.distributed import cluster
 from dlm_jax.experiment import Experiment
 from dlm_jax.interop.opening import load
 from dlm_jax.networks.base import Network
+from dlm_jax.networks.stacked_network import FIELDS_OF_RUNS
 from dlm_jax.runs.checkpointer import Checkpointer
 from dlm_jax.runs.workdir import plain
 from dlm_jax.training.state import TrainState
@@ -75,21 +76,6 @@ def from_seed(experiment: Experiment, _: Checkpointer) -> TrainState:
     return cluster.compile_together(jax.jit(experiment.init_state, out_shardings=layout))()
 
 
-# Fields of a network that its parameters do not depend on: how it computes and is trained. A label
-# shift may begin with the run, as when an autoregressive model becomes another; it does not end.
-FREE = frozenset(
-  {
-    "attention",
-    "dropout",
-    "dtype",
-    "initialization",
-    "label_dropout",
-    "remat",
-    "residual",
-    "unroll",
-  }
-)
-
 RULES: tuple[Rule, ...] = (resumed, from_teacher, from_weights, from_seed)
 
 
@@ -125,7 +111,9 @@ def require_same_network(theirs: Network, ours: Network, field: str, path: str) 
       "(where that has fewer symbols, its number of embeddings as "
       "--config.data.tokenizer.model_vocab_size) and its mask (--config.process.mask_id)."
     )
-  free = FREE if theirs.label_shift else FREE | {"label_shift"}
+  # A label shift may begin with the run, as when an autoregressive model becomes another; it does
+  # not end.
+  free = FIELDS_OF_RUNS if theirs.label_shift else FIELDS_OF_RUNS | {"label_shift"}
   changes = {
     name: vars(theirs)[name]
     for name, known in resolve.settable(type(theirs)).items()
