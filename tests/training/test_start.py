@@ -8,8 +8,10 @@ import pytest
 
 from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
+from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.interop import opening
 from dlm_jax.model.model import load
+from dlm_jax.networks import transformer
 from dlm_jax.training import start
 from dlm_jax.training.run import train
 from tests import tiny
@@ -128,3 +130,26 @@ def test_training_goes_on_from_a_checkpoint_of_others(name, data, tmp_path):
   state = first(data, Checkpoints(), **fields)
   assert_equal(state.params, model.params)
   assert_equal(state.ema, model.params)
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("attention", "xla"),
+    ("dropout", 0.25),
+    ("dtype", "bfloat16"),
+    ("initialization", "torch"),
+    ("label_dropout", 0.25),
+    ("remat", "full"),
+    ("residual", "float32"),
+    ("unroll", 2),
+  ],
+)
+def test_a_run_that_starts_from_another_may_compute_and_train_in_its_own_way(field, value):
+  interface = NetworkInterface(columns=5, num_embeddings=6)
+  theirs, ours = (
+    transformer.make(interface=interface, width=8, heads=2, depth=1, **fields)
+    for fields in ({}, {field: value})
+  )
+  assert theirs != ours
+  start.require_same_network(theirs, ours, "training.weights", "runs/x")
