@@ -71,6 +71,14 @@ def test_the_forward_backward_corrector_masks_what_the_noise_would():
   np.testing.assert_allclose(sigma, 0.1 / 0.4, rtol=1e-5)
 
 
+def test_the_corrector_of_discrete_flow_matching_has_the_schedule_of_its_paper():
+  """Masked again at the rate 10 (t (1 - t))^(1/4) / (1 - t), where 1 - t is the revealed share."""
+  sampler = drawing.make("remdm", preset="discrete_flow_matching")
+  masked_t, masked_s = jnp.array([[0.6]]), jnp.array([[0.59]])
+  sigma = sampler.sigma(masked_t, masked_s, jnp.array([[False]]), jnp.zeros((1, 1)))
+  np.testing.assert_allclose(sigma, 10 * (0.6 * 0.4) ** 0.25 / 0.4 * 0.01, rtol=1e-5)
+
+
 def test_a_preset_is_that_of_the_paper_but_for_what_is_given():
   loop = drawing.make("remdm", preset="paper_loop", eta=0.1)
   assert (loop.strategy, loop.eta, loop.t_on, loop.t_off) == ("loop", 0.1, 0.55, 0.05)
