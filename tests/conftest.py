@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 # Most of the time is compiling small programs: without the newest code generator, in one piece each
 # and at the first level of optimization, that takes half as long.
 # Eight devices share few cores: a collective may have to wait for its turn far longer than XLA's
@@ -59,3 +61,9 @@ def pytest_collection_modifyitems(items):
       item.add_marker("processes")
     if path.startswith(COMPILING):
       item.add_marker("slow")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+  """A directory for the prepared data of all runs of a file."""
+  return tmp_path_factory.mktemp("data")

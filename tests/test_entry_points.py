@@ -67,11 +67,6 @@ CONTINUOUS = ("gaussian_plaid", "gaussian_cdcd", "gaussian_diffusion_lm")
 WORST = {"gaussian_diffusion_lm": 16 / 2 * 14}
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-  return tmp_path_factory.mktemp("data")
-
-
 @pytest.fixture(scope="module", params=CASES)
 def run(request, data, tmp_path_factory):
   """A run that was stopped in the middle and resumed, and the config of it."""

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from dlm_jax.runs import checkpoint
 from dlm_jax.runs.metrics import read_rows
 from dlm_jax.training import run
 from dlm_jax.training.run import train
-from tests import tiny
+from tests import tiny, waiting
 
 ROOT = Path(__file__).parent.parent
 # Runs a tiny config in a process of its own: python -c SCRIPT data workdir '{"training.steps": 9}'
@@ -32,11 +31,6 @@ from tests import tiny
 data, workdir, fields = sys.argv[1:]
 sys.exit(train(tiny.config(data, **json.loads(fields)), workdir))
 """
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-  return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +64,6 @@ def shown(workdir):
 def start(data, workdir, **fields):
   command = [sys.executable, "-c", SCRIPT, str(data), str(workdir), json.dumps(fields)]
   return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_step(process, workdir, step):
-  """Returns when the run has logged `step`."""
-  deadline = time.monotonic() + 120
-  while not any(row["step"] >= step for row in read_rows(workdir)):
-    assert process.poll() is None, process.stderr.read()
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
 
 
 def test_a_run_leaves_what_the_readme_promises(whole):
@@ -124,7 +109,7 @@ def test_kill_and_resume_is_bitwise_the_same(data, tmp_path):
   reference, workdir = tmp_path / "reference", tmp_path / "run"
   assert train(tiny.config(data, **fields), str(reference)) == 0
   process = start(data, workdir, **fields)
-  wait_for_step(process, workdir, 40)
+  waiting.for_step(process, workdir, 40)
   process.kill()
   process.wait()
   kept = checkpoint.steps(str(workdir / "checkpoints"))
@@ -139,7 +124,7 @@ def test_sigterm_saves_and_exits_resumable(data, tmp_path):
   fields = {"training.steps": 100_000, "checkpoint.save_every": 100_000}
   workdir = tmp_path / "run"
   process = start(data, workdir, **fields)
-  wait_for_step(process, workdir, 4)
+  waiting.for_step(process, workdir, 4)
   process.send_signal(signal.SIGTERM)
   assert process.wait(timeout=60) == RESUMABLE == 75
   (saved,) = checkpoint.steps(str(workdir / "checkpoints"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlm_jax.data.grouping import groups
 from dlm_jax.data.tokenizers.base import Tokenizer
 
 # Characters that go to a worker at once.
@@ -85,7 +86,7 @@ def encode(texts: Iterable[str], encoder: Encoder, workers: int | None = None) -
   Raises:
     UserError: a document cannot be encoded.
   """
-  chunks = _chunks(texts)
+  chunks = groups(texts, _CHUNK)
   if workers is None:
     few = list(itertools.islice(chunks, _FEW))
     pays_off = len(few) == _FEW
@@ -111,19 +112,6 @@ def _in_order(
       yield waiting.popleft().result()
   while waiting:
     yield waiting.popleft().result()
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-  """Lists of texts of about `_CHUNK` characters."""
-  chunk, characters = [], 0
-  for text in texts:
-    chunk.append(text)
-    characters += len(text)
-    if characters >= _CHUNK:
-      yield chunk
-      chunk, characters = [], 0
-  if chunk:
-    yield chunk
 
 
 # In a worker, set once as it starts: the tokenizer may be large.

@@ -20,6 +20,7 @@ from functools import partial
 import numpy as np
 
 from dlm_jax.core.errors import UserError, require_known
+from dlm_jax.data.grouping import groups
 from dlm_jax.data.tokenizers.base import Tokenizer
 
 # The packing of rows that are a prompt and its answer.
@@ -46,7 +47,8 @@ def stream(
 ) -> Iterator[PackedRows]:
   """Windows of the joined documents, with the separator between them unless told otherwise."""
   rest = np.zeros(0, np.uint8)
-  for group in _groups(_joined(documents, tokenizer) if separated else documents):
+  joined = _joined(documents, tokenizer) if separated else documents
+  for group in groups(joined, _GROUP_TOKENS):
     tokens = np.concatenate([rest, *group]) if len(rest) else np.concatenate(group)
     cut = len(tokens) // length * length
     rest = tokens[cut:]
@@ -67,7 +69,7 @@ def padded(
   documents: Iterable[np.ndarray], length: int, tokenizer: Tokenizer
 ) -> Iterator[PackedRows]:
   """A document a row."""
-  for group in _groups(documents):
+  for group in groups(documents, _GROUP_TOKENS):
     lengths = np.array([min(len(document), length) for document in group])
     tokens = np.full((len(group), length), tokenizer.pad_id, group[0].dtype)
     for row, document in zip(tokens, group, strict=True):
@@ -167,16 +169,3 @@ def _joined(documents: Iterable[np.ndarray], tokenizer: Tokenizer) -> Iterator[n
         )
       yield np.array([tokenizer.separator_id], document.dtype)
     yield document
-
-
-def _groups(documents: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
-  """Lists of documents of about `_GROUP_TOKENS` tokens."""
-  group, tokens = [], 0
-  for document in documents:
-    group.append(document)
-    tokens += len(document)
-    if tokens >= _GROUP_TOKENS:
-      yield group
-      group, tokens = [], 0
-  if group:
-    yield group

@@ -17,6 +17,7 @@ from dlm_jax.core.exit_codes import RESUMABLE
 from dlm_jax.distributed import cluster
 from dlm_jax.runs import checkpoint
 from dlm_jax.runs.metrics import read_rows
+from tests import waiting
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 24
@@ -73,14 +74,6 @@ def end(*started, seconds=400):
   return [process.returncode for process in started], errors
 
 
-def wait_for_step(process, workdir, step):
-  deadline = time.monotonic() + 400
-  while not any(row["step"] >= step for row in read_rows(workdir)):
-    assert process.poll() is None, process.stderr.read()
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
-
-
 def losses(workdir):
   return {row["step"]: row["loss"] for row in read_rows(workdir) if "loss" in row}
 
@@ -90,11 +83,6 @@ def last_state(workdir):
   step = checkpoint.steps(workdir / "checkpoints")[-1]
   record = workdir / "checkpoints" / str(step) / "record" / "metadata"
   return step, json.loads(record.read_text())["leaves"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-  return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +114,7 @@ def test_two_processes_give_the_losses_of_one(whole, data, tmp_path):
 @pytest.mark.slow
 def test_sigterm_to_one_saves_everywhere_and_one_process_resumes(data, tmp_path):
   pair = start_pair(data, tmp_path / "run", **ENDLESS)
-  wait_for_step(pair[0], tmp_path / "run", 4)
+  waiting.for_step(pair[0], tmp_path / "run", 4)
   pair[1].send_signal(signal.SIGTERM)
   codes, errors = end(*pair)
   assert codes == [RESUMABLE, RESUMABLE], errors
@@ -143,7 +131,7 @@ def test_a_killed_process_ends_the_others_and_all_are_restarted(whole, data, tmp
   workdir = tmp_path / "run"
   command = ["bash", "launch/multiprocess.sh", "--processes=2", "--restarts=1"]
   launcher = popen([*command, *arguments(data, workdir, {})], environment(2))
-  wait_for_step(launcher, workdir, 8)
+  waiting.for_step(launcher, workdir, 8)
   children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
   os.kill(int(children[1]), signal.SIGKILL)
   killed, lines = time.monotonic(), []

@@ -60,11 +60,6 @@ def student(data, teacher, steps=60, **fields):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-  return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
 def teacher(data, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("teacher") / "run"
   assert (

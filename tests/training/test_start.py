@@ -32,11 +32,6 @@ class Checkpoints:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-  return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
 def other(data, tmp_path_factory):
   """The workdir of a run of two steps."""
   workdir = tmp_path_factory.mktemp("other") / "run"

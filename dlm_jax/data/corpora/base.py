@@ -79,21 +79,6 @@ def check_split(corpus: Corpus, split: str) -> None:
     )
 
 
-def check_fractions(validation: float, test: float) -> None:
-  """Raises `UserError` unless the held-out fractions leave something to train on."""
-  if validation + test >= 1:
-    raise UserError(
-      f"corpus.validation {validation} and corpus.test {test} leave nothing to "
-      "train on: their sum must be below 1."
-    )
-
-
-def split_names(validation: float, test: float) -> tuple[str, ...]:
-  """The splits that exist under these held-out fractions."""
-  fractions = {"train": 1.0, "validation": validation, "test": test}
-  return tuple(name for name, fraction in fractions.items() if fraction > 0)
-
-
 def split_of(name: str, validation: float, test: float) -> str:
   """The split of the thing called `name`, by its hash: the others do not matter, nor the order."""
   digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()

@@ -16,12 +16,13 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import Fraction, NonNegativeInt, Range
 from dlm_jax.data.corpora import base
 from dlm_jax.data.corpora.base import Pair
+from dlm_jax.data.corpora.split_by_hash import SplitByHash
 
 LETTERS = len(string.ascii_lowercase)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reversal:
+class Reversal(SplitByHash):
   """Facts about random names. What a statement begins with is its prompt, and all else is learned.
 
   Attributes:
@@ -40,21 +41,17 @@ class Reversal:
   version = None
 
   def __post_init__(self) -> None:
-    base.check_fractions(self.validation, self.test)
+    super().__post_init__()
     if 2 * self.facts > LETTERS**self.letters:
       raise UserError(
         f"corpus.facts {self.facts} needs {2 * self.facts} names, and there are "
         f"{LETTERS**self.letters} of corpus.letters {self.letters}: raise it, or have fewer facts."
       )
 
-  @property
-  def splits(self) -> tuple[str, ...]:
-    return base.split_names(self.validation, self.test)
-
   def pairs(self, split: str) -> Iterator[Pair]:
     base.check_split(self, split)
     for first, second in self._facts():
-      is_here = base.split_of(first, self.validation, self.test) == split
+      is_here = self.split_of(first) == split
       if split == "train":
         yield Pair(">", f"{first}={second}")
         if is_here:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.ranges import Fraction
 from dlm_jax.data.corpora import base
+from dlm_jax.data.corpora.split_by_hash import SplitByHash
 
 _SKIPPED = frozenset(
   {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib-dynload", "__pycache__"}
@@ -37,8 +37,8 @@ _FUNCTION_WORDS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class StdlibDocs:
+@dataclass(frozen=True, kw_only=True)
+class StdlibDocs(SplitByHash):
   """About 1.7 million characters of English, the same for everyone with the same Python.
 
   A document is a docstring or a topic. Whole modules and whole topics are held out, by the hash of
@@ -49,16 +49,6 @@ class StdlibDocs:
     validation, test: fractions of the modules and topics, held out.
   """
 
-  validation: Fraction = 0.05
-  test: Fraction = 0.05
-
-  def __post_init__(self) -> None:
-    base.check_fractions(self.validation, self.test)
-
-  @property
-  def splits(self) -> tuple[str, ...]:
-    return base.split_names(self.validation, self.test)
-
   @property
   def version(self) -> str:
     """Of Python: its text is the corpus."""
@@ -67,7 +57,7 @@ class StdlibDocs:
   def documents(self, split: str) -> Iterator[str]:
     base.check_split(self, split)
     for source, text in _documents():
-      if base.split_of(source, self.validation, self.test) == split:
+      if self.split_of(source) == split:
         yield text
 
 

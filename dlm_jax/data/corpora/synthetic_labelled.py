@@ -37,7 +37,7 @@ class SyntheticLabelled:
 
   @property
   def splits(self) -> tuple[str, ...]:
-    return ("train", "validation", "test")
+    return base.SPLITS
 
   def chain(self, label: int) -> SyntheticMarkov:
     """The chain of a label, its splits as long as all documents of that label need."""

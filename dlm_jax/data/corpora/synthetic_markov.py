@@ -44,7 +44,7 @@ class SyntheticMarkov:
 
   @property
   def splits(self) -> tuple[str, ...]:
-    return ("train", "validation", "test")
+    return base.SPLITS
 
   @property
   def transitions(self) -> np.ndarray:

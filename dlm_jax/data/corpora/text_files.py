@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
-from dlm_jax.core.ranges import Fraction, PositiveInt
+from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.data import reading
-from dlm_jax.data.corpora import base
+from dlm_jax.data.corpora import base, local_files
+from dlm_jax.data.corpora.local_files import LocalFiles
 
 # What a document may be, from the coarsest to the finest, and where it ends.
 _DOCUMENTS = {
@@ -18,13 +18,11 @@ _DOCUMENTS = {
 }
 
 
-@dataclass(frozen=True)
-class TextFiles:
+@dataclass(frozen=True, kw_only=True)
+class TextFiles(LocalFiles):
   """Documents of text files, held out by the hash of their text.
 
   Attributes:
-    paths: files and globs (`**` is any depth of folders), read in sorted order. What gzip, bzip2 or
-      xz has compressed is read as it is.
     document: what a document is: `blank_lines` (the text between two blank lines), `line`, `file`,
       or `window`: a piece of a file that has no parts of its own.
     window: of `document=window`: the most characters of a piece. It ends where a line does, or else
@@ -32,34 +30,20 @@ class TextFiles:
     validation, test: fractions of the documents held out.
   """
 
-  paths: tuple[str, ...]
   document: str = "blank_lines"
   window: PositiveInt = 1000
-  validation: Fraction = 0.05
-  test: Fraction = 0.05
 
   def __post_init__(self) -> None:
-    base.check_fractions(self.validation, self.test)
-    if not self.paths:
-      raise UserError("corpus.paths is empty: give it files or globs.")
+    super().__post_init__()
     require_known("corpus.document", self.document, _DOCUMENTS)
-
-  @property
-  def splits(self) -> tuple[str, ...]:
-    return base.split_names(self.validation, self.test)
-
-  @property
-  def version(self) -> list[list[str | int]]:
-    """Of each file, see `base.file_versions`: a file with other text is another corpus."""
-    return base.file_versions(base.files(self.paths))
 
   def documents(self, split: str) -> Iterator[str]:
     base.check_split(self, split)
     count, found = 0, False
-    for path in base.files(self.paths):
+    for path in self.files():
       for document in self._cut(reading.lines(path)):
         count += 1
-        if base.split_of(document, self.validation, self.test) == split:
+        if self.split_of(document) == split:
           found = True
           yield document
     if not found:
@@ -94,8 +78,7 @@ class TextFiles:
 
 def make(*, paths: str | Sequence[str] = (), **fields: object) -> TextFiles:
   """Builds the corpus; `paths` is one path or glob, or several."""
-  paths = (paths,) if isinstance(paths, str) else tuple(paths)
-  return resolve.build(TextFiles, {"paths": paths, **fields})
+  return local_files.build(TextFiles, paths, **fields)
 
 
 def _between_blank_lines(lines: Iterable[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora import base
+from dlm_jax.data.corpora.split_by_hash import SplitByHash
 
 
 def test_split_of_follows_the_fractions():
@@ -20,8 +21,8 @@ def test_a_larger_fraction_takes_nothing_back_from_validation():
 @pytest.mark.parametrize(("validation", "test"), [(0, 1), (0.5, 0.5)])
 def test_fractions_must_leave_some_text(validation, test):
   with pytest.raises(UserError, match=r"corpus\.(validation|test)"):
-    base.check_fractions(validation, test)
+    SplitByHash(validation=validation, test=test)
 
 
 def test_a_split_of_nothing_is_no_split():
-  assert base.split_names(0.1, 0) == ("train", "validation")
+  assert SplitByHash(validation=0.1, test=0.0).splits == ("train", "validation")
