@@ -1,6 +1,7 @@
 """The safetensors files of a checkpoint: their headers, and their tensors one at a time."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # What weights are of, as a file calls it; other types are those of quantised models.
 DTYPES = ("F64", "F32", "F16", "BF16")
+# Bytes at the beginning of a tensor that tell it from others: all of a large checkpoint would take
+# minutes to read.
+_SAMPLE = 4096
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,20 @@ def find(directory: Path) -> TensorFiles:
     if tensor not in headers[name]:
       raise UserError(f"{directory / name} has no tensor {tensor}, which {index} says it has.")
   return TensorFiles(directory, {k: v for header in headers.values() for k, v in header.items()})
+
+
+def samples(path: Path) -> Iterator[bytes]:
+  """The header of a file, which says names, shapes and places, and what each tensor begins with."""
+  with path.open("rb") as file:
+    size = int.from_bytes(file.read(8), "little")
+    header = file.read(size)
+    yield header
+    tensors = json.loads(header)
+    tensors.pop("__metadata__", None)
+    for tensor in tensors.values():
+      begin, end = tensor["data_offsets"]
+      file.seek(8 + size + begin)
+      yield file.read(min(end - begin, _SAMPLE))
 
 
 def _header(path: Path) -> dict[str, Entry]:

@@ -1,5 +1,6 @@
 """A directory in the Hugging Face layout: recognised, and its weights read onto a mesh."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dlm_jax.core import storage
-from dlm_jax.core.json_files import digest, read_object
+from dlm_jax.core.json_files import read_object
 from dlm_jax.core.types import Params, Record
 from dlm_jax.distributed.mesh import Mesh, batch_shards
 from dlm_jax.interop import family, files, weights
@@ -54,10 +55,15 @@ class Checkpoint:
 
   @property
   def fingerprint(self) -> str:
-    """A hash of all names, shapes and places of tensors, and of the sizes of the files."""
-    entries = self.tensors.entries
-    sizes = {entry.path.name: entry.path.stat().st_size for entry in entries.values()}
-    return digest({"sizes": sizes, "shapes": {k: list(v.shape) for k, v in entries.items()}})
+    """A hash of `config.json`, of names, shapes and places of tensors, and of their first bytes.
+
+    Weights that were trained on have another one: training changes every tensor.
+    """
+    sha256 = hashlib.sha256((self.directory / CONFIG).read_bytes())
+    for path in sorted({entry.path for entry in self.tensors.entries.values()}):
+      for part in files.samples(path):
+        sha256.update(part)
+    return sha256.hexdigest()
 
 
 def is_checkpoint(directory: Path) -> bool:

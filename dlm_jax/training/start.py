@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.finite import is_finite
+from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.core.types import Params
 from dlm_jax.distributed import cluster
 from dlm_jax.experiment import Experiment
+from dlm_jax.interop import weights
 from dlm_jax.interop.opening import load
 from dlm_jax.networks.base import Network
 from dlm_jax.networks.stacked_network import FIELDS_OF_RUNS
@@ -92,6 +94,7 @@ def averaged_weights(experiment: Experiment, path: str, field: str) -> Params:
   """
   model = load(path, mesh=experiment.mesh, dtype=jnp.dtype(jnp.float32))
   require_same_network(model.network, experiment.network, field, path)
+  _require_same_parameters(model.params, experiment.abstract_state.params, f"{field} {path}")
   return model.params
 
 
@@ -104,13 +107,7 @@ def require_same_network(theirs: Network, ours: Network, field: str, path: str) 
     path: of that model.
   """
   if theirs.interface != ours.interface:
-    raise UserError(
-      f"the network of {field} {path} has {theirs.interface.num_embeddings} embeddings and "
-      f"{theirs.interface.columns} outputs, this one {ours.interface.num_embeddings} and "
-      f"{ours.interface.columns}: a run that starts from the weights of another has its tokenizer "
-      "(where that has fewer symbols, its number of embeddings as "
-      "--config.data.tokenizer.model_vocab_size) and its mask (--config.process.mask_id)."
-    )
+    raise UserError(_other_interface(theirs.interface, ours.interface, f"{field} {path}"))
   # A label shift may begin with the run, as when an autoregressive model becomes another; it does
   # not end.
   free = FIELDS_OF_RUNS if theirs.label_shift else FIELDS_OF_RUNS | {"label_shift"}
@@ -129,6 +126,41 @@ def require_same_network(theirs: Network, ours: Network, field: str, path: str) 
     f"the network of {field} {path} has {has}, this one not: a run that starts from the weights of "
     f"another has its network, so set {flags}."
   )
+
+
+def _other_interface(theirs: NetworkInterface, ours: NetworkInterface, name: str) -> str:
+  """What is wrong where the processes need networks of two forms."""
+  if (theirs.num_embeddings, theirs.columns) != (ours.num_embeddings, ours.columns):
+    return (
+      f"the network of {name} has {theirs.num_embeddings} embeddings and {theirs.columns} outputs, "
+      f"this one {ours.num_embeddings} and {ours.columns}: a run that starts from the weights of "
+      "another has its tokenizer (where that has fewer symbols, its number of embeddings as "
+      "--config.data.tokenizer.model_vocab_size) and its mask (--config.process.mask_id)."
+    )
+  differing = [field for field in vars(theirs) if vars(theirs)[field] != vars(ours)[field]]
+  has, here = (", ".join(f"{n} {vars(form)[n]}" for n in differing) for form in (theirs, ours))
+  return (
+    f"the process of {name} needs a network with {has}, and that of this run one with {here}: a "
+    "run that starts from the weights of another has such a process (--config.process)."
+  )
+
+
+def _require_same_parameters(theirs: Params, ours: Params, name: str) -> None:
+  """Raises `UserError` where networks of equal fields have other parameters beside them.
+
+  Those of labels come with the data, and those that a process learns with the process.
+  """
+  found, wanted = (
+    {path: leaf.shape for path, leaf in weights.flat(params).items()} for params in (theirs, ours)
+  )
+  differing = sorted(path for path, _ in found.items() ^ wanted.items())
+  if differing:
+    path = differing[0]
+    raise UserError(
+      f"the weights of {name} have {path} of shape {found.get(path, 'none')}, and this run needs "
+      f"{wanted.get(path, 'none')}: a run that starts from the weights of another has as many "
+      "labels (--config.data.corpus) and a process that learns the same (--config.process)."
+    )
 
 
 def _with_weights(experiment: Experiment, path: str, field: str) -> TrainState:

@@ -84,6 +84,21 @@ def test_the_bound_is_that_of_the_weights_and_the_step_that_were_named(runs):
   assert len(values) == 4 and len(rows["tokens"]) == 4
 
 
+@pytest.mark.parametrize(
+  "change", [{"seed": 1}, {"samples": 3}, {"split": "train"}, {"times": "independent"}, {"rows": 5}]
+)
+def test_a_file_of_another_evaluation_that_was_stopped_is_not_gone_on_from(change, tmp_path):
+  text = ScoredText(Rows(np.zeros((2, LENGTH), np.int32), None), 2.0, None)
+  output = str(tmp_path / "record.json")
+  stopped, again, other = (
+    bound._journal(settings(output=output, **fields), tiny.model(), text)
+    for fields in ({}, {}, change)
+  )
+  stopped.write("bound", {}, 0, 0.5)
+  assert list(again.read("bound", {})) == [(0, 0.5)]
+  assert list(other.read("bound", {})) == []
+
+
 def test_an_untrained_model_gives_the_size_of_its_vocabulary():
   result = untrained(samples=64)["results"]["nats_per_token"]
   assert abs(result["value"] - math.log(27)) < 4 * result["standard_error"]

@@ -133,6 +133,19 @@ def test_shards_and_a_copy_of_a_tied_head_give_the_same_parameters(tmp_path):
     hugging_face.read(str(directory)).params(network, mesh, jnp.float32)
 
 
+def test_other_weights_and_another_config_have_another_fingerprint(tmp_path):
+  directory = checkpoints.copy("llada", tmp_path / "a")
+  fingerprint = hugging_face.read(str(directory)).fingerprint
+  for name, changes in {"b": {}, "c": {"rope_theta": 77.0}}.items():
+    copied = checkpoints.copy("llada", tmp_path / name, **changes)
+    assert (hugging_face.read(str(copied)).fingerprint == fingerprint) == (not changes)
+  found = checkpoints.tensors(directory)
+  for name in min(found), max(found):
+    other = found | {name: found[name] * np.float32(1.001)}
+    checkpoints.write(directory / "model.safetensors", other)
+    assert hugging_face.read(str(directory)).fingerprint != fingerprint
+
+
 def test_gpt2_judges_text_from_the_end_of_another(tmp_path):
   model = opening.load(str(checkpoints.add_tokenizer(checkpoints.copy("ar_gpt2", tmp_path), None)))
   (nats, _), (scored, _) = judges.trained_here(model)(["the cat", "a dog"])

@@ -80,6 +80,32 @@ def test_the_networks_must_be_one(data, other):
     first(data, Checkpoints(), **fields)
 
 
+def test_what_a_process_and_labels_learn_must_be_the_same(data, monkeypatch):
+  fields = {"width": 32, "heads": 2, "depth": 2, "condition_width": 16}
+  theirs = {"of text": tiny.model(**fields), "of labels": tiny.model(num_labels=3, **fields)}
+  monkeypatch.setattr(start, "load", lambda path, **kwargs: theirs[path])
+  with pytest.raises(
+    UserError, match=r"of text have process/schedule/exponents of shape none, and"
+  ):
+    process = {"name": "generalized_absorbing"}
+    first(data, Checkpoints(), process=process, **{"training.weights": "of text"})
+  with pytest.raises(
+    UserError, match=r"label_embedding of shape \(4, 16\), .* needs none: .*labels"
+  ):
+    first(data, Checkpoints(), **{"training.weights": "of labels"})
+
+
+def test_what_the_processes_need_of_their_networks_is_named():
+  theirs, ours = (
+    transformer.make(interface=NetworkInterface(columns=5, num_embeddings=5, state_width=4, **form))
+    for form in ({"self_conditioned": True}, {})
+  )
+  with pytest.raises(
+    UserError, match=r"with self_conditioned True, .* one with self_conditioned F"
+  ):
+    start.require_same_network(theirs, ours, "training.weights", "runs/x")
+
+
 # The process of each checkpoint that training goes on from.
 RESUMED = {
   "llada": {"name": "absorbing", "mask_id": 127},
