@@ -1,161 +1,184 @@
-"""How fast decoding with a key-value cache is, beside a plain PyTorch loop and beside none.
+"""How fast answers are decoded, with each cache, beside an autoregressive model and PyTorch.
 
-  python -m experiments.benchmarks.decode
+  python -m experiments.benchmarks.decode                the points that are not in the record yet
+  python -m experiments.benchmarks.decode --table        the table of the record
 
-For each shape: milliseconds a token of our decoding loop, one `jit`, and how many times as long
-each contender takes: a PyTorch loop with a cache (`torch_decoder`; with all threads and with one,
-and the faster counts), and our own loop that evaluates the whole row each time. They take turns on
-the same machine, and medians count. The network is not trained: its text has no meaning and takes
-as long. Block diffusion has blocks of 16 tokens and one step a token.
+Random weights, and a number n of tokens that every step commits, so that the figures hold for any
+weights. A point is added to the record, a JSON file, as soon as it is measured: a command that was
+stopped goes on where it was, and --batches, --prompts, --blocks and --caches choose a part of the
+grid. The contenders of a point take turns on the same machine, and medians count. On an accelerator
+--shape=llada_8b, dream_7b and sdar_4b are measured in bfloat16. PyTorch is optional (`pip install
+torch`).
 """
 
+import dataclasses
 import importlib.util
+import json
+import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
-from rich.console import Console
-from rich.table import Table
 
-from dlm_jax.core import resolve
-from dlm_jax.model.denoiser import CachingDenoiser
-from dlm_jax.networks import transformer
-from dlm_jax.networks.base import Inputs
-from dlm_jax.samplers import ancestral, loops
-from dlm_jax.samplers.base import Request
-from experiments.benchmarks.shape import COLUMNS, Shape
+from dlm_jax import command_line
+from dlm_jax.core import storage
+from dlm_jax.core.errors import require_known
+from dlm_jax.core.ranges import Positive, PositiveInt
+from dlm_jax.core.types import Params, Record
+from dlm_jax.runs import provenance
+from experiments.benchmarks import decode_ours, decode_table, roofline
+from experiments.benchmarks.decode_points import CACHES, Contender, Point, grid
+from experiments.benchmarks.decode_shapes import SHAPES, DecoderShape
+from experiments.benchmarks.roofline import Roofline
 
-CONTENDERS = ("torch", "uncached")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of each contender.", 1)
-_AGAINST = flags.DEFINE_list(
-  "against", ["torch"], f"What ours is compared with, of {', '.join(CONTENDERS)}."
-)
-_SHAPES = flags.DEFINE_list("shapes", [], "Which of the shapes, by number from 0; all if empty.")
-
-BLOCK = 16
-PROCESSES = {"autoregressive": {}, "block": {"block_size": BLOCK}}
-_PROCESSES = flags.DEFINE_list("processes", [*PROCESSES], "What decodes.")
-
-# Draws a batch of rows; the argument is the seed.
-Loop = Callable[[int], object]
+HERE = Path(__file__).parent
+# What scores the block alone, or as the reference codes all positions that it evaluates.
+AGAINST = ("torch", "torch_published")
+MOST_TURNS = 9
 
 
-ON_CPU = (
-  Shape(width=128, heads=2, depth=4, length=64, rows=1, vocab_size=27),
-  Shape(width=128, heads=2, depth=4, length=64, rows=32, vocab_size=27),
-  Shape(width=256, heads=4, depth=6, length=256, rows=1, vocab_size=27),
-  Shape(width=256, heads=4, depth=6, length=256, rows=32, vocab_size=27),
-)
-ON_ACCELERATOR = (
-  Shape(width=512, heads=8, depth=8, length=256, rows=64, vocab_size=27),
-  Shape(width=768, heads=12, depth=12, length=1024, rows=64, vocab_size=50257),
-)
+@dataclass(frozen=True, kw_only=True)
+class DecodeSettings:
+  """What is measured.
+
+  Attributes:
+    shape: of the network: `cpu_25m`, or on an accelerator `llada_8b`, `dream_7b` or `sdar_4b`.
+    caches: `autoregressive`, a model that reads from left to right; and masked models with `none`,
+      `prefix`, `dual`, `vicinity` and, where attention is causal over blocks, `block`.
+    batches: rows.
+    prompts: tokens of the prompts.
+    blocks: tokens of a block.
+    commits: tokens that a step commits.
+    length: tokens of an answer, a multiple of every block.
+    against: `torch`, which scores the block alone, and `torch_published`, which scores in float64
+      all positions that it evaluates, as the reference codes do. Without PyTorch there is neither.
+    seconds: of the turns of each contender at a point, about; two turns at least.
+    output: the record that points are added to; `decode_<shape>.json` beside this file if empty.
+    table: whether to print the table of the record, and to measure nothing.
+  """
+
+  shape: str = "cpu_25m"
+  caches: tuple[str, ...] = CACHES
+  batches: tuple[PositiveInt, ...] = (1, 4)
+  prompts: tuple[PositiveInt, ...] = (128, 1024)
+  blocks: tuple[PositiveInt, ...] = (4, 8, 32)
+  commits: PositiveInt = 2
+  length: PositiveInt = 64
+  against: tuple[str, ...] = ("torch",)
+  seconds: Positive = 2.0
+  output: str = ""
+  table: bool = False
+
+  def __post_init__(self) -> None:
+    require_known("shape", self.shape, SHAPES)
+    for name in self.caches:
+      require_known("cache", name, CACHES)
+    for name in self.against:
+      require_known("contender in PyTorch", name, AGAINST)
+
+  @property
+  def path(self) -> Path:
+    return Path(self.output or HERE / f"decode_{self.shape}.json")
+
+  @property
+  def points(self) -> list[Point]:
+    return list(
+      grid(self.caches, self.batches, self.prompts, self.blocks, self.commits, self.length)
+    )
 
 
-def ours(fields: dict[str, Any], shape: Shape, cached: bool) -> Loop:
-  """Our decoding loop, with a cache or without."""
-  process = resolve.make("dlm_jax.processes", fields, vocab_size=shape.vocab_size)
-  network = transformer.make(
-    width=shape.width,
-    heads=shape.heads,
-    depth=shape.depth,
-    interface=process.interface,
-    conditioning="none",
-    norm="rms",
-    dropout=0.0,
-  )
-  tokens = jnp.zeros((1, shape.length), jnp.int32)
-  params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
+def contenders(
+  settings: DecodeSettings, point: Point, shape: DecoderShape, params: Params
+) -> dict[str, Contender]:
+  """All that take turns at `point`, ours first."""
+  generator = np.random.default_rng(0)
+  prompts = generator.integers(shape.mask_id, size=(point.rows, point.prompt), dtype=np.int32)
+  found = {"ours": decode_ours.contender(point, shape, params, prompts)}
+  if importlib.util.find_spec("torch") is not None:
+    from experiments.benchmarks.peers import torch_decoding  # noqa: PLC0415  it is optional
 
-  @jax.jit
-  def decode(params: Any, key: jax.Array) -> jax.Array:
-    denoise = CachingDenoiser(network, params, pattern=process.pattern)
-    # A plain function has no `extend`, so that the whole row is evaluated.
-    chosen = denoise if cached else denoise.__call__
-    keys = jax.random.split(key, shape.rows)
-    request = Request(keys=keys, length=shape.length, steps=shape.length)
-    return loops.sample(ancestral.make(), process, chosen, request).tokens
-
-  return lambda seed: jax.block_until_ready(decode(params, jax.random.key(seed)))
-
-
-def in_torch(fields: dict[str, Any], shape: Shape, threads: int) -> Loop:
-  """The loop of `torch_decoder` of the same shape."""
-  # Optional.
-  import torch  # noqa: PLC0415
-
-  from experiments.benchmarks.peers import torch_decoder  # noqa: PLC0415
-
-  on_gpu = torch.cuda.is_available()
-  torch.set_default_device("cuda" if on_gpu else "cpu")
-  decoder = torch_decoder.Decoder(shape.width, shape.heads, shape.depth, shape.vocab_size)
-  decoder = decoder.to(torch.bfloat16 if on_gpu else torch.float32)
-
-  def run(seed: int) -> object:
-    torch.manual_seed(seed)
-    torch.set_num_threads(threads)
-    if fields["name"] == "autoregressive":
-      tokens = torch_decoder.autoregressive(decoder, shape.rows, shape.length)
-    else:
-      tokens = torch_decoder.blocks(decoder, shape.rows, shape.length, BLOCK)
-    return tokens.cpu()
-
-  return run
-
-
-def contenders(fields: dict[str, Any], shape: Shape) -> dict[str, list[Loop]]:
-  """The loops by name, ours first; the fastest of a list counts."""
-  found = {"ours": [ours(fields, shape, cached=True)]}
-  if "torch" in _AGAINST.value:
-    import torch  # noqa: PLC0415
-
-    threads = [1] if torch.cuda.is_available() else sorted({1, torch.get_num_threads()})
-    found["torch"] = [in_torch(fields, shape, count) for count in threads]
-  if "uncached" in _AGAINST.value:
-    found["uncached"] = [ours(fields, shape, cached=False)]
+    for name in settings.against:
+      published = name == "torch_published"
+      found[name] = torch_decoding.contender(point, shape, prompts, published)
   return found
 
 
-def medians(loops: list[Loop], repeats: int) -> list[float]:
-  """Seconds of each loop, run in turns so that a busy machine slows all of them."""
-  seconds = []
-  for seed in range(repeats + 1):
-    row = []
-    for loop in loops:
-      start = time.perf_counter()
-      loop(seed)
-      row.append(time.perf_counter() - start)
-    seconds.append(row)
-  return np.median(seconds[1:], axis=0).tolist()  # the first one compiles
+def turns(found: dict[str, Contender], at_least: float) -> dict[str, list[tuple[float, float]]]:
+  """Seconds of the answers, and of the prompts alone, at each turn of each contender."""
+  for each in found.values():  # compiles
+    each.answer()
+    each.prompt()
+  seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
+  begin = time.perf_counter()
+  for turn in range(MOST_TURNS):
+    if turn >= 2 and time.perf_counter() - begin > at_least * len(found):
+      break
+    for name, each in found.items():
+      seconds[name].append((_seconds(each.answer), _seconds(each.prompt)))
+  return seconds
 
 
-def compare(fields: dict[str, Any], shape: Shape) -> list[str]:
-  """A row of the table: milliseconds a token, and the ratios to ours."""
-  found = contenders(fields, shape)
-  times = iter(medians([loop for group in found.values() for loop in group], _REPEATS.value))
-  fastest = {name: min(next(times) for _ in group) for name, group in found.items()}
-  ratios = [f"{fastest[name] / fastest['ours']:.2f}" for name in _AGAINST.value]
-  milliseconds = f"{1e3 * fastest['ours'] / shape.length:.2f}"
-  return [fields["name"], *shape.cells, milliseconds, *ratios]
+def measure(settings: DecodeSettings, point: Point, params: Params, limits: Roofline) -> Record:
+  """The record of a point."""
+  shape = SHAPES[settings.shape]
+  network = shape.network()
+  found = contenders(settings, point, shape, params)
+  evaluations = found["ours"].answer()
+  passes = point.passes(int(shape.label_shift))
+  least = [
+    limits.seconds(each.flops(network, point.rows), each.bytes(network, point.rows))
+    for each in passes
+  ]
+  measured = turns(found, settings.seconds)
+  medians = {
+    name: [statistics.median(times) for times in zip(*each, strict=True)]
+    for name, each in measured.items()
+  }
+  return {
+    **dataclasses.asdict(point),
+    "evaluations": evaluations,
+    "passes": len(passes),
+    "turns": len(measured["ours"]),
+    "seconds": {name: answer - prompt for name, (answer, prompt) in medians.items()},
+    "prompt_seconds": {name: prompt for name, (_, prompt) in medians.items()},
+    "roofline_seconds": sum(least),
+    "limits": dataclasses.asdict(limits),
+  }
 
 
-def main(_: list[str]) -> None:
-  if "torch" in _AGAINST.value and importlib.util.find_spec("torch") is None:
-    raise app.UsageError("PyTorch is not installed: `pip install torch`, or --against=uncached.")
-  shapes = ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATOR
-  table = Table(title=f"one {jax.devices()[0].device_kind}")
-  table.add_column("process", no_wrap=True)
-  for column in (*COLUMNS, "ms a token", *_AGAINST.value):
-    table.add_column(column, justify="right")
-  for index in map(int, _SHAPES.value or range(len(shapes))):
-    for name in _PROCESSES.value:
-      table.add_row(*compare({"name": name, **PROCESSES[name]}, shapes[index]))
-  Console().print(table)
+def read(path: Path) -> Record:
+  """The record so far."""
+  return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"points": []}
+
+
+def main(settings: DecodeSettings) -> None:
+  """Measures what is not in the record yet, and prints its table."""
+  record = read(settings.path)
+  if settings.table:
+    print(decode_table.table(record["points"]))
+    return
+  known = [{name: row[name] for name in Point.names()} for row in record["points"]]
+  params = SHAPES[settings.shape].params()
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+  limits = roofline.measured(size, SHAPES[settings.shape].network().compute_dtype)
+  record["environment"] = provenance.environment("")
+  for point in settings.points:
+    if dataclasses.asdict(point) in known:
+      continue
+    record["points"].append(measure(settings, point, params, limits))
+    storage.write_json(settings.path, record)
+    print(" | ".join(decode_table.cells(record["points"][-1], record["points"])), flush=True)
+  print(decode_table.table(record["points"]))
+
+
+def _seconds(run: Callable[[], object]) -> float:
+  start = time.perf_counter()
+  run()
+  return time.perf_counter() - start
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command_line.run(main, DecodeSettings)

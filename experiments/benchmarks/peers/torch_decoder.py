@@ -1,4 +1,4 @@
-"""A plain PyTorch decoding loop with a key-value cache, which `decode` compares with.
+"""A plain PyTorch decoding loop with a key-value cache, which `cached_sampling` compares with.
 
 As a careful user would write it: the cache is allocated once and written in place, attention is
 `scaled_dot_product_attention` over the slots that are filled, and nothing keeps gradients.
