@@ -15,6 +15,7 @@ from dlm_jax.decoding import windows
 from dlm_jax.decoding.base import Candidates, WindowProgress
 from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.decoding.decoding_state import DecodingState
+from dlm_jax.decoding.input_rows import InputRows
 from dlm_jax.decoding.passes import Passes, slots_of
 from dlm_jax.decoding.windows import Here, Windows
 
@@ -54,21 +55,21 @@ class DecodingLoop:
     cache, causal, evaluations = None, None, column
     if self.decoder.cache.name != "none":
       cache = self.passes.empty()
+    prompts = self.passes.inputs(tokens, self.keys, column[:, 0]).first(where.prompt)
     if self._exact and where.prompt:
-      cache = self.passes.filled(tokens[:, : where.prompt], self.copies)
+      cache = self.passes.filled(prompts, self.copies)
       evaluations += (where.starts(0) > 0)[:, None]
     revision = self.decoder.revision
     if revision.is_verified:
-      causal = self.passes.causal.filled(tokens[:, : where.prompt], self.copies)
+      causal = self.passes.causal.filled(prompts, self.copies)
       evaluations += 1
-    most = where.blocks * revision.most_steps(where.size, self.decoder.rule.most_steps(where.size))
+    most = where.blocks * self._most_steps
     return DecodingState(
       tokens=tokens,
       cache=cache,
       causal=causal,
       block=jnp.int32(0),
       progress=self._progress(column, column),
-      after=column,
       done=column > 0,
       ended=column > 0,
       evaluations=evaluations,
@@ -106,7 +107,7 @@ class DecodingLoop:
     if not self._exact:
       return rows
     before = self.windows.starts(rows.block) - self.windows.size
-    hidden, cache = self.passes.window(rows.tokens, before, self.windows.size, rows.cache)
+    hidden, cache = self.passes.window(self._inputs(rows), before, self.windows.size, rows.cache)
     rows = dataclasses.replace(rows, cache=cache)
     if self.decoder.first:
       rows = self._write_first(rows, hidden[:, -1:])
@@ -118,7 +119,7 @@ class DecodingLoop:
     masked = jnp.sum(self._here(rows).masked, axis=-1, keepdims=True)
     none = jnp.zeros_like(masked)
     progress = self._progress(none, masked)
-    return dataclasses.replace(rows, progress=progress, after=none, done=masked == 0)
+    return dataclasses.replace(rows, progress=progress, done=masked == 0)
 
   def _steps(self, rows: DecodingState) -> DecodingState:
     """Steps until all rows are done."""
@@ -135,7 +136,7 @@ class DecodingLoop:
     drafted = dataclasses.replace(self._anew(self._steps(rows)), done=rows.done)
     start = self.windows.starts(rows.block) - 1
     hidden, causal = self.passes.causal.window(
-      drafted.tokens, start, self.windows.size, drafted.causal
+      self._inputs(drafted), start, self.windows.size, drafted.causal
     )
     # Every evaluation of the block draws with the same noise, so that what it kept it keeps again.
     draw = jnp.iinfo(jnp.int32).max - jnp.broadcast_to(rows.block, len(self.keys))
@@ -147,9 +148,9 @@ class DecodingLoop:
     """A step that evaluates all positions."""
     cache = rows.cache
     if cache is None:
-      hidden = self.passes.everything(rows.tokens)
+      hidden = self.passes.everything(self._inputs(rows))
     else:
-      hidden, cache = self.passes.fill(rows.tokens, cache)
+      hidden, cache = self.passes.fill(self._inputs(rows), cache)
     hidden = self.passes.at(hidden, self._slots(rows) - self.passes.model.shift)
     return self._step(dataclasses.replace(rows, cache=cache), hidden)
 
@@ -162,7 +163,7 @@ class DecodingLoop:
     begin = before + unwritten
     start = self.windows.starts(rows.block) - begin
     number += unwritten
-    hidden, cache = self.passes.window(rows.tokens, start, number, rows.cache, unwritten)
+    hidden, cache = self.passes.window(self._inputs(rows), start, number, rows.cache, unwritten)
     hidden = hidden[:, begin - shift :][:, : self.windows.size]
     return self._step(dataclasses.replace(rows, cache=cache), hidden)
 
@@ -184,31 +185,31 @@ class DecodingLoop:
   def _step(self, rows: DecodingState, hidden: Array, draw: Array | None = None) -> DecodingState:
     """The rows after an evaluation that gave the block the hidden states `[B, W, D]`.
 
-    Its draws follow from the number `draw` `[B]`, or from that of the evaluations so far.
+    Its draws follow from the number `draw` `[B]`, or from that of the step.
     """
     here, logits = self._here(rows), self.passes.logits(hidden)
     logits = self.decoder.rule.adjust(logits, rows.progress.memory)
-    candidates = self._offer(rows, here, logits, rows.evaluations[:, 0] if draw is None else draw)
+    candidates = self._offer(rows, here, logits, self._draw(rows) if draw is None else draw)
     committed, memory = self.decoder.rule.commit(candidates, rows.progress)
     if self.decoder.first:
       first = candidates.masked & (jnp.arange(self.windows.size) == 0)
       begins = (rows.progress.step == 0) & first[:, :1]
       committed = jnp.where(begins, first, committed)
     is_masked = jnp.any(here.masked, axis=-1, keepdims=True)
-    after = jnp.where(is_masked, 0, rows.after + 1)
-    tokens, settled = self.decoder.revision.revise(candidates, committed, after)
+    after = jnp.where(is_masked, 0, rows.progress.after + 1)
+    progress = dataclasses.replace(rows.progress, after=after)
+    revised = self.decoder.revision.revise(candidates, committed, progress)
     active = rows.active
-    rows = self._write(rows, tokens)
+    rows = self._write(rows, revised.tokens)
     left = jnp.any(self._here(rows).masked, axis=-1, keepdims=True)
     ended = rows.ended
     if self.decoder.revision.is_final:
       ended = ended | self.has_ended(rows.tokens)
-    progress = dataclasses.replace(rows.progress, step=rows.progress.step + active, memory=memory)
+    step = progress.step + active
     return dataclasses.replace(
       rows,
-      progress=progress,
-      after=after,
-      done=rows.done | (~left & settled),
+      progress=dataclasses.replace(progress, step=step, memory=memory, of_revision=revised.memory),
+      done=rows.done | (~left & revised.settled),
       ended=ended,
       evaluations=rows.evaluations + active,
       has_nan=rows.has_nan | jnp.any(jnp.isnan(logits)),
@@ -218,21 +219,37 @@ class DecodingLoop:
     """The rows with the first position of the block committed, from the output before it."""
     here = self._here(rows)
     first = jax.tree.map(lambda a: a[:, :1], here)
-    candidates = self._offer(rows, first, self.passes.logits(hidden), rows.evaluations[:, 0])
+    candidates = self._offer(rows, first, self.passes.logits(hidden), self._draw(rows))
     tokens = jnp.where(candidates.masked, candidates.token, candidates.here)
     return self._write(rows, jnp.concatenate([tokens, here.tokens[:, 1:]], axis=1))
 
   def _offer(self, rows: DecodingState, here: Here, logits: Array, draw: Array) -> Candidates:
     """The candidates of the positions `here`, by the draws of the number `draw` `[B]`."""
-    masked = here.masked & rows.active
+    masked = (here.open if self.decoder.revision.reopens else here.masked) & rows.active
     if self.decoder.sub_block:
       part = jnp.arange(masked.shape[1]) // self.decoder.sub_block
       masked &= part == part[jnp.argmax(masked, axis=-1)][:, None]
     written = here.open & ~here.masked & rows.active
     keys = jax.vmap(jax.random.fold_in)(self.keys, draw)
-    return self.decoder.candidates(keys, logits, here.tokens, self._mask_id, (masked, written))
+    where, step = (masked, written), rows.progress.step
+    return self.decoder.candidates(keys, logits, here.tokens, self._mask_id, where, step)
 
   # Small things.
+
+  @property
+  def _most_steps(self) -> int:
+    """The most evaluations of a block."""
+    size, decoder = self.windows.size, self.decoder
+    return decoder.revision.most_steps(size, decoder.rule.most_steps(size))
+
+  def _draw(self, rows: DecodingState) -> Array:
+    """The number int32 `[B]` of the step at hand. It is not that of the evaluations, which depends
+    on the cache."""
+    return rows.block * self._most_steps + rows.progress.step[:, 0]
+
+  def _inputs(self, rows: DecodingState) -> InputRows:
+    """The rows as the network is given them."""
+    return self.passes.inputs(rows.tokens, self.keys, self._draw(rows))
 
   def _here(self, rows: DecodingState) -> Here:
     where = self._slots(rows)
@@ -249,5 +266,10 @@ class DecodingLoop:
 
   def _progress(self, step: Array, masked: Array) -> WindowProgress:
     shape = (len(step), self.windows.size)
-    memory = self.decoder.rule.memory(shape, self.passes.model.network.vocab_size)
-    return WindowProgress(step=step, masked_at_first=masked, memory=memory)
+    return WindowProgress(
+      step=step,
+      masked_at_first=masked,
+      after=jnp.zeros_like(step),
+      memory=self.decoder.rule.memory(shape, self.passes.model.network.vocab_size),
+      of_revision=self.decoder.revision.memory(shape),
+    )

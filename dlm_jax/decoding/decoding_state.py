@@ -21,8 +21,7 @@ class DecodingState:
     cache: keys and values, or None.
     causal: those of the causal evaluations that verify, or None.
     block: int32 scalar, the block at hand.
-    progress: of the rule in it.
-    after: int32 `[B, 1]`, evaluations of the block since its last mask was gone.
+    progress: of the rule and the revision in it.
     done: bool `[B, 1]`, rows that are done with the block.
     ended: bool `[B, 1]`, rows that are done.
     evaluations: int32 `[B, 1]`, passes so far that the row had a part in.
@@ -35,7 +34,6 @@ class DecodingState:
   causal: PyTree
   block: Array
   progress: WindowProgress
-  after: Array
   done: Array
   ended: Array
   evaluations: Array

@@ -12,7 +12,7 @@ import numpy as np
 from dlm_jax.core.types import Params
 from dlm_jax.decoding.decode import Decoded, decode
 from dlm_jax.decoding.decoders import Decoder
-from dlm_jax.decoding.passes import MaskedModel, masked_model
+from dlm_jax.decoding.masked_model import MaskedModel, masked_model
 from dlm_jax.model.model import Model
 
 # Prompts are given room in multiples of so many tokens, so that lengths share programs.

@@ -26,6 +26,7 @@ def candidates(scores=SCORES, masked=MASKED):
   zeros = jnp.zeros(p.shape, jnp.int32)
   return Candidates(
     token=zeros,
+    likeliest=jnp.argmax(probs, axis=-1),
     score=jnp.asarray(p),
     log_probs=jnp.log(probs),
     here=zeros,
@@ -35,9 +36,10 @@ def candidates(scores=SCORES, masked=MASKED):
   )
 
 
-def progress(step=0, masked=5, memory=None):
+def progress(step=0, masked=5, after=0, memory=None, of_revision=None):
+  step, masked, after = (jnp.full((1, 1), number) for number in (step, masked, after))
   return WindowProgress(
-    step=jnp.full((1, 1), step), masked_at_first=jnp.full((1, 1), masked), memory=memory
+    step=step, masked_at_first=masked, after=after, memory=memory, of_revision=of_revision
   )
 
 
@@ -137,9 +139,9 @@ def test_an_edit_is_above_its_threshold_and_not_of_the_prompt():
     written=jnp.array([[True, False, True, True, True, True]]),
   )
   nothing = jnp.zeros_like(offered.masked)
-  tokens, done = edit.revise(offered, nothing, jnp.array([[1]]))
-  assert tokens[0].tolist() == [0, 0, 0, 0, 2, 0] and not done[0, 0]
-  assert edit.revise(offered, nothing, jnp.array([[2]]))[1][0, 0]
+  revised = edit.revise(offered, nothing, progress(after=1))
+  assert revised.tokens[0].tolist() == [0, 0, 0, 0, 2, 0] and not revised.settled[0, 0]
+  assert edit.revise(offered, nothing, progress(after=2)).settled[0, 0]
 
 
 def test_verification_keeps_what_it_agrees_with_and_the_token_after():
@@ -151,10 +153,9 @@ def test_verification_keeps_what_it_agrees_with_and_the_token_after():
     masked=jnp.zeros((1, 6), bool),
     written=jnp.array([[False, True, True, True, True, True]]),
   )
-  tokens, _ = verify.revise(offered, offered.masked, jnp.array([[1]]))
-  assert tokens[0].tolist() == [3, 0, 0, 0, V, V]
-  tokens, _ = verify.revise(offered, offered.masked, jnp.array([[0]]))
-  assert tokens[0].tolist() == [3, 0, 0, 2, 0, 1]
+  for after, wanted in [(1, [3, 0, 0, 0, V, V]), (0, [3, 0, 0, 2, 0, 1])]:
+    revised = verify.revise(offered, offered.masked, progress(after=after))
+    assert revised.tokens[0].tolist() == wanted
 
 
 @pytest.mark.parametrize("name", resolve.names(base.RULES))
@@ -180,5 +181,29 @@ def test_remasking_keeps_the_best_of_all_positions():
   written = jnp.array([[False, False, True, False, False, True]])
   here = jnp.where(offered.masked, V, 0)
   offered = dataclasses.replace(offered, here=here, written=written)
-  tokens, done = remask.revise(offered, offered.best(jnp.int32(1)), jnp.zeros((1, 1), jnp.int32))
-  assert tokens[0].tolist() == [0, 0, 0, 0, V, V] and done[0, 0]
+  revised = remask.revise(offered, offered.best(jnp.int32(1)), progress())
+  assert revised.tokens[0].tolist() == [0, 0, 0, 0, V, V] and revised.settled[0, 0]
+
+
+def test_a_canvas_keeps_what_is_accepted_now_and_ends_with_the_likeliest_tokens():
+  """Position 3 is of the prompt. Of the others, two are accepted, whatever was so before."""
+  canvas = resolve.make(base.REVISIONS, {"name": "canvas", "steps": 4, "certain": 1.1})
+  offered = dataclasses.replace(
+    candidates(), token=jnp.array([[1, 2, 0, 0, 3, 0]]), here=jnp.array([[V, V, 2, 3, V, V]])
+  )
+  likeliest = offered.likeliest[0].tolist()
+  assert likeliest == [0, 0, 0, 0, 0, 1]
+  accepted = offered.best(jnp.int32(2))
+  first = canvas.revise(offered, accepted, progress(of_revision=canvas.memory((1, 6))))
+  assert first.tokens[0].tolist() == [1, 2, V, 3, V, V] and not first.settled[0, 0]
+  np.testing.assert_array_equal(first.memory, offered.likeliest)
+  written = [0, 0, 0, 3, 0, 1]
+  # The likeliest tokens are those of the step before, and their mean entropy is 1.06 nats.
+  for at in (progress(step=1, of_revision=first.memory), progress(3, of_revision=-first.memory)):
+    last = canvas.revise(offered, accepted, at)
+    assert last.tokens[0].tolist() == written and last.settled[0, 0]
+  stricter = dataclasses.replace(canvas, certain=1.0)
+  at = progress(step=1, of_revision=first.memory)
+  assert not stricter.revise(offered, accepted, at).settled[0, 0]
+  # From 0.8 the temperature falls to 0.4, which it would reach at the step after the last.
+  np.testing.assert_allclose(canvas.heat(jnp.arange(5)[:, None])[:, 0], 1 - np.arange(5) / 8)
