@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.core.types import PyTree
 from dlm_jax.samplers import scores
 
@@ -170,6 +171,12 @@ class Revision:
   def memory(self, shape: tuple[int, int]) -> PyTree:
     """What `WindowProgress.of_revision` is before the first step of a window of `shape` (B, W)."""
     del shape
+    return None
+
+  def likely(self, memory: PyTree) -> SoftTokens | None:
+    """What is mixed into the mask where nothing of the window is committed, `[B, W, k]` with
+    weights that sum to at most 1; None is nothing."""
+    del memory
     return None
 
   def heat(self, step: Array) -> Array | None:

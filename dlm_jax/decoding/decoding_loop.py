@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dlm_jax.decoding import windows
+from dlm_jax.decoding import input_rows, windows
 from dlm_jax.decoding.base import Candidates, WindowProgress
 from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.decoding.decoding_state import DecodingState
@@ -249,7 +249,12 @@ class DecodingLoop:
 
   def _inputs(self, rows: DecodingState) -> InputRows:
     """The rows as the network is given them."""
-    return self.passes.inputs(rows.tokens, self.keys, self._draw(rows))
+    inputs = self.passes.inputs(rows.tokens, self.keys, self._draw(rows))
+    likely = self.decoder.revision.likely(rows.progress.of_revision)
+    if likely is None:
+      return inputs
+    tokens = input_rows.mixed(rows.tokens, likely, self._slots(rows), self._mask_id)
+    return dataclasses.replace(inputs, tokens=tokens)
 
   def _here(self, rows: DecodingState) -> Here:
     where = self._slots(rows)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core.soft_tokens import SoftTokens
+
 # From the fraction of noise `[B]` to what the network is given as the time `[B]`.
 Clock = Callable[[Array], Array]
 # Sets the draws of noise apart from those of candidates, whose numbers are below it.
@@ -19,31 +21,40 @@ class InputRows:
   """Rows as the network is given them.
 
   Attributes:
-    tokens: int32 `[B, n]`.
+    tokens: int32 `[B, n]`, or mixtures of them.
     time: float32 `[B]`; 0 where the network is not given it.
   """
 
-  tokens: Array
+  tokens: Array | SoftTokens
   time: Array
 
   def first(self, slots: int) -> "InputRows":
     """The first so many slots alone."""
-    return InputRows(tokens=self.tokens[:, :slots], time=self.time)
+    return InputRows(tokens=jax.tree.map(lambda a: a[:, :slots], self.tokens), time=self.time)
 
   def every(self, copies: int) -> "InputRows":
     """One of every `copies` neighbouring rows."""
-    return InputRows(tokens=self.tokens[::copies], time=self.time[::copies])
+    return jax.tree.map(lambda a: a[::copies], self)
 
   def at(self, where: Array) -> "InputRows":
     """The slots `where` `[B, n]` alone."""
-    return InputRows(tokens=jnp.take_along_axis(self.tokens, where, axis=1), time=self.time)
+
+    def found(array: Array) -> Array:
+      index = where.reshape(*where.shape, *[1] * (array.ndim - where.ndim))
+      return jnp.take_along_axis(array, index, axis=1)
+
+    return InputRows(tokens=jax.tree.map(found, self.tokens), time=self.time)
 
   def with_unconditional(self, is_prompt: Array, mask_id: int) -> "InputRows":
     """Every row twice: as it is, and with the mask in the slots `is_prompt` bool `[B, n]`."""
-    without = jnp.where(is_prompt, mask_id, self.tokens)
-    return InputRows(
-      tokens=jnp.concatenate([self.tokens, without]), time=jnp.concatenate([self.time] * 2)
-    )
+    tokens = self.tokens
+    if isinstance(tokens, SoftTokens):
+      masked = jnp.where(is_prompt[..., None], mask_id, tokens.tokens)
+      without: Array | SoftTokens = SoftTokens(masked, tokens.weights)
+    else:
+      without = jnp.where(is_prompt, mask_id, tokens)
+    unconditional = InputRows(tokens=without, time=self.time)
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), self, unconditional)
 
 
 def noise(keys: Array, draw: Array, number: int, vocab_size: int) -> Array:
@@ -61,3 +72,19 @@ def noise(keys: Array, draw: Array, number: int, vocab_size: int) -> Array:
     return jax.random.randint(key, (number,), 0, vocab_size)
 
   return jax.vmap(of_row)(keys, draw)
+
+
+def mixed(tokens: Array, likely: SoftTokens, where: Array, mask_id: int) -> SoftTokens:
+  """`tokens` `[B, S]`, in which the masks in the slots `where` `[B, W]` are mixed with `likely`
+  `[B, W, k]`. A mask gets what their weights leave.
+  """
+  rows, (number, slots) = jnp.arange(len(tokens))[:, None], tokens.shape
+  empty = jnp.zeros((number, slots, likely.tokens.shape[-1]))
+  others = empty.astype(jnp.int32).at[rows, where].set(likely.tokens, mode="drop")
+  weights = empty.at[rows, where].set(likely.weights, mode="drop")
+  weights = jnp.where((tokens == mask_id)[..., None], weights, 0.0)
+  own = 1.0 - jnp.sum(weights, axis=-1, keepdims=True)
+  return SoftTokens(
+    jnp.concatenate([tokens[..., None], others], axis=-1),
+    jnp.concatenate([own, weights], axis=-1),
+  )

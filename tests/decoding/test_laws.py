@@ -10,7 +10,8 @@ import pytest
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import FULL, BlockCausal
-from dlm_jax.decoding import decoders, windows
+from dlm_jax.core.soft_tokens import SoftTokens
+from dlm_jax.decoding import decoders, input_rows, windows
 from dlm_jax.decoding.passes import passes_of
 from dlm_jax.networks.base import Inputs
 from tests.decoding import trajectories
@@ -166,6 +167,23 @@ def test_verified_draws_do_not_depend_on_the_drafts():
   other = trajectories.run(model(), PROMPTS, cache={"name": "dual"}, **fields)
   np.testing.assert_array_equal(one.answers, other.answers)
   assert np.any(one.num_evaluations < other.num_evaluations)
+
+
+def test_soft_tokens_of_no_weight_are_masks():
+  """Of any other they are not; what is committed or given is seen as it is."""
+  fields = {**BLOCKS, "rule": THRESHOLD, "cache": {"name": "dual"}, "guidance": 0.5}
+  plain = trajectories.run(model(), PROMPTS, **fields)
+  soft, mask = ({"name": "soft", "weight": weight} for weight in (1.0, 0.0))
+  found = trajectories.run(model(), PROMPTS, revision=mask, **fields)
+  np.testing.assert_array_equal(trajectories.states(found), trajectories.states(plain))
+  assert np.any(
+    trajectories.run(model(), PROMPTS, revision=soft, **fields).answers != plain.answers
+  )
+  tokens = jnp.array([[5, MASK, 7, MASK, MASK]])
+  likely = SoftTokens(jnp.array([[[1, 2], [3, 4]]]), jnp.array([[[0.5, 0.25], [0.125, 0.125]]]))
+  seen = input_rows.mixed(tokens, likely, jnp.array([[2, 3]]), MASK)
+  np.testing.assert_array_equal(seen.weights[0, :, 0], [1, 1, 1, 0.75, 1])
+  assert seen.tokens[0, 3].tolist() == [MASK, 3, 4]
 
 
 def test_the_cache_is_written_in_place():

@@ -158,6 +158,17 @@ def test_verification_keeps_what_it_agrees_with_and_the_token_after():
     assert revised.tokens[0].tolist() == wanted
 
 
+def test_soft_tokens_are_the_likeliest_of_the_step():
+  soft = resolve.make(base.REVISIONS, {"name": "soft", "candidates": 2, "weight": 0.5})
+  at = progress(of_revision=soft.memory((1, 6)))
+  assert not np.any(soft.likely(at.of_revision).weights)
+  revised = soft.revise(candidates(), candidates().best(jnp.int32(1)), at)
+  assert revised.tokens[0].tolist() == [0, 0, 0, 0, 0, 0] and revised.settled[0, 0]
+  likely = soft.likely(revised.memory)
+  assert likely.tokens[0, 1].tolist() == [0, 1]
+  np.testing.assert_allclose(likely.weights[0, 1], [0.25, 0.5 / 12], rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", resolve.names(base.RULES))
 def test_every_rule_commits_the_best_where_nothing_is_certain(name):
   rule = resolve.make(base.RULES, {"name": name})
