@@ -19,6 +19,9 @@ from dlm_jax.decoding.input_rows import InputRows
 from dlm_jax.decoding.passes import Passes, slots_of
 from dlm_jax.decoding.windows import Here, Windows
 
+# Sets the draws of verification apart from those of drafts, whose blocks are below it.
+VERIFIED = 2**32 - 1
+
 
 @dataclass(frozen=True)
 class DecodingLoop:
@@ -55,7 +58,7 @@ class DecodingLoop:
     cache, causal, evaluations = None, None, column
     if self.decoder.cache.name != "none":
       cache = self.passes.empty()
-    prompts = self.passes.inputs(tokens, self.keys, column[:, 0]).first(where.prompt)
+    prompts = self.passes.inputs(tokens, self.keys).first(where.prompt)
     if self._exact and where.prompt:
       cache = self.passes.filled(prompts, self.copies)
       evaluations += (where.starts(0) > 0)[:, None]
@@ -63,7 +66,7 @@ class DecodingLoop:
     if revision.is_verified:
       causal = self.passes.causal.filled(prompts, self.copies)
       evaluations += 1
-    most = where.blocks * self._most_steps
+    most = where.blocks * revision.most_steps(where.size, self.decoder.rule.most_steps(where.size))
     return DecodingState(
       tokens=tokens,
       cache=cache,
@@ -139,8 +142,8 @@ class DecodingLoop:
       self._inputs(drafted), start, self.windows.size, drafted.causal
     )
     # Every evaluation of the block draws with the same noise, so that what it kept it keeps again.
-    draw = jnp.iinfo(jnp.int32).max - jnp.broadcast_to(rows.block, len(self.keys))
-    rows = self._step(dataclasses.replace(drafted, causal=causal), hidden, draw)
+    keys = draws_of(self.keys, VERIFIED, rows.block)
+    rows = self._step(dataclasses.replace(drafted, causal=causal), hidden, keys)
     ended = rows.ended | self.has_ended(rows.tokens)
     return dataclasses.replace(self._anew(rows), ended=ended)
 
@@ -182,14 +185,14 @@ class DecodingLoop:
 
     return jax.lax.while_loop(goes_on, body, (rows, jnp.int32(1)))[0]
 
-  def _step(self, rows: DecodingState, hidden: Array, draw: Array | None = None) -> DecodingState:
+  def _step(self, rows: DecodingState, hidden: Array, keys: Array | None = None) -> DecodingState:
     """The rows after an evaluation that gave the block the hidden states `[B, W, D]`.
 
-    Its draws follow from the number `draw` `[B]`, or from that of the step.
+    Its draws follow from `keys` `[B]`, or from those of the step.
     """
     here, logits = self._here(rows), self.passes.logits(hidden)
     logits = self.decoder.rule.adjust(logits, rows.progress.memory)
-    candidates = self._offer(rows, here, logits, self._draw(rows) if draw is None else draw)
+    candidates = self._offer(rows, here, logits, self._keys_of(rows) if keys is None else keys)
     committed, memory = self.decoder.rule.commit(candidates, rows.progress)
     if self.decoder.first:
       first = candidates.masked & (jnp.arange(self.windows.size) == 0)
@@ -219,37 +222,29 @@ class DecodingLoop:
     """The rows with the first position of the block committed, from the output before it."""
     here = self._here(rows)
     first = jax.tree.map(lambda a: a[:, :1], here)
-    candidates = self._offer(rows, first, self.passes.logits(hidden), self._draw(rows))
+    candidates = self._offer(rows, first, self.passes.logits(hidden), self._keys_of(rows))
     tokens = jnp.where(candidates.masked, candidates.token, candidates.here)
     return self._write(rows, jnp.concatenate([tokens, here.tokens[:, 1:]], axis=1))
 
-  def _offer(self, rows: DecodingState, here: Here, logits: Array, draw: Array) -> Candidates:
-    """The candidates of the positions `here`, by the draws of the number `draw` `[B]`."""
+  def _offer(self, rows: DecodingState, here: Here, logits: Array, keys: Array) -> Candidates:
+    """The candidates of the positions `here`, drawn with `keys` `[B]`."""
     masked = (here.open if self.decoder.revision.reopens else here.masked) & rows.active
     if self.decoder.sub_block:
       part = jnp.arange(masked.shape[1]) // self.decoder.sub_block
       masked &= part == part[jnp.argmax(masked, axis=-1)][:, None]
     written = here.open & ~here.masked & rows.active
-    keys = jax.vmap(jax.random.fold_in)(self.keys, draw)
     where, step = (masked, written), rows.progress.step
     return self.decoder.candidates(keys, logits, here.tokens, self._mask_id, where, step)
 
   # Small things.
 
-  @property
-  def _most_steps(self) -> int:
-    """The most evaluations of a block."""
-    size, decoder = self.windows.size, self.decoder
-    return decoder.revision.most_steps(size, decoder.rule.most_steps(size))
-
-  def _draw(self, rows: DecodingState) -> Array:
-    """The number int32 `[B]` of the step at hand. It is not that of the evaluations, which depends
-    on the cache."""
-    return rows.block * self._most_steps + rows.progress.step[:, 0]
+  def _keys_of(self, rows: DecodingState) -> Array:
+    """The keys `[B]` of the step at hand. They do not depend on what the cache has cost."""
+    return draws_of(self.keys, rows.block, rows.progress.step[:, 0])
 
   def _inputs(self, rows: DecodingState) -> InputRows:
     """The rows as the network is given them."""
-    inputs = self.passes.inputs(rows.tokens, self.keys, self._draw(rows))
+    inputs = self.passes.inputs(rows.tokens, self._keys_of(rows))
     likely = self.decoder.revision.likely(rows.progress.of_revision)
     if likely is None:
       return inputs
@@ -278,3 +273,13 @@ class DecodingLoop:
       memory=self.decoder.rule.memory(shape, self.passes.model.network.vocab_size),
       of_revision=self.decoder.revision.memory(shape),
     )
+
+
+def draws_of(keys: Array, first: Array | int, second: Array) -> Array:
+  """The keys `[B]` of the draws that two numbers name, each of all rows or of each `[B]`."""
+
+  def of_row(key: Array, first: Array, second: Array) -> Array:
+    return jax.random.fold_in(jax.random.fold_in(key, first), second)
+
+  numbers = (jnp.broadcast_to(jnp.asarray(n, jnp.uint32), len(keys)) for n in (first, second))
+  return jax.vmap(of_row)(keys, *numbers)

@@ -11,7 +11,7 @@ from dlm_jax.core.soft_tokens import SoftTokens
 
 # From the fraction of noise `[B]` to what the network is given as the time `[B]`.
 Clock = Callable[[Array], Array]
-# Sets the draws of noise apart from those of candidates, whose numbers are below it.
+# Sets the draws of noise apart from those of candidates.
 NOISE = 2**32 - 1
 
 
@@ -57,21 +57,16 @@ class InputRows:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), self, unconditional)
 
 
-def noise(keys: Array, draw: Array, number: int, vocab_size: int) -> Array:
-  """Random tokens int32 `[B, number]`.
+def noise(keys: Array, number: int, vocab_size: int) -> Array:
+  """Random tokens int32 `[B, number]`, each below `vocab_size` as likely as any other.
 
-  Args:
-    keys: `[B]`, of the rows.
-    draw: int32 `[B]`, the number of the step.
-    number: of tokens.
-    vocab_size: below which they are, each as likely as any other.
+  `keys` `[B]` are those of the step of each row.
   """
 
-  def of_row(key: Array, step: Array) -> Array:
-    key = jax.random.fold_in(jax.random.fold_in(key, NOISE), step)
-    return jax.random.randint(key, (number,), 0, vocab_size)
+  def of_row(key: Array) -> Array:
+    return jax.random.randint(jax.random.fold_in(key, NOISE), (number,), 0, vocab_size)
 
-  return jax.vmap(of_row)(keys, draw)
+  return jax.vmap(of_row)(keys)
 
 
 def mixed(tokens: Array, likely: SoftTokens, where: Array, mask_id: int) -> SoftTokens:

@@ -53,19 +53,18 @@ class Passes:
     """The passes in which every position sees itself and those before it."""
     return dataclasses.replace(self, model=dataclasses.replace(self.model, pattern=BlockCausal(1)))
 
-  def inputs(self, tokens: Array, keys: Array, draw: Array) -> InputRows:
+  def inputs(self, tokens: Array, keys: Array) -> InputRows:
     """The rows `tokens` `[B, S]` as the network is given them.
 
     Args:
       tokens: with masks where none is committed.
-      keys: `[B]`, of the rows.
-      draw: int32 `[B]`, the number of the step, for noise.
+      keys: `[B]`, of the step of each row, for noise.
     """
     model, where, missing = self.model, self.windows, tokens == self.model.mask_id
     if model.has_noise:
       # By places in the answer, whose slots depend on the room of the prompts.
       number = where.length + where.size
-      noise = input_rows.noise(keys, draw, number, model.network.vocab_size)
+      noise = input_rows.noise(keys, number, model.network.vocab_size)
       place = jnp.clip(jnp.arange(where.slots) - where.answers[:, None], 0, number - 1)
       tokens = jnp.where(missing, jnp.take_along_axis(noise, place, axis=1), tokens)
     if model.clock is None:
