@@ -166,7 +166,7 @@ def test_soft_tokens_are_the_likeliest_of_the_step():
   assert revised.tokens[0].tolist() == [0, 0, 0, 0, 0, 0] and revised.settled[0, 0]
   likely = soft.likely(revised.memory)
   assert likely.tokens[0, 1].tolist() == [0, 1]
-  np.testing.assert_allclose(likely.weights[0, 1], [0.25, 0.5 / 12], rtol=1e-5)
+  np.testing.assert_allclose(likely.weights[0, 1], [0.25, 0.5 / 6], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", resolve.names(base.RULES))
