@@ -120,7 +120,7 @@ class Continuer:
     rows_of_length = defaultdict(list)
     for request in dict.fromkeys(requests):
       if request not in done:
-        rows_of_length[conditional.padded(request.length)].append(request)
+        rows_of_length[conditional.padded(request.length, self.model.length)].append(request)
     mesh = self.model.mesh
     rows = rows_of_batch(self.batch_size, mesh)
     best = _best_tokens(self.model)

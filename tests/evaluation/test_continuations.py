@@ -41,7 +41,7 @@ def test_one_program_draws_all_of_a_form_and_a_journal_recalls_them(programs, tm
 
 @pytest.mark.parametrize("process", ["absorbing", "autoregressive"])
 def test_greedy_is_what_greedy_decoding_writes(process, programs):
-  model = tiny.model(process)
+  model = tiny.model(process, conditioning="none", learned_positions=16)
   continuer = Continuer(model, batch_size=8)
   (written,) = continuer([Continuation((1, 2), 3)])
   changed = ((written[0] + 1) % 27, *written[1:])
