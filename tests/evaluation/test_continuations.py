@@ -52,6 +52,15 @@ def test_greedy_is_what_greedy_decoding_writes(process, programs):
   assert len(programs) - before == (1 if process == "absorbing" else 0)
 
 
+def test_tokens_that_are_unmasked_one_by_one_are_decoded(monkeypatch):
+  """Their likelihood is exact as well, but the network sees each token in the place of its own."""
+  model = tiny.model({"name": "block", "block_size": 1, "inner": "absorbing"})
+  assert model.process.exact
+  monkeypatch.setattr(Continuer, "__call__", lambda self, wanted: [(5,)] * len(wanted))
+  requests = [ScoringRequest((1,), (4,)), ScoringRequest((1,), (5,))]
+  assert Continuer(model).greedy(requests) == [False, True]
+
+
 def test_the_most_likely_tokens_do_not_depend_on_the_padding():
   model = tiny.model("autoregressive", length=64)
   best = continuations._best_tokens(model)
