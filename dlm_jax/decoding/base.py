@@ -7,11 +7,13 @@ their own settings, built by `make` of their module; a new module is a new choic
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.core.types import PyTree
 from dlm_jax.samplers import scores
 
@@ -26,6 +28,7 @@ class Candidates:
 
   Attributes:
     token: the candidate of each position, int32 `[B, W]`.
+    likeliest: the likeliest token of each, which the candidate is at temperature 0, int32 `[B, W]`.
     score: how certain it is, float32 `[B, W]`: larger is committed sooner.
     log_probs: what the score is of, float32 `[B, W, V]`.
     here: the token that stands there now, int32 `[B, W]`.
@@ -35,6 +38,7 @@ class Candidates:
   """
 
   token: Array
+  likeliest: Array
   score: Array
   log_probs: Array
   here: Array
@@ -65,12 +69,16 @@ class WindowProgress:
   Attributes:
     step: int32 `[B, 1]`, evaluations so far of this window.
     masked_at_first: int32 `[B, 1]`, masked positions when the window was reached.
+    after: int32 `[B, 1]`, evaluations since the last mask of the window was gone, this included.
     memory: what the rule carries from step to step, see `Rule.memory`.
+    of_revision: likewise, see `Revision.memory`.
   """
 
   step: Array
   masked_at_first: Array
+  after: Array
   memory: PyTree
+  of_revision: PyTree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +112,20 @@ class Rule:
     return window
 
 
+class Revised(NamedTuple):
+  """A window after a step.
+
+  Attributes:
+    tokens: int32 `[B, W]`, the mask where nothing is committed.
+    settled: bool `[B, 1]`, whether a row is done if it holds no mask.
+    memory: what `WindowProgress.of_revision` is at the next step.
+  """
+
+  tokens: Array
+  settled: Array
+  memory: PyTree = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Revision:
   """What becomes of tokens when candidates are committed. The default keeps all that is written."""
@@ -131,19 +153,44 @@ class Revision:
     """
     return False
 
+  @property
+  def has_noise(self) -> bool:
+    """Whether the network is given random tokens where nothing is committed, in place of masks."""
+    return False
+
+  @property
+  def reopens(self) -> bool:
+    """Whether the rule chooses among all positions of the window at each step, committed or not."""
+    return False
+
   def most_steps(self, window: int, drafts: int) -> int:
     """The most evaluations of a window of so many positions, which the rule fills in `drafts`."""
     del window
     return drafts + self.most_steps_after + 1
 
-  def revise(self, candidates: Candidates, committed: Array, after: Array) -> tuple[Array, Array]:
-    """The tokens int32 `[B, W]` after a step, and whether a row without masks is done, bool
-    `[B, 1]`.
+  def memory(self, shape: tuple[int, int]) -> PyTree:
+    """What `WindowProgress.of_revision` is before the first step of a window of `shape` (B, W)."""
+    del shape
+    return None
+
+  def likely(self, memory: PyTree) -> SoftTokens | None:
+    """What is mixed into the mask where nothing of the window is committed, `[B, W, k]` with
+    weights that sum to at most 1; None is nothing."""
+    del memory
+    return None
+
+  def heat(self, step: Array) -> Array | None:
+    """What the temperature is multiplied by at the steps `step` `[B, 1]`; None is 1."""
+    del step
+    return None
+
+  def revise(self, candidates: Candidates, committed: Array, progress: WindowProgress) -> Revised:
+    """The window after a step.
 
     Args:
       candidates: of the step.
       committed: bool `[B, W]`, what the rule has chosen.
-      after: int32 `[B, 1]`, evaluations since the last mask of the window was gone, this included.
+      progress: of the window before the step.
     """
     tokens = jnp.where(committed, candidates.token, candidates.here)
-    return tokens, jnp.ones_like(after, bool)
+    return Revised(tokens, jnp.ones_like(progress.step, bool))

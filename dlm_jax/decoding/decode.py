@@ -13,7 +13,8 @@ from dlm_jax.decoding import windows
 from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.decoding.decoding_loop import DecodingLoop
 from dlm_jax.decoding.decoding_state import DecodingState
-from dlm_jax.decoding.passes import MaskedModel, passes_of, slots_of
+from dlm_jax.decoding.masked_model import MaskedModel
+from dlm_jax.decoding.passes import passes_of, slots_of
 
 
 @jax.tree_util.register_dataclass

@@ -32,7 +32,7 @@ class Decoder:
       of the text.
     blocks_from: where those are counted from in place of that: `text`, or `answer`, in which the
       prompt ends with a block (A2D).
-    sub_block: tokens of a block that are decoded before any to their right are; 0 is all of them.
+    sub_block: within a block, likewise, without an effect on the cache; 0 is the whole block.
     first: whether the first position of a block is committed at its first step in any case, as
       Fast-dLLM does for models whose outputs are shifted.
     score: how certain a candidate is, see `samplers.scores`.
@@ -74,13 +74,20 @@ class Decoder:
         f"a block of {self.block} does not fit into an answer of {self.length} tokens: choose a "
         "length that is a multiple of it."
       )
-    if self.cache.name == "sub_block" and not self.sub_block:
+    if self.revision.reopens and (self.sub_block or self.first):
       raise UserError(
-        "the cache 'sub_block' is of decoders with sub-blocks: set sub_block, as to 8."
+        f"the revision {self.revision.name!r} judges all positions of a block at each step: set "
+        "sub_block to 0 and first to false."
       )
 
   def candidates(
-    self, keys: Array, logits: Array, here: Array, mask_id: int, where: tuple[Array, Array]
+    self,
+    keys: Array,
+    logits: Array,
+    here: Array,
+    mask_id: int,
+    where: tuple[Array, Array],
+    step: Array,
   ) -> Candidates:
     """The candidate of every position of the window and its score.
 
@@ -90,17 +97,17 @@ class Decoder:
       here: int32 `[B, W]`, the tokens that stand there now.
       mask_id: the mask, which is never a candidate, but counts in the scores.
       where: bool `[B, W]`, the positions that may be committed, and those already written.
+      step: int32 `[B, 1]`, evaluations so far of the window.
     """
     token_key, order_key = split_rows(keys, len(keys), 2)
     logits = self._without(logits, self.suppressed)
     drawn_from = self._without(logits, (mask_id,))
-    if self.temperature == 0.0:
-      token = jnp.argmax(drawn_from, axis=-1).astype(jnp.int32)
-    else:
-      token = row_categorical(token_key, self._filtered(drawn_from))
+    likeliest = token = jnp.argmax(drawn_from, axis=-1).astype(jnp.int32)
+    if self.temperature != 0.0:
+      token = row_categorical(token_key, self._filtered(drawn_from, step))
     scored = self._without(logits, self.doubted)
     if self.score_of_draw and self.temperature != 0.0:
-      log_probs = self._filtered(scored)
+      log_probs = self._filtered(scored, step)
     else:
       log_probs = filters.sharpen(scored, 1.0)
     score = scores.score(self.score, order_key, log_probs, token)
@@ -110,6 +117,7 @@ class Decoder:
     masked, written = where
     return Candidates(
       token=token,
+      likeliest=likeliest,
       score=score,
       log_probs=log_probs,
       here=here,
@@ -118,7 +126,10 @@ class Decoder:
       mask_id=mask_id,
     )
 
-  def _filtered(self, logits: Array) -> Array:
+  def _filtered(self, logits: Array, step: Array) -> Array:
+    heat = self.revision.heat(step)
+    if heat is not None:
+      logits = logits / heat[..., None]
     log_probs = filters.sharpen(logits, self.temperature)
     return filters.nucleus(filters.most_likely(log_probs, self.top_k), self.top_p)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +21,7 @@ class DecodingState:
     cache: keys and values, or None.
     causal: those of the causal evaluations that verify, or None.
     block: int32 scalar, the block at hand.
-    offset: int32 `[B]`, from the start of the block to the sub-block at hand of each row.
-    progress: of the rule in it.
-    after: int32 `[B, 1]`, evaluations of the sub-block since its last mask was gone.
+    progress: of the rule and the revision in it.
     done: bool `[B, 1]`, rows that are done with the block.
     ended: bool `[B, 1]`, rows that are done.
     evaluations: int32 `[B, 1]`, passes so far that the row had a part in.
@@ -36,42 +33,13 @@ class DecodingState:
   cache: PyTree
   causal: PyTree
   block: Array
-  offset: Array
   progress: WindowProgress
-  after: Array
   done: Array
   ended: Array
   evaluations: Array
   has_nan: Array
   frames: Array | None
   num_frames: Array
-
-  @classmethod
-  def begin(
-    cls,
-    tokens: Array,
-    caches: tuple[PyTree, PyTree],
-    evaluations: Array,
-    progress: WindowProgress,
-    frames: Array | None,
-  ) -> Self:
-    """The rows before the first block, with `caches`: `cache` and `causal`."""
-    none = jnp.zeros_like(evaluations)
-    return cls(
-      tokens=tokens,
-      cache=caches[0],
-      causal=caches[1],
-      block=jnp.int32(0),
-      offset=none[:, 0],
-      progress=progress,
-      after=none,
-      done=none > 0,
-      ended=none > 0,
-      evaluations=evaluations,
-      has_nan=jnp.array(False),
-      frames=frames,
-      num_frames=jnp.int32(1),
-    )
 
   @property
   def active(self) -> Array:

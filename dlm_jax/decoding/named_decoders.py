@@ -9,13 +9,18 @@ from dlm_jax.core.types import Record
 from dlm_jax.decoding import base, decoders
 from dlm_jax.decoding.caches import Cache
 from dlm_jax.decoding.decoders import Decoder
-from dlm_jax.decoding.published import NAMED
+from dlm_jax.decoding.published import NAMED, NamedDecoder
 
 # Those that a setting such as `rule.threshold` reaches into.
 _PARTS = {"rule": Modules(base.RULES), "revision": Modules(base.REVISIONS)}
 
 
-def of(name: str, settings: Mapping[str, str], family: str | None = None) -> Decoder:
+def of(
+  name: str,
+  settings: Mapping[str, str],
+  family: str | None = None,
+  has_noise: bool = False,
+) -> Decoder:
   """The decoder `name`, with `settings` as the command line gives them in place of its own.
 
   Args:
@@ -23,23 +28,34 @@ def of(name: str, settings: Mapping[str, str], family: str | None = None) -> Dec
     settings: texts by field: `length`, `rule` (a name, which then begins with its defaults),
       `rule.threshold`, `cache` (a name), `cache.refresh_every`.
     family: of the checkpoint; None where the model is not one.
+    has_noise: whether the model was trained with random tokens.
 
   Raises:
     UserError: there is no such decoder or setting, a value is out of range, or the decoder is meant
-      for models of another family.
+      for models of another family or of other noise.
   """
   require_known("preset of a decoder", name, NAMED)
   chosen = NAMED[name]
-  if family is not None and chosen.families and family not in chosen.families:
-    fitting = [n for n, named in NAMED.items() if not named.families or family in named.families]
+  fitting = [n for n, named in NAMED.items() if _fits(named, family, has_noise)]
+  if name not in fitting:
+    meant, this = "any models with a mask", "a model of random tokens"
+    if not has_noise:
+      meant, this = "models of random tokens", f"a {family or 'masked'} model"
+    if chosen.families:
+      meant = f"{' and '.join(chosen.families)} models"
     raise UserError(
-      f"the preset {name!r} is of {' and '.join(chosen.families)} models, and this is a {family} "
-      f"model: choose one of {', '.join(fitting)}."
+      f"the preset {name!r} is of {meant}, and this is {this}: choose one of {', '.join(fitting)}."
     )
   fields: Record = {**chosen.fields}
   for setting in sorted(settings):  # `rule` comes before `rule.threshold`
     _put(fields, setting, settings[setting])
   return decoders.make(**fields)
+
+
+def _fits(named: NamedDecoder, family: str | None, has_noise: bool) -> bool:
+  """Whether a decoder is meant for a model of the family, or of none, and of the noise."""
+  of_family = family is None or not named.families or family in named.families
+  return of_family and named.has_noise == has_noise
 
 
 def _put(fields: Record, setting: str, text: str) -> None:
@@ -73,9 +89,11 @@ def _token_ids(text: str, where: str) -> tuple[int, ...]:
     raise UserError(f"{where} is token ids with commas between them, got {text!r}.") from None
 
 
-def default_of(family: str | None) -> str:
-  """The preset of a family of checkpoints: the first that is meant for it, else `greedy`."""
-  return next((name for name, named in NAMED.items() if family in named.families), "greedy")
+def default_of(family: str | None, has_noise: bool = False) -> str:
+  """The preset of a family of checkpoints: the first that is meant for it, else that of any model
+  of the noise, `greedy` or `renoise`."""
+  of_any = "renoise" if has_noise else "greedy"
+  return next((name for name, named in NAMED.items() if family in named.families), of_any)
 
 
 def describe(decoder: Decoder) -> Record:

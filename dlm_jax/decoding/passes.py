@@ -12,60 +12,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.patterns import FULL, BlockCausal, Blocks, Full
+from dlm_jax.core.patterns import BlockCausal
 from dlm_jax.core.types import Params
+from dlm_jax.decoding import input_rows
 from dlm_jax.decoding.decoders import Decoder
+from dlm_jax.decoding.input_rows import InputRows
+from dlm_jax.decoding.masked_model import MaskedModel
 from dlm_jax.decoding.windows import Windows
-from dlm_jax.networks.base import Cache, Caches, Inputs, Network
-from dlm_jax.processes.base import Process
-from dlm_jax.processes.facets import RevealsOnce
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskedModel:
-  """A masked model, as a decoder sees it.
-
-  Attributes:
-    network: with its `params`.
-    mask_id: the symbol of a missing token.
-    pattern: which position sees which: `Full` or `BlockCausal`.
-  """
-
-  network: Network
-  params: Params
-  mask_id: int
-  pattern: Full | BlockCausal = FULL
-
-  @property
-  def shift(self) -> int:
-    """1 where position i is predicted from the state at i - 1, as in Dream, else 0."""
-    return int(self.network.label_shift)
-
-
-def masked_model(process: Process, network: Network, params: Params) -> MaskedModel:
-  """What a decoder needs of a model.
-
-  Args:
-    process: of masks, on whole rows or in blocks.
-    network: that it was trained with.
-    params: those of the network alone.
-
-  Raises:
-    UserError: the process has no mask, the network is given the time, or reads from left to right.
-  """
-  if not isinstance(process, RevealsOnce) or not isinstance(process.pattern, Full | Blocks):
-    raise UserError(
-      f"the process {type(process).__name__} has no masks that a decoder could commit tokens to: "
-      "draw from it with dlm_jax.sample."
-    )
-  if network.knows_time:
-    raise UserError(
-      "the network is given the time, which decoding by certainty does not have: draw from it with "
-      "dlm_jax.sample."
-    )
-  # Noise stands in the block at hand alone, so that one stream of tokens says what two say.
-  pattern = BlockCausal(process.pattern.size) if isinstance(process.pattern, Blocks) else FULL
-  return MaskedModel(network=network, params=params, mask_id=process.mask_id, pattern=pattern)
+from dlm_jax.networks.base import Cache, Caches, Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,91 +41,100 @@ class Passes:
   @property
   def _ends(self) -> Array:
     """The slot after the last that is attended to."""
-    return self.twice(self.windows.ends)
+    return self._twice(self.windows.ends)
 
   @property
   def _begins(self) -> Array:
     """The slot of the first token."""
-    return self.twice(self.windows.begins)
+    return self._twice(self.windows.begins)
 
   @property
   def causal(self) -> "Passes":
     """The passes in which every position sees itself and those before it."""
     return dataclasses.replace(self, model=dataclasses.replace(self.model, pattern=BlockCausal(1)))
 
+  def inputs(self, tokens: Array, keys: Array) -> InputRows:
+    """The rows `tokens` `[B, S]` as the network is given them.
+
+    Args:
+      tokens: with masks where none is committed.
+      keys: `[B]`, of the step of each row, for noise.
+    """
+    model, where, missing = self.model, self.windows, tokens == self.model.mask_id
+    if model.has_noise:
+      # By places in the answer, whose slots depend on the room of the prompts.
+      number = where.length + where.size
+      noise = input_rows.noise(keys, number, model.network.vocab_size)
+      place = jnp.clip(jnp.arange(where.slots) - where.answers[:, None], 0, number - 1)
+      tokens = jnp.where(missing, jnp.take_along_axis(noise, place, axis=1), tokens)
+    if model.clock is None:
+      return InputRows(tokens=tokens, time=jnp.zeros(len(tokens)))
+    fraction = jnp.sum(missing & where.is_answer, axis=1) / where.length
+    return InputRows(tokens=tokens, time=model.clock(fraction))
+
   def empty(self) -> Cache:
     """A cache for the rows."""
     assert isinstance(self.model.network, Caches)
     return self.model.network.empty_cache(len(self._ends), self.windows.slots)
 
-  def everything(self, tokens: Array) -> Array:
-    """The hidden states `[.., S, D]` of all positions of `tokens` `[B, S]`, without a cache."""
-    seen = self._seen(tokens)
+  def everything(self, rows: InputRows) -> Array:
+    """The hidden states `[.., S, D]` of all positions of `[B, S]`, without a cache."""
+    guided = self._guided(rows)
     inputs = Inputs(
-      tokens=seen,
-      time=jnp.zeros(len(seen)),
+      tokens=guided.tokens,
+      time=guided.time,
       positions=self._positions(jnp.arange(self.windows.slots)),
       valid=self._exists(jnp.arange(self.windows.slots)),
       pattern=self.model.pattern,
     )
     return self.model.network.hidden(self.model.params, inputs)
 
-  def fill(self, tokens: Array, cache: Cache) -> tuple[Array, Cache]:
-    """The same, and the cache with their keys and values: the first so many slots, as `tokens`
+  def fill(self, rows: InputRows, cache: Cache) -> tuple[Array, Cache]:
+    """The same, and the cache with their keys and values: the first so many slots, as `rows`
     `[B, n]` has."""
-    seen = self._seen(tokens)
-    where = jnp.broadcast_to(jnp.arange(tokens.shape[1]), seen.shape)
-    return self._extend(seen, where, cache, jnp.int32(0))
+    guided = self._guided(rows)
+    where = jnp.broadcast_to(jnp.arange(guided.tokens.shape[1]), guided.tokens.shape)
+    return self._extend(guided, where, cache, jnp.int32(0))
 
-  def filled(self, tokens: Array, copies: int) -> Cache:
-    """A cache that has seen `tokens` `[B, n]`, of which `copies` neighbouring rows are the same."""
+  def filled(self, rows: InputRows, copies: int) -> Cache:
+    """A cache that holds `rows` `[B, n]`, of which `copies` neighbouring rows are the same."""
     where = dataclasses.replace(
       self.windows, begins=self.windows.begins[::copies], answers=self.windows.answers[::copies]
     )
     distinct = dataclasses.replace(self, windows=where)
-    cache = distinct.fill(tokens[::copies], distinct.empty())[1]
-    rows = len(distinct._ends)
+    cache = distinct.fill(rows.every(copies), distinct.empty())[1]
+    number = len(distinct._ends)
 
     def repeat(array: Array) -> Array:
       """Of the heads of each row."""
-      of_rows = array.reshape(rows, -1, *array.shape[1:])
+      of_rows = array.reshape(number, -1, *array.shape[1:])
       return jnp.repeat(of_rows, copies, axis=0).reshape(-1, *array.shape[1:])
 
     return cache if copies == 1 else jax.tree.map(repeat, cache)
 
   def window(
-    self, tokens: Array, start: Array, number: int, cache: Cache, unwritten: int = 0
+    self, rows: InputRows, start: Array, number: int, cache: Cache, unwritten: int = 0
   ) -> tuple[Array, Cache]:
     """The hidden states `[.., number, D]` of the slots from `start` `[B]` on, and the cache.
 
     Args:
-      tokens: int32 `[B, S]`.
+      rows: all their slots.
       start: of each row; slots that are not in the row give what has no meaning.
       number: of slots.
       cache: which the keys and values of these slots are written to.
       unwritten: how many of the first slots are not written, but only read it.
     """
     slots = self.windows.slots
-    where = self.twice(slots_of(start, number))
+    where = self._twice(slots_of(start, number))
     outside = ~self._exists(where) | (jnp.arange(number) < unwritten)
     inside = jnp.clip(where, 0, slots - 1)
-    seen = jnp.take_along_axis(self._seen(tokens), inside, axis=1)
-    return self._extend(seen, inside, cache, jnp.where(outside, slots, where))
-
-  def predict(
-    self, tokens: Array, span: tuple[Array, int], where: Array, cache: Cache
-  ) -> tuple[Array, Cache]:
-    """The hidden states that predict the slots `where` `[B, W]`, and the cache, after an evaluation
-    of the slots `span`: from `[B]` on, and how many."""
-    (start, number), shift = span, self.model.shift
-    # Where outputs are shifted, the position before them is evaluated, but not written.
-    hidden, cache = self.window(tokens, start - shift, number + shift, cache, shift)
-    return self.at(hidden, where - start[:, None]), cache
+    return self._extend(
+      self._guided(rows).at(inside), inside, cache, jnp.where(outside, slots, where)
+    )
 
   def at(self, hidden: Array, where: Array) -> Array:
-    """The hidden states at the places `where` `[B, W]` of `hidden` alone; the nearest, where it has
-    no such place."""
-    where = jnp.clip(self.twice(where), 0, hidden.shape[1] - 1)
+    """The hidden states of all positions at the slots `where` `[B, W]` alone."""
+    where = jnp.clip(self._twice(where), 0, self.windows.slots - 1)
     return jnp.take_along_axis(hidden, where[..., None], axis=1)
 
   def logits(self, hidden: Array) -> Array:
@@ -182,15 +145,17 @@ class Passes:
     with_prompt, without = jnp.split(logits, 2)
     return without + (self.guidance + 1.0) * (with_prompt - without)
 
-  def _extend(self, tokens: Array, where: Array, cache: Cache, write: Array) -> tuple[Array, Cache]:
-    """The hidden states of `tokens` `[.., n]`, which stand at `where` `[.., n]`."""
+  def _extend(
+    self, guided: InputRows, where: Array, cache: Cache, write: Array
+  ) -> tuple[Array, Cache]:
+    """The hidden states of the tokens `[.., n]`, which stand at `where` `[.., n]`."""
     network, pattern = self.model.network, self.model.pattern
     assert isinstance(network, Caches) and self.unstacked is not None
     slots = jnp.arange(self.windows.slots)
     mask = self._exists(slots)[:, None]
     if isinstance(pattern, BlockCausal):
       mask = mask & (slots <= jnp.asarray(pattern.last_seen(where))[..., None])
-    inputs = Inputs(tokens=tokens, time=jnp.zeros(len(tokens)), positions=self._positions(where))
+    inputs = Inputs(tokens=guided.tokens, time=guided.time, positions=self._positions(where))
     return network.extend(self.unstacked, inputs, cache, write, mask)
 
   def _exists(self, where: Array) -> Array:
@@ -201,15 +166,14 @@ class Passes:
     """Where in its text each of the slots `where` `[S]` or `[.., n]` stands."""
     return jnp.maximum(where - self._begins[:, None], 0)
 
-  def _seen(self, tokens: Array) -> Array:
-    """The rows `[B, n]` as the network is given them."""
+  def _guided(self, rows: InputRows) -> InputRows:
+    """Where there is guidance, every row twice."""
     if not self.guidance:
-      return tokens
-    is_prompt = jnp.arange(tokens.shape[1]) < self.windows.answers[:, None]
-    return jnp.concatenate([tokens, jnp.where(is_prompt, self.model.mask_id, tokens)])
+      return rows
+    is_prompt = jnp.arange(rows.tokens.shape[1]) < self.windows.answers[:, None]
+    return rows.with_unconditional(is_prompt, self.model.mask_id)
 
-  def twice(self, array: Array) -> Array:
-    """What is of each row `[B, ..]`, for the rows that the network is given."""
+  def _twice(self, array: Array) -> Array:
     return jnp.concatenate([array, array]) if self.guidance else array
 
 
@@ -222,9 +186,11 @@ def passes_of(model: MaskedModel, decoder: Decoder, where: Windows) -> Passes:
   """The passes of `model` over rows with the blocks `where`.
 
   Raises:
-    UserError: keys and values are to be kept, and the network cannot, the decoder is meant for
-      models whose outputs are shifted, and the model is none, or it names a token that is none.
+    UserError: the decoder is meant for models of other noise, keys and values are to be kept, and
+      the network cannot, it is meant for models whose outputs are shifted, and the model is none,
+      or it names a token that is none.
   """
+  _check_noise(model, decoder)
   for token in (*decoder.suppressed, *decoder.doubted):
     if not 0 <= token < model.network.vocab_size:
       raise UserError(
@@ -236,6 +202,11 @@ def passes_of(model: MaskedModel, decoder: Decoder, where: Windows) -> Passes:
       "use: set it to false."
     )
   network, unstacked = model.network, None
+  if decoder.revision.is_verified and model.clock is not None:
+    raise UserError(
+      "the network is given the time, and reading from left to right has none: choose a revision "
+      "that does not verify."
+    )
   if decoder.cache.name != "none" or decoder.revision.is_verified:
     if not isinstance(network, Caches):
       raise UserError(
@@ -244,3 +215,20 @@ def passes_of(model: MaskedModel, decoder: Decoder, where: Windows) -> Passes:
       )
     unstacked = network.unstacked(model.params)
   return Passes(model=model, unstacked=unstacked, windows=where, guidance=decoder.guidance)
+
+
+def _check_noise(model: MaskedModel, decoder: Decoder) -> None:
+  """Raises `UserError` where the decoder does not give the model the noise that it learned."""
+  revision = decoder.revision
+  if model.has_noise and not revision.has_noise:
+    raise UserError(
+      f"this model was trained with random tokens and has no mask, which the revision "
+      f"{revision.name!r} needs: choose 'renoise' or 'canvas'."
+    )
+  if revision.has_noise and not model.has_noise:
+    raise UserError(
+      f"the revision {revision.name!r} puts random tokens where nothing is committed, and this "
+      "model was trained with masks: choose a revision such as 'keep'."
+    )
+  if model.has_noise and decoder.guidance:
+    raise UserError("guidance masks the prompt, and this model has no mask: set guidance to 0.")

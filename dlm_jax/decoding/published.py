@@ -13,11 +13,13 @@ class NamedDecoder:
     source: where its settings are from.
     families: of checkpoints, which it is meant for; empty is any.
     fields: of `decoders.make`.
+    has_noise: whether it is meant for models that were trained with random tokens, not with masks.
   """
 
   source: str
   fields: Fields
   families: tuple[str, ...] = ()
+  has_noise: bool = False
 
 
 # Of LLaDA's vocabulary: the end of text, and the end of a turn.
@@ -99,14 +101,14 @@ NAMED = {
     },
   ),
   "fast_dllm_v2": NamedDecoder(
-    source="Fast-dLLM v2 (Wu et al. 2025), with both of its caches",
+    source="Fast-dLLM v2 (Wu et al. 2025), without the cache of parts of a block",
     families=("fast_dllm_v2",),
     fields={
       "length": 2048,
       "rule": {"name": "threshold", "threshold": 0.9},
       "sub_block": 8,
       "first": True,
-      "cache": {"name": "sub_block"},
+      "cache": _BLOCK_CACHE,
     },
   ),
   "a2d": NamedDecoder(
@@ -119,8 +121,51 @@ NAMED = {
       "rule": {"name": "top_n", "schedule": "rounded"},
     },
   ),
+  "mdlm": NamedDecoder(
+    source="MDLM (Sahoo et al. 2024): ancestral sampling, one token a step in a random order",
+    families=("mdlm",),
+    fields={"length": 128, "rule": {"name": "top_n"}, "score": "random", "temperature": 1.0},
+  ),
+  "bd3lm": NamedDecoder(
+    source="BD3-LM (Arriola et al. 2025): the same by first hitting times in blocks, top-p .9",
+    families=("bd3lm",),
+    fields={
+      "length": 128,
+      "rule": {"name": "top_n"},
+      "score": "random",
+      "temperature": 1.0,
+      "top_p": 0.9,
+    },
+  ),
+  "p2": NamedDecoder(
+    source="P2 (Peng et al. 2025), self-planning: the least probable tokens are masked again",
+    fields={
+      "length": 128,
+      "rule": {"name": "top_n"},
+      "revision": {"name": "remask"},
+      "temperature": 1.0,
+    },
+  ),
   "greedy": NamedDecoder(
-    source="the most certain token at each step, for any model",
+    source="the most certain token at each step, for any model with a mask",
     fields={"length": 64, "rule": {"name": "top_n"}},
+  ),
+  "renoise": NamedDecoder(
+    source="the same for any model that was trained with random tokens",
+    fields={"length": 64, "rule": {"name": "top_n"}, "revision": {"name": "renoise"}},
+    has_noise=True,
+  ),
+  "diffusion_gemma": NamedDecoder(
+    source="DiffusionGemma (Google 2026), its generation config, for any such model",
+    fields={
+      "length": 256,
+      "block": 256,
+      "rule": {"name": "entropy_bound", "bound": 0.1},
+      "revision": {"name": "canvas"},
+      "score": "negative_entropy",
+      "score_of_draw": True,
+      "temperature": 0.8,
+    },
+    has_noise=True,
   ),
 }

@@ -79,7 +79,7 @@ def search(settings: BlockTimesSettings) -> Record:
   """Searches and returns the record written to `<workdir>/clip-step*.json`.
 
   Raises:
-    UserError: there is no such run, or it is not one of block diffusion.
+    UserError: there is no such run, it is not one of block diffusion, or its data is not here.
   """
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
   if not isinstance(model.process, Block):
@@ -87,10 +87,10 @@ def search(settings: BlockTimesSettings) -> Record:
       f"the run in {settings.workdir} is of {type(model.process).__name__}: only block "
       "diffusion has a process.clip."
     )
+  rows = training_data(model).rows(settings.split)
   config = model.provenance.config
   size = rows_of_batch(config["training"]["batch_size"], model.mesh)
   times = resolve.build(Times, config["times"])
-  rows = training_data(model).rows(settings.split)
   table = losses_of_batches(
     losses(model.process, model.denoiser, times),
     model.params,
@@ -156,7 +156,9 @@ def best(table: np.ndarray) -> np.ndarray | None:
 
 
 def record_name(settings: BlockTimesSettings, step: int) -> str:
-  return f"clip-step{step}-{settings.weights}-seed{settings.seed}.json"
+  """Where in the workdir the record goes; it holds every setting that changes the numbers."""
+  name = f"clip-step{step}-{settings.split}-{settings.weights}"
+  return f"{name}-batches{settings.batches}-seed{settings.seed}.json"
 
 
 def show(console: Console, record: Record) -> None:

@@ -102,7 +102,6 @@ def _journal(settings: EvaluateSettings, model: Model, text: ScoredText) -> Jour
   name = record_name(settings, model.provenance.step, model.provenance.weights)
   depends_on = {
     "evaluation": name,  # a file of --output may be that of another one that was stopped
-    "git_revision": provenance.git_revision(),
     "zero_shot": text.zero_shot,
     "positions": dataclasses.asdict(text.rows.positions),
   }

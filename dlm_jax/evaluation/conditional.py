@@ -111,7 +111,7 @@ def scorer(
     UserError: from `score`: a request has no answer or is too long, or its likelihood is not a
       number.
   """
-  plan = _Plan(process, scoring.samples, scoring.seed)
+  plan = _Plan(process, scoring.samples, scoring.seed, scoring.max_length)
   nats_of_batch = _compiled(plan, denoiser, scoring)
   settings = {"samples": scoring.samples, "seed": scoring.seed}
   journal = scoring.journal
@@ -152,6 +152,7 @@ class _Plan:
   process: Process
   samples: int
   seed: int
+  max_length: int
 
   @cached_property
   def counted(self) -> Absorbing | None:
@@ -169,7 +170,7 @@ class _Plan:
   def row_length(self, length: int) -> int:
     """The length of the row of a request of `length` tokens."""
     causal = isinstance(self.process.pattern, Causal)
-    return padded(length) if causal else length
+    return padded(length, self.max_length) if causal else length
 
   def rows_of(self, request: ScoringRequest) -> Iterator[_Row]:
     """A row for each draw."""
@@ -225,9 +226,9 @@ def _compiled(
   return of_batch
 
 
-def padded(length: int) -> int:
-  """The length of the row that holds `length` tokens for a causal network."""
-  return -(-length // _ROUND) * _ROUND
+def padded(length: int, most: int) -> int:
+  """The length of the row that holds `length` tokens for a causal network, which has `most`."""
+  return min(-(-length // _ROUND) * _ROUND, most)
 
 
 def _counted(process: Process) -> Absorbing | None:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dlm_jax.core.patterns import Causal
 from dlm_jax.core.types import Params
 from dlm_jax.distributed import progress
 from dlm_jax.distributed.mesh import rows_of_batch
@@ -110,7 +111,7 @@ class Continuer:
     An autoregressive network says it in one evaluation of prompt and answer: whether each token of
     the answer is the most likely one after those before it. Any other model decodes each prompt.
     """
-    if self.model.process.exact:
+    if isinstance(self.model.process.pattern, Causal):
       return self._most_likely(requests)
     decoded = self([Continuation(r.prompt, len(r.answer)) for r in requests])
     return [tokens == r.answer for tokens, r in zip(decoded, requests, strict=True)]
@@ -120,7 +121,7 @@ class Continuer:
     rows_of_length = defaultdict(list)
     for request in dict.fromkeys(requests):
       if request not in done:
-        rows_of_length[conditional.padded(request.length)].append(request)
+        rows_of_length[conditional.padded(request.length, self.model.length)].append(request)
     mesh = self.model.mesh
     rows = rows_of_batch(self.batch_size, mesh)
     best = _best_tokens(self.model)

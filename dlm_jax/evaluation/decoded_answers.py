@@ -8,8 +8,9 @@ import numpy as np
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.types import Record
-from dlm_jax.decoding import named_decoders
+from dlm_jax.decoding import masked_model, named_decoders
 from dlm_jax.decoding.decoders import Decoder
+from dlm_jax.decoding.published import NAMED
 from dlm_jax.distributed import progress
 from dlm_jax.evaluation.answers import Question
 from dlm_jax.evaluation.conditional import ScoringRequest
@@ -44,12 +45,12 @@ class HarnessDecoder:
     Raises:
       UserError: there is no such decoder, or it leaves no room for a prompt.
     """
-    family = answering.family_of(model)
-    default = named_decoders.default_of(family)
-    if settings.preset is None and not settings.decoder_settings and default == "greedy":
+    family, has_noise = answering.family_of(model), masked_model.has_noise(model.process)
+    default = named_decoders.default_of(family, has_noise)
+    if settings.preset is None and not settings.decoder_settings and not NAMED[default].families:
       return None
     preset = settings.preset or default
-    decoder = named_decoders.of(preset, settings.decoder_settings, family)
+    decoder = named_decoders.of(preset, settings.decoder_settings, family, has_noise)
     if decoder.length >= model.length:
       raise UserError(
         f"an answer of {decoder.length} tokens leaves no room for a prompt in the {model.length} "

@@ -94,5 +94,6 @@ def identity(model: Model) -> dict[str, Json]:
   described = provenance.protocol(model.provenance)
   return {
     "dataset_hash": model.provenance.dataset_hash,
+    "git_revision": provenance.git_revision(),
     **{name: described[name] for name in ("step", "weights", "process", "dtype")},
   }

@@ -11,7 +11,7 @@ from rich.rule import Rule
 from dlm_jax.core.exit_codes import MISTAKE
 from dlm_jax.core.faults import writing
 from dlm_jax.core.types import Record
-from dlm_jax.decoding import named_decoders
+from dlm_jax.decoding import masked_model, named_decoders
 from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.generation import prompt_lines, rendering
 from dlm_jax.generation.answering import Answer, answers, family_of
@@ -30,9 +30,9 @@ def main(settings: GenerateSettings) -> int:
     UserError: there is no such model or decoder, or no prompt can be answered.
   """
   model = load(settings.workdir, step=settings.step, weights=settings.weights)
-  family = family_of(model)
-  preset = settings.preset or named_decoders.default_of(family)
-  decoder = named_decoders.of(preset, settings.decoder_settings, family)
+  family, has_noise = family_of(model), masked_model.has_noise(model.process)
+  preset = settings.preset or named_decoders.default_of(family, has_noise)
+  decoder = named_decoders.of(preset, settings.decoder_settings, family, has_noise)
   found = prompt_lines.read(settings, model, decoder.length)
   good = {line.number: line for line in found if not line.error}
   for line in found:
@@ -81,7 +81,7 @@ def show(
       console,
       answer.trajectory,
       lambda tokens: text_of(model, tokens),
-      mask_id=rendering.mask_of(model.process),
+      mask_id=masked_model.missing_id(model.process),
       given=np.arange(answer.trajectory.shape[1]) < len(line.tokens),
     )
   which = f", answer {answer.number + 1}" if settings.num > 1 else ""

@@ -18,7 +18,8 @@ class GenerateSettings(ModelSettings):
 
   Attributes:
     preset: name of the decoder, see below. The default is the first that is meant for the family of
-      the model, and `greedy` for a run of this project.
+      the model; for a run of this project `greedy`, or `renoise` where it was trained with random
+      tokens.
     decoder_settings: settings of the decoder in place of those of the preset, as in
       --decoder.length=64 --decoder.rule=factor --decoder.rule.factor=2 --decoder.cache=dual.
     prompt: text of one prompt.

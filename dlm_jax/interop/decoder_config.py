@@ -9,12 +9,17 @@ from dlm_jax.interop.family import ModelFacts
 from dlm_jax.networks.llama import Llama
 
 
-def network(config: ConfigFile, feedforward_width: str = "intermediate_size") -> dict[str, object]:
+def network(
+  config: ConfigFile,
+  feedforward_width: str = "intermediate_size",
+  default_rotary_base: float | None = None,
+) -> dict[str, object]:
   """`network` of a config of ours: the sizes of the decoder, whatever its biases and norms.
 
   Args:
     config: of the checkpoint.
     feedforward_width: the name of the field that holds the width of a plain feedforward network.
+    default_rotary_base: see `rotary_base`.
 
   Raises:
     UserError: a field is missing, or has a value that is not computed here.
@@ -32,7 +37,7 @@ def network(config: ConfigFile, feedforward_width: str = "intermediate_size") ->
     "head_width": config.integer("head_dim", 0),
     "depth": layers,
     "feedforward_width": config.integer(feedforward_width),
-    "rotary_base": rotary_base(config),
+    "rotary_base": rotary_base(config, default_rotary_base),
     "epsilon": config.number("rms_norm_eps"),
     "tied_head": config.flag("tie_word_embeddings", False),
   }
@@ -60,8 +65,12 @@ def fields(model: ModelFacts) -> dict[str, Json]:
   }
 
 
-def rotary_base(config: ConfigFile) -> float:
+def rotary_base(config: ConfigFile, default: float | None = None) -> float:
   """The theta of rotary embedding, where the file has it: alone, or under `rope_parameters`.
+
+  Args:
+    config: of the checkpoint.
+    default: what it is where the file has it nowhere; None: the file must have it.
 
   Raises:
     UserError: the angles are scaled, which is not computed here.
@@ -69,7 +78,7 @@ def rotary_base(config: ConfigFile) -> float:
   config.require(rope_scaling=({"rope_type": "default"}, {"type": "default"}))
   stated = config.fields.get("rope_parameters")
   if not isinstance(stated, Mapping):
-    return config.number("rope_theta")
+    return config.number("rope_theta", default)
   config.ignore("rope_parameters", "rope_theta")
   inner = ConfigFile(stated, f"{config.path}, rope_parameters", config.family)
   inner.require(rope_type="default")

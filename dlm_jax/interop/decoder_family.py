@@ -22,6 +22,7 @@ class DecoderFamily(CheckpointFamily):
     model_type: in the `config.json` of a model of ours; empty where none is written in this layout.
     process_name, in_blocks: which models of ours are.
     mask_tokens: see `Description`.
+    default_rotary_base: of files that are older than the field `rope_theta`; None: there are none.
   """
 
   names: ClassVar[DecoderNames] = decoder_names.HUGGING_FACE
@@ -30,10 +31,12 @@ class DecoderFamily(CheckpointFamily):
   process_name: ClassVar[str] = "absorbing"
   in_blocks: ClassVar[bool] = False
   mask_tokens: ClassVar[tuple[str, ...]] = ()
+  default_rotary_base: ClassVar[float | None] = None
 
   def network(self, config: ConfigFile) -> Fields:
     """The network of the family, as a config of ours has it."""
-    return {**decoder_config.network(config), **self.network_fields}
+    sizes = decoder_config.network(config, default_rotary_base=self.default_rotary_base)
+    return {**sizes, **self.network_fields}
 
   def process(self, config: ConfigFile) -> Fields:
     """The process of the family, as a config of ours has it."""

@@ -93,17 +93,19 @@ def parameters(model: Model, layout: Layout) -> dict[str, Array]:
 
   A mask outside of the data has an embedding and no column of the head here, and in a layout both.
   Its column is the mean of all others: so it is never the most likely token, and its probability is
-  at most 1 / (V + 1).
+  at most 1 / (V + 1). Rows and columns beyond what the process needs are read by nothing.
   """
-  params = by_path(model.params)
+  params, columns = by_path(model.params), model.network.interface.columns
   wanted = weights.flat(abstract_of(layout.network, model.mesh))
+  params["embedding"] = params["embedding"][: wanted["embedding"].shape[0]]
   if "head_kernel" in wanted and "head_kernel" not in params:
-    params["head_kernel"] = params["embedding"][: model.network.interface.columns].T
+    params["head_kernel"] = params["embedding"][:columns].T
   for name in ("head_kernel", "head_bias"):
     if name in wanted:
-      more = wanted[name].shape[-1] - params[name].shape[-1]
-      mean = jnp.mean(params[name], axis=-1, keepdims=True)
-      params[name] = jnp.concatenate([params[name], *[mean] * more], axis=-1)
+      read = params[name][..., :columns]
+      mean = jnp.mean(read, axis=-1, keepdims=True)
+      more = wanted[name].shape[-1] - columns
+      params[name] = jnp.concatenate([read, *[mean] * more], axis=-1)
   assert {k: v.shape for k, v in params.items()} == {k: v.shape for k, v in wanted.items()}
   return params
 

@@ -115,11 +115,6 @@ class Duo(Uniform):
     """The time at which as many tokens are kept as under Gaussian noise of `gamma`."""
     return self.time_of_alpha(jnp.clip(transformation(gamma, self.vocab_size), 0.0, 1.0))
 
-  def time_of_alpha(self, alpha: Array) -> Array:
-    """The time at which the fraction `alpha` of the tokens is kept."""
-    first, last = self._ends()
-    return self.schedule.inverse(last + alpha * (first - last))
-
 
 def transformation(gamma: Array, vocab_size: int) -> Array:
   """T(gamma), the diffusion transformation (Duo, eq. 10), in [0, 1].

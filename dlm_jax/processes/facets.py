@@ -56,6 +56,17 @@ class Renoises(Protocol):
 
 
 @runtime_checkable
+class ReplacesByAny(Protocol):
+  """A process that has no mask: it replaces a token by any, and each is predicted from the others.
+
+  The output of its network is the logits of a token, whatever stands in its place.
+  """
+
+  def time_of_noised(self, noised: Array) -> Array:
+    """The time at which the fraction `noised` is replaced, the inverse of `Renoises.noised`."""
+
+
+@runtime_checkable
 class HasPosterior(Protocol):
   """A process whose reverse step draws each position from a distribution that it can state."""
 
@@ -132,6 +143,7 @@ FACETS: tuple[type, ...] = (
   RevealsOnce,
   HasSigma,
   Renoises,
+  ReplacesByAny,
   HasPosterior,
   HasJumpRates,
   Continuous,

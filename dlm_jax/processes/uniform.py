@@ -36,6 +36,15 @@ class Uniform(Mixture):
   def uniform_fraction(self) -> float:
     return 1.0
 
+  def time_of_noised(self, noised: Array) -> Array:
+    """The time at which the fraction `noised` of the tokens is replaced."""
+    return self.time_of_alpha(1.0 - noised)
+
+  def time_of_alpha(self, alpha: Array) -> Array:
+    """The time at which the fraction `alpha` of the tokens is kept."""
+    first, last = self._ends()
+    return self.schedule.inverse(last + alpha * (first - last))
+
   def nelbo(
     self, key: Array, denoise: base.Denoise, x: Array, t: Array, given: Array | None = None
   ) -> Array:

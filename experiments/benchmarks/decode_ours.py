@@ -11,7 +11,9 @@ from dlm_jax.core.patterns import FULL, BlockCausal
 from dlm_jax.core.types import Params, PyTree
 from dlm_jax.decoding import decoders, windows
 from dlm_jax.decoding.decode import decode
-from dlm_jax.decoding.passes import MaskedModel, passes_of
+from dlm_jax.decoding.input_rows import InputRows
+from dlm_jax.decoding.masked_model import MaskedModel
+from dlm_jax.decoding.passes import passes_of
 from dlm_jax.model.denoiser import CachingDenoiser
 from dlm_jax.processes import autoregressive
 from dlm_jax.samplers import ancestral, loops
@@ -59,7 +61,8 @@ def _masked(point: Point, shape: DecoderShape) -> Programs:
 
   def prompt(params: Params, tokens: Array) -> PyTree:
     where = windows.of(made, pattern, lengths, point.prompt)
-    return passes_of(model(params), made, where).filled(tokens, 1)
+    prompts = InputRows(tokens=tokens, time=jnp.zeros(point.rows))
+    return passes_of(model(params), made, where).filled(prompts, 1)
 
   return answer, prompt if exact else None
 

@@ -162,6 +162,7 @@ def _commit(
   masked = here == mask_id
   offered = Candidates(
     token=token,
+    likeliest=jnp.argmax(log_probs, axis=-1),
     score=found,
     log_probs=log_probs,
     here=here,
@@ -171,5 +172,11 @@ def _commit(
   )
   column = jnp.full((len(here), 1), index)
   length = jnp.full_like(column, here.shape[1])
-  progress = WindowProgress(step=column, masked_at_first=length, memory=None)
+  progress = WindowProgress(
+    step=column,
+    masked_at_first=length,
+    after=jnp.zeros_like(column),
+    memory=None,
+    of_revision=None,
+  )
   return jnp.where(rule.commit(offered, progress)[0], token, here)

@@ -9,43 +9,51 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.patterns import BlockCausal
-from dlm_jax.decoding import decoders
+from dlm_jax.core.patterns import FULL, BlockCausal
+from dlm_jax.core.soft_tokens import SoftTokens
+from dlm_jax.decoding import decoders, input_rows, windows
+from dlm_jax.decoding.passes import passes_of
 from dlm_jax.networks.base import Inputs
 from tests.decoding import trajectories
 
-MASK, END = 127, 129
+MASK, END, VOCAB = 127, 129, 131
 PROMPTS = [[5, 9, 33, 7, 60, 2, 11, 80, 4], [17, 3, 90, 41, 8], [12, 71, 6]]
 BLOCKS = {"length": 16, "block": 8}
 THRESHOLD = {"name": "threshold", "threshold": 0.3}
 WARM = {"temperature": 0.7, "top_p": 0.95}
+CANVAS = {
+  "rule": {"name": "entropy_bound", "bound": 8.0},
+  "revision": {"name": "canvas", "steps": 6},
+  "score": "negative_entropy",
+  "score_of_draw": True,
+  "temperature": 0.8,
+}
 
 
-def model(shift=0, **fields):
-  masked = trajectories.model("llada", MASK, **fields)
+def model(shift=0, has_noise=False, **fields):
+  """With noise it has no mask."""
+  fields["has_noise"] = has_noise
+  masked = trajectories.model("llada", VOCAB if has_noise else MASK, **fields)
   network = dataclasses.replace(masked.network, label_shift=bool(shift))
   return dataclasses.replace(masked, network=network)
 
 
-CAUSAL = {"length": 14, "pattern": BlockCausal(4), **WARM}
-ROWS = {
-  "dual": {**BLOCKS, "rule": THRESHOLD, "cache": {"name": "dual"}, **WARM},
-  "guided": {
-    **BLOCKS,
-    "score": "random",
-    "rule": {"name": "top_n", "steps": 3},
-    "guidance": 0.5,
-    **WARM,
-  },
-  "block_causal": {**CAUSAL, "cache": {"name": "block"}},
-}
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_a_row_is_what_its_prompt_gives_alone(name):
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {**BLOCKS, "rule": THRESHOLD, "cache": {"name": "dual"}, **WARM},
+    {**BLOCKS, "score": "random", "rule": {"name": "top_n", "steps": 3}, "guidance": 0.5, **WARM},
+    {"length": 14, "pattern": BlockCausal(4), "cache": {"name": "block"}, **WARM},
+    {**BLOCKS, "rule": THRESHOLD, "revision": {"name": "renoise"}, "cache": {"name": "dual"}},
+    {"length": 14, "pattern": BlockCausal(4), "cache": {"name": "block"}, **CANVAS},
+  ],
+  ids=["dual", "guided", "block_causal", "renoise", "canvas"],
+)
+def test_a_row_is_what_its_prompt_gives_alone(fields):
   """For any neighbours, any place in the batch and any room behind the prompt."""
-  fields = dict(ROWS[name])
-  masked = model(**{key: fields.pop(key) for key in ("shift", "pattern") if key in fields})
+  fields = dict(fields)
+  has_noise = "revision" in fields
+  masked = model(has_noise=has_noise, pattern=fields.pop("pattern", FULL))
   keys = jax.random.split(jax.random.key(3), 3)
   together = trajectories.run(masked, PROMPTS, keys=keys, end_id=END, **fields)
   order = np.array([2, 0, 1])
@@ -54,24 +62,26 @@ def test_a_row_is_what_its_prompt_gives_alone(name):
   )
   np.testing.assert_array_equal(turned.answers, together.answers[order])
   np.testing.assert_array_equal(turned.num_evaluations, together.num_evaluations[order])
-  # Each prompt that has other room is a program more, so that one decoder alone has both.
-  for row in (1, 2) if name == "dual" else (1,):
+  for row in (1, 2):
     alone = trajectories.run(
       masked, PROMPTS[row : row + 1], keys=keys[row][None], end_id=END, **fields
     )
     np.testing.assert_array_equal(alone.answers[0], together.answers[row])
     assert alone.num_evaluations[0] == together.num_evaluations[row]
     assert alone.lengths[0] == together.lengths[row]
-  if "temperature" in fields:
+  if "temperature" in fields or has_noise:
     other = trajectories.run(masked, PROMPTS, keys=keys[order], end_id=END, **fields)
     assert np.any(other.answers != together.answers)
 
 
-def test_a_cache_that_is_renewed_at_every_step_changes_nothing():
-  """In the loop; that its logits are those of a full pass, see `test_caches`."""
+@pytest.mark.parametrize(
+  ("cache", "shift"), [("dual", 0), ("dual", 1), ("prefix", 0), ("vicinity", 0)]
+)
+def test_a_cache_that_is_renewed_at_every_step_changes_nothing(cache, shift):
   fields = {**BLOCKS, "rule": THRESHOLD}
-  plain = trajectories.run(model(), PROMPTS, **fields)
-  found = trajectories.run(model(), PROMPTS, cache={"name": "dual", "refresh_every": 1}, **fields)
+  plain = trajectories.run(model(shift=shift), PROMPTS, **fields)
+  renewed = {"name": cache, "refresh_every": 1}
+  found = trajectories.run(model(shift=shift), PROMPTS, cache=renewed, **fields)
   np.testing.assert_array_equal(trajectories.states(found), trajectories.states(plain))
 
 
@@ -85,21 +95,16 @@ def test_a_cache_that_is_not_renewed_is_another_decoder():
 
 
 @pytest.mark.parametrize(
-  ("cache", "fields"),
-  [
-    ({"name": "block"}, {}),
-    ({"name": "block"}, {"shift": 1, "first": True}),
-    ({"name": "sub_block", "refresh_every": 1}, {"shift": 1, "sub_block": 2}),
-  ],
+  ("shift", "first", "others"),
+  [(0, False, WARM), (1, False, {}), (1, True, {}), (0, False, CANVAS)],
 )
-def test_the_cache_of_blocks_changes_nothing(cache, fields):
+def test_the_cache_of_blocks_changes_nothing(shift, first, others):
   """Prompts that end within a block, at its end, and in the first one."""
-  fields = {"shift": 0, **fields}
-  masked = model(pattern=BlockCausal(4), shift=fields.pop("shift"))
+  masked = model(pattern=BlockCausal(4), shift=shift, has_noise="revision" in others)
   prompts = [*PROMPTS, PROMPTS[0][:8]]
-  fields = {"length": 11, "rule": THRESHOLD, **fields}
+  fields = {"length": 11, "rule": THRESHOLD, "first": first, **others}
   plain = trajectories.run(masked, prompts, **fields)
-  cached = trajectories.run(masked, prompts, cache=cache, **fields)
+  cached = trajectories.run(masked, prompts, cache={"name": "block"}, **fields)
   np.testing.assert_array_equal(cached.answers, plain.answers)
 
 
@@ -164,6 +169,23 @@ def test_verified_draws_do_not_depend_on_the_drafts():
   assert np.any(one.num_evaluations < other.num_evaluations)
 
 
+def test_soft_tokens_of_no_weight_are_masks():
+  """Of any other they are not; what is committed or given is seen as it is."""
+  fields = {**BLOCKS, "rule": THRESHOLD, "cache": {"name": "dual"}, "guidance": 0.5}
+  plain = trajectories.run(model(), PROMPTS, **fields)
+  soft, mask = ({"name": "soft", "weight": weight} for weight in (1.0, 0.0))
+  found = trajectories.run(model(), PROMPTS, revision=mask, **fields)
+  np.testing.assert_array_equal(trajectories.states(found), trajectories.states(plain))
+  assert np.any(
+    trajectories.run(model(), PROMPTS, revision=soft, **fields).answers != plain.answers
+  )
+  tokens = jnp.array([[5, MASK, 7, MASK, MASK]])
+  likely = SoftTokens(jnp.array([[[1, 2], [3, 4]]]), jnp.array([[[0.5, 0.25], [0.125, 0.125]]]))
+  seen = input_rows.mixed(tokens, likely, jnp.array([[2, 3]]), MASK)
+  np.testing.assert_array_equal(seen.weights[0, :, 0], [1, 1, 1, 0.75, 1])
+  assert seen.tokens[0, 3].tolist() == [MASK, 3, 4]
+
+
 def test_the_cache_is_written_in_place():
   """The compiled loop copies no array of the size of a layer's keys; only what is before it may."""
   masked = model()
@@ -196,20 +218,55 @@ def test_a_row_ends_at_its_first_end_token():
     ({"length": 16, "block": 5}, None, "block of 5 does not fit into an answer of 16"),
     ({"length": 16, "block": 8}, BlockCausal(4), "blocks of 4 tokens, .* blocks of 8"),
     ({"length": 16, "cache": {"name": "block"}}, None, "cache 'block' is of models"),
-    ({"length": 16, "cache": {"name": "sub_block"}}, None, "set sub_block, as to 8"),
-    (
-      {"length": 16, "block": 8, "sub_block": 3},
-      None,
-      "sub-block of 3 does not fit into a block of 8",
-    ),
     ({"length": 16, "doubted": (131,)}, None, r"must lie in 0..130, got 131"),
     ({"length": 16, "first": True}, None, "no output before a block says what it begins with"),
     ({"length": 16, "cache": {"name": "duel"}}, None, "did you mean 'dual'"),
     ({"length": 16, "rule": {"name": "treshold"}}, None, "did you mean 'threshold'"),
     ({"length": 16, "score": "margn"}, None, "did you mean 'margin'"),
+    ({"length": 16, "revision": {"name": "renoise"}}, None, "'renoise' puts random tokens where"),
+    (
+      {"length": 16, "sub_block": 4, "revision": {"name": "canvas"}},
+      None,
+      "'canvas' judges all positions of a block",
+    ),
   ],
 )
 def test_what_cannot_be_is_refused(fields, pattern, message):
   masked = model(**({} if pattern is None else {"pattern": pattern}))
   with pytest.raises(UserError, match=message):
     trajectories.run(masked, PROMPTS, **fields)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({}, "has no mask, which the revision 'keep' needs: choose 'renoise' or 'canvas'"),
+    ({"revision": {"name": "canvas"}, "guidance": 1.0}, "guidance masks the prompt"),
+  ],
+)
+def test_what_a_model_of_random_tokens_cannot_do_is_refused(fields, message):
+  with pytest.raises(UserError, match=message):
+    trajectories.run(model(has_noise=True), PROMPTS, length=16, **fields)
+
+
+@pytest.mark.parametrize("fields", [{"revision": {"name": "renoise"}}, CANVAS])
+def test_the_network_sees_random_tokens_where_nothing_is_committed(fields):
+  """The tokens of the rows say where: they hold the size of the vocabulary there, until the end."""
+  masked = model(has_noise=True)
+  found = trajectories.run(masked, PROMPTS, length=8, **fields)
+  assert np.all(found.answers < VOCAB)
+  states = trajectories.states(found)
+  committed = [np.sum(state[0, 9:17] < VOCAB) for state in states]
+  if fields is CANVAS:
+    assert committed[-1] == 8 and min(committed) < 8
+    # What was accepted may be rejected again.
+    taken_back = (states[:-1] < VOCAB) & (states[1:] == VOCAB)
+    assert np.any(taken_back) and found.num_evaluations.tolist() == [6, 6, 6]
+  else:
+    assert committed == list(range(1, 9))
+  decoder = decoders.make(length=8, **fields)
+  where = windows.of(decoder, FULL, jnp.array([3]), 3)
+  passes = passes_of(masked, decoder, where)
+  tokens = jnp.full((1, 11), VOCAB).at[0, 5].set(7)
+  first, second = (passes.inputs(tokens, jax.random.key(n)[None]).tokens[0] for n in (0, 1))
+  assert np.all(first < VOCAB) and first[5] == second[5] == 7 and np.any(first != second)

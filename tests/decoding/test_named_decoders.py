@@ -11,7 +11,8 @@ from dlm_jax.interop import family
 @pytest.mark.parametrize("name", NAMED)
 def test_every_preset_is_a_decoder_of_its_families(name):
   for meant in NAMED[name].families or (None,):
-    assert named_decoders.of(name, {}, meant).length >= 64
+    made = named_decoders.of(name, {}, meant, NAMED[name].has_noise)
+    assert made.length >= 64 and made.revision.has_noise == NAMED[name].has_noise
 
 
 def test_families_are_those_of_interop_and_have_a_decoder_of_their_own():
@@ -20,6 +21,7 @@ def test_families_are_those_of_interop_and_have_a_decoder_of_their_own():
   for name in families:
     assert name in NAMED[named_decoders.default_of(name)].families
   assert named_decoders.default_of(None) == "greedy"
+  assert named_decoders.default_of("duo", has_noise=True) == "renoise"
 
 
 def test_settings_replace_fields_and_parts():
@@ -45,7 +47,8 @@ def test_settings_replace_fields_and_parts():
   ("name", "settings", "family", "message"),
   [
     ("lada", {}, None, "did you mean 'llada'"),
-    ("dream", {}, "llada", r"is of dream models, and this is a llada model: .* llada, .*greedy"),
+    ("dream", {}, "llada", r"is of dream models, and this is a llada model: .* llada, .*greedy\."),
+    ("renoise", {}, "llada", r"is of models of random tokens, and this is a llada model"),
     ("llada", {"lenght": "3"}, None, "did you mean 'length'"),
     ("llada", {"rule": "treshold"}, None, "did you mean 'threshold'"),
     ("llada", {"rule.treshold": "1"}, None, "has no .*'treshold'"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from dlm_jax.decoding import decoders
 from dlm_jax.decoding.decode import decode
-from dlm_jax.decoding.passes import MaskedModel
+from dlm_jax.decoding.masked_model import MaskedModel
 from tests.interop import parity
 
 FIXTURES = Path(__file__).parent / "fixtures"

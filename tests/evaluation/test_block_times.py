@@ -108,7 +108,7 @@ def test_the_command(searched):
   workdir = str(searched / "whole")
   record = block_times.search(BlockTimesSettings(workdir=workdir, batches=3))
   assert (record["batch_size"], record["step"], len(record["intervals"])) == (16, 4, 36)
-  assert (searched / "whole" / "clip-step4-ema-seed0.json").exists()
+  assert (searched / "whole" / "clip-step4-validation-ema-batches3-seed0.json").exists()
   assert all(np.isfinite(row["variance"]) for row in record["intervals"])
   console = Console(file=io.StringIO(), width=80)
   block_times.show(console, record)
@@ -116,8 +116,13 @@ def test_the_command(searched):
   assert f"--config.process.clip='({first:.2f}, {last:.2f})'" in console.file.getvalue()
 
 
-def test_mistakes(runs):
+def test_mistakes(runs, monkeypatch):
   with pytest.raises(UserError, match=r"is of Absorbing: only block diffusion has a process.clip"):
     block_times.search(BlockTimesSettings(workdir=str(runs / "absorbing")))
   with pytest.raises(UserError, match="--batches must be at least 2, got 1"):
     BlockTimesSettings(workdir="nowhere", batches=1)
+  # As a checkpoint of others is, whose config has nothing of training.
+  of_others = tiny.model({"name": "block", "inner": "absorbing", "block_size": 4})
+  monkeypatch.setattr(block_times, "load", lambda *arguments, **fields: of_others)
+  with pytest.raises(UserError, match="nowhere was trained on no data of this project"):
+    block_times.search(BlockTimesSettings(model="nowhere"))

@@ -41,7 +41,7 @@ def test_one_program_draws_all_of_a_form_and_a_journal_recalls_them(programs, tm
 
 @pytest.mark.parametrize("process", ["absorbing", "autoregressive"])
 def test_greedy_is_what_greedy_decoding_writes(process, programs):
-  model = tiny.model(process)
+  model = tiny.model(process, conditioning="none", learned_positions=16)
   continuer = Continuer(model, batch_size=8)
   (written,) = continuer([Continuation((1, 2), 3)])
   changed = ((written[0] + 1) % 27, *written[1:])
@@ -50,6 +50,15 @@ def test_greedy_is_what_greedy_decoding_writes(process, programs):
   assert continuer.greedy(requests) == [True, False]
   # An autoregressive network is asked once; the other decodes the prompt, both answers at once.
   assert len(programs) - before == (1 if process == "absorbing" else 0)
+
+
+def test_tokens_that_are_unmasked_one_by_one_are_decoded(monkeypatch):
+  """Their likelihood is exact as well, but the network sees each token in the place of its own."""
+  model = tiny.model({"name": "block", "block_size": 1, "inner": "absorbing"})
+  assert model.process.exact
+  monkeypatch.setattr(Continuer, "__call__", lambda self, wanted: [(5,)] * len(wanted))
+  requests = [ScoringRequest((1,), (4,)), ScoringRequest((1,), (5,))]
+  assert Continuer(model).greedy(requests) == [False, True]
 
 
 def test_the_most_likely_tokens_do_not_depend_on_the_padding():

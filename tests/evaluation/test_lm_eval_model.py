@@ -140,13 +140,16 @@ def test_a_task_runs_and_its_record_says_what_it_depends_on(runs, task_path):
     run_tasks(dataclasses.replace(settings, tasks=("lettres",)))
 
 
-def test_scores_are_those_of_the_process_that_scores():
+def test_scores_are_those_of_the_process_and_the_code_that_score(monkeypatch):
   model = tiny.model()
   config = {**model.provenance.config, "evaluation": {"process": {"masking": "counted"}}}
   other = dataclasses.replace(
     model, provenance=dataclasses.replace(model.provenance, config=config)
   )
-  assert identity(model) != lm_eval_tasks.identity(other)
+  first = identity(model)
+  assert first == identity(model) != identity(other)
+  monkeypatch.setattr("dlm_jax.runs.provenance.git_revision", lambda: "of later code")
+  assert identity(model) != first
 
 
 def test_without_the_harness_the_command_says_so(monkeypatch):

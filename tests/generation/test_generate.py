@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.decoding import named_decoders
+from dlm_jax.decoding import masked_model, named_decoders
 from dlm_jax.generation import answer_output, chat_template, prompt_lines
 from dlm_jax.generation.answer_output import main
 from dlm_jax.generation.answering import answers
@@ -112,13 +112,22 @@ def test_the_template_of_a_checkpoint(directory, tmp_path):
     chat_template.read(tmp_path)
 
 
+BLOCKS = {"name": "block", "inner": {"name": "absorbing"}, "block_size": 4}
+
+
 @pytest.mark.parametrize(
-  "process", ["absorbing", {"name": "block", "inner": {"name": "absorbing"}, "block_size": 4}]
+  ("process", "preset", "network"),
+  [
+    ("absorbing", "greedy", {"time_conditioned": True}),
+    (BLOCKS, "greedy", {}),
+    ("uniform", "renoise", {"time_conditioned": True, "time_input": "sigma"}),
+  ],
 )
-def test_a_run_of_this_project_answers_too(process):
-  """Its mask lies outside of the vocabulary."""
-  model = tiny.model(process)
-  made = named_decoders.of("greedy", {"length": "6"})
+def test_a_run_of_this_project_answers_too(process, preset, network):
+  """Its mask lies outside of the vocabulary, or it has none."""
+  model = tiny.model(process, **network)
+  assert named_decoders.default_of(None, masked_model.has_noise(model.process)) == preset
+  made = named_decoders.of(preset, {"length": "6"}, None, preset == "renoise")
   (answer,) = answers(made, model, {0: model.tokenizer.encode("the cat")})
   assert answer.tokens.shape == (6,) and np.all(answer.tokens < model.tokenizer.vocab_size)
 
@@ -126,6 +135,9 @@ def test_a_run_of_this_project_answers_too(process):
 def test_an_autoregressive_run_is_refused():
   with pytest.raises(UserError, match=r"has no masks .* dlm_jax.sample"):
     next(answers(named_decoders.of("greedy", {}), tiny.model("autoregressive"), {0: np.ones(1)}))
+  in_blocks = tiny.model(BLOCKS, time_conditioned=True)
+  with pytest.raises(UserError, match=r"given the time of each block"):
+    next(answers(named_decoders.of("greedy", {}), in_blocks, {0: np.ones(1)}))
 
 
 @pytest.mark.parametrize(

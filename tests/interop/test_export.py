@@ -112,6 +112,17 @@ def test_a_run_opens_again_as_what_it_was(family, tmp_path):
   assert f"| layout | {family} |" in card and "Not evaluated yet" in card
 
 
+def test_rows_and_columns_that_nothing_reads_are_left_out():
+  model = own("absorbing", LLAMA | {"vocab_rows": 64})
+  found = own_model.parameters(model, own_model.find_layout(model))
+  np.testing.assert_array_equal(found["embedding"], model.params["embedding"][:28])
+  columns = model.params["head_kernel"][:, :27]
+  np.testing.assert_array_equal(found["head_kernel"][:, :27], columns)
+  np.testing.assert_allclose(
+    found["head_kernel"][:, 27:], columns.mean(1, keepdims=True), rtol=1e-5
+  )
+
+
 @pytest.mark.parametrize(
   ("process", "network", "sentence"),
   [

@@ -146,6 +146,14 @@ def test_other_weights_and_another_config_have_another_fingerprint(tmp_path):
     assert hugging_face.read(str(directory)).fingerprint != fingerprint
 
 
+@pytest.mark.parametrize("name", ["ar_llama", "diffullama"])
+def test_a_file_that_is_older_than_its_field_has_the_rotary_base_of_llama_2(name, tmp_path):
+  directory = checkpoints.copy(name, tmp_path, rope_theta=None)
+  assert hugging_face.read(str(directory)).description.network["rotary_base"] == 1e4
+  with pytest.raises(UserError, match="has no field 'rope_theta', which a qwen2_ar"):
+    hugging_face.read(str(checkpoints.copy("ar_qwen2", tmp_path / "other", rope_theta=None)))
+
+
 def test_gpt2_judges_text_from_the_end_of_another(tmp_path):
   model = opening.load(str(checkpoints.add_tokenizer(checkpoints.copy("ar_gpt2", tmp_path), None)))
   (nats, _), (scored, _) = judges.trained_here(model)(["the cat", "a dog"])

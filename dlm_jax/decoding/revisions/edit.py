@@ -7,7 +7,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.ranges import NonNegativeInt, Probability
-from dlm_jax.decoding.base import Candidates, Revision
+from dlm_jax.decoding.base import Candidates, Revised, Revision, WindowProgress
 from dlm_jax.samplers import scores
 
 
@@ -32,12 +32,13 @@ class Edit(Revision):
   def is_final(self) -> bool:
     return False
 
-  def revise(self, candidates: Candidates, committed: Array, after: Array) -> tuple[Array, Array]:
-    tokens, _ = super().revise(candidates, committed, after)
+  def revise(self, candidates: Candidates, committed: Array, progress: WindowProgress) -> Revised:
+    tokens, after = super().revise(candidates, committed, progress).tokens, progress.after
     certain = scores.probability(candidates.log_probs, candidates.token) > self.threshold
     edits = candidates.written & certain & (candidates.token != candidates.here)
     stable = (after > 0) & ~jnp.any(edits, axis=-1, keepdims=True)
-    return jnp.where(edits, candidates.token, tokens), stable | (after >= self.most_after)
+    tokens = jnp.where(edits, candidates.token, tokens)
+    return Revised(tokens, stable | (after >= self.most_after))
 
 
 def make(**fields: object) -> Edit:

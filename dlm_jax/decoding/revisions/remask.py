@@ -7,7 +7,7 @@ from jax import Array
 
 from dlm_jax.core import resolve
 from dlm_jax.core.ranges import Positive
-from dlm_jax.decoding.base import Candidates, Revision
+from dlm_jax.decoding.base import Candidates, Revised, Revision, WindowProgress
 from dlm_jax.samplers import scores
 
 
@@ -26,7 +26,7 @@ class Remask(Revision):
   def is_final(self) -> bool:
     return False
 
-  def revise(self, candidates: Candidates, committed: Array, after: Array) -> tuple[Array, Array]:
+  def revise(self, candidates: Candidates, committed: Array, progress: WindowProgress) -> Revised:
     masked, written, here = candidates.masked, candidates.written, candidates.here
     there = jnp.where(masked, 0, here)  # the mask may be no token
     stays = self.favour * scores.probability(candidates.log_probs, there)
@@ -34,7 +34,8 @@ class Remask(Revision):
     number = jnp.sum(written | committed, axis=-1, keepdims=True)
     best = scores.ranks(jnp.where(masked, comes, stays), masked | written) < number
     tokens = jnp.where(masked & best, candidates.token, here)
-    return jnp.where(written & ~best, candidates.mask_id, tokens), jnp.ones_like(after, bool)
+    tokens = jnp.where(written & ~best, candidates.mask_id, tokens)
+    return Revised(tokens, jnp.ones_like(progress.step, bool))
 
 
 def make(**fields: object) -> Remask:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dlm_jax.core import resolve
-from dlm_jax.decoding.base import Candidates, Revision
+from dlm_jax.decoding.base import Candidates, Revised, Revision, WindowProgress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +31,13 @@ class Verify(Revision):
   def most_steps(self, window: int, drafts: int) -> int:
     return window * (drafts + 1)
 
-  def revise(self, candidates: Candidates, committed: Array, after: Array) -> tuple[Array, Array]:
-    tokens, settled = super().revise(candidates, committed, after)
+  def revise(self, candidates: Candidates, committed: Array, progress: WindowProgress) -> Revised:
+    revised = super().revise(candidates, committed, progress)
     differs = candidates.written & (candidates.token != candidates.here)
     differs_before = jnp.cumsum(differs, axis=-1) - differs > 0
     judged = jnp.where(differs, candidates.token, candidates.here)
     judged = jnp.where(candidates.written & differs_before, candidates.mask_id, judged)
-    return jnp.where(after > 0, judged, tokens), settled
+    return revised._replace(tokens=jnp.where(progress.after > 0, judged, revised.tokens))
 
 
 def make(**fields: object) -> Verify:

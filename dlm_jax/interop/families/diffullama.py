@@ -17,6 +17,7 @@ class DiffuLlama(DecoderFamily):
     embedding="embed_tokens", layer="denoise_model.layers.{}", final_norm="denoise_model.norm"
   )
   network_fields: ClassVar[Fields] = {"label_shift": True}
+  default_rotary_base: ClassVar[float] = 1e4
   mask_tokens: ClassVar[tuple[str, ...]] = ("[MASK]", "<|mask|>", "<mask>")
 
   def recognises(self, config: Mapping[str, Json]) -> bool:

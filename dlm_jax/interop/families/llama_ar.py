@@ -14,6 +14,7 @@ class LlamaAutoregressive(DecoderFamily):
   architectures: ClassVar[tuple[str, ...]] = ("LlamaForCausalLM",)
   model_type: ClassVar[str] = "llama"
   process_name: ClassVar[str] = "autoregressive"
+  default_rotary_base: ClassVar[float] = 1e4  # as of LLaMA 1 and 2
 
   def process(self, config: ConfigFile) -> Fields:
     return decoder_family.autoregressive(config)

@@ -11,7 +11,6 @@ from dlm_jax.data import preparation, zero_shot
 from dlm_jax.data.batches import Batches
 from dlm_jax.data.corpora import (
   arithmetic,
-  base,
   fill_in_the_middle,
   pairs,
   path_star,
@@ -130,6 +129,20 @@ class TestGraphs:
     edges = prompt.split(";")[0].split(",")
     assert len(edges) == 8 and sum(edge[0] == answer[0] for edge in edges) == 4
 
+  def test_edges_stand_in_any_order_and_the_fork_anywhere_with_sides_as_long(self):
+    places, forks = set(), set()
+    for prompt, answer in planning.make(path_length=5, **FEW).pairs("train"):
+      edges = prompt.split(";")[0].split(",")
+      places.add(edges.index(answer[:2]))
+      after = {start: [b for a, b in edges if a == start] for start, _ in edges}
+      (fork,) = (node for node, ends in after.items() if len(ends) == 2)
+      forks.add(answer.index(fork))
+      side, other = after[fork]
+      while side in after:
+        (side,), (other,) = after[side], after[other]
+      assert other not in after and answer[-1] in (side, other)
+    assert forks == set(range(4)) and len(places) > 4
+
   def test_a_path_longer_than_the_vocabulary(self):
     with pytest.raises(
       UserError, match=r"a graph has 25 nodes, and corpus.nodes is 20: set it to 25"
@@ -239,15 +252,17 @@ def test_the_hidden_order_is_that_of_a_chain():
 
 
 def test_a_middle_that_is_moved_back_gives_the_text(tmp_path):
-  text = " ".join(f"{word} and" for word in ("alpha", "beta", "gamma", "delta") * 9)
-  (tmp_path / "a.txt").write_text(text)
+  words = ("alpha", "beta", "gamma", "delta")
+  (tmp_path / "a.txt").write_text("\n\n".join(f"{a} and {b}" for a in words for b in words * 2))
   corpus = fill_in_the_middle.make(paths=str(tmp_path / "a.txt"), characters=20, least=0.2)
-  split = next(s for s in corpus.splits if base.split_of(text, 0.05, 0.05) == s)
-  windows, sizes = "", set()
-  for document in corpus.documents(split):
+  text = "".join(f"{document} " for document in corpus.inner.documents("train"))
+  windows, sizes, places = "", set(), set()
+  for document in corpus.documents("train"):
     before, after, middle = document.split("|")
     windows += before + middle + after
     sizes.add(len(middle))
-  assert windows == text[: len(text) // 20 * 20] and sizes <= set(range(4, 11)) and len(sizes) > 3
+    places.add(len(before))
+  assert windows == text[: len(text) // 20 * 20] and len(places) > 3
+  assert sizes <= set(range(4, 11)) and len(sizes) > 3
   with pytest.raises(UserError, match=r"corpus\.least 0\.7 is above corpus\.most 0\.5"):
     fill_in_the_middle.make(least=0.7)
