@@ -107,10 +107,6 @@ class Rule:
     """
     raise NotImplementedError
 
-  def most_steps(self, window: int) -> int:
-    """The most evaluations that a window of so many masked positions can take."""
-    return window
-
 
 class Revised(NamedTuple):
   """A window after a step.
@@ -136,14 +132,9 @@ class Revision:
     return type(self).__module__.rpartition(".")[2]
 
   @property
-  def most_steps_after(self) -> int:
-    """The most evaluations of a window after its last mask."""
-    return 0
-
-  @property
   def is_final(self) -> bool:
     """Whether what is written is never changed."""
-    return self.most_steps_after == 0
+    return True
 
   @property
   def is_verified(self) -> bool:
@@ -162,11 +153,6 @@ class Revision:
   def reopens(self) -> bool:
     """Whether the rule chooses among all positions of the window at each step, committed or not."""
     return False
-
-  def most_steps(self, window: int, drafts: int) -> int:
-    """The most evaluations of a window of so many positions, which the rule fills in `drafts`."""
-    del window
-    return drafts + self.most_steps_after + 1
 
   def memory(self, shape: tuple[int, int]) -> PyTree:
     """What `WindowProgress.of_revision` is before the first step of a window of `shape` (B, W)."""

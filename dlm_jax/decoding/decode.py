@@ -15,6 +15,7 @@ from dlm_jax.decoding.decoding_loop import DecodingLoop
 from dlm_jax.decoding.decoding_state import DecodingState
 from dlm_jax.decoding.masked_model import MaskedModel
 from dlm_jax.decoding.passes import passes_of, slots_of
+from dlm_jax.decoding.steps import Watch
 
 
 @jax.tree_util.register_dataclass
@@ -27,17 +28,12 @@ class Decoded:
     lengths: int32 `[B]`, tokens of each answer up to the first end token and with it.
     num_evaluations: int32 `[B]`, of the network for each row: two where it is guided.
     has_nan: bool scalar, whether a logit was not a number: the tokens then mean nothing.
-    trajectory: int32 `[frames, B, S]`, the rows, prompts and all, before the first evaluation and
-      after each that wrote, or None.
-    num_frames: int32 scalar, how many of its frames there are.
   """
 
   answers: Array
   lengths: Array
   num_evaluations: Array
   has_nan: Array
-  trajectory: Array | None
-  num_frames: Array
 
   @property
   def tokens_per_evaluation(self) -> Array:
@@ -52,8 +48,8 @@ def decode(
   keys: Array,
   *,
   end_id: int | None = None,
-  trajectory: bool = False,
   copies: int = 1,
+  watch: Watch | None = None,
 ) -> Decoded:
   """Writes an answer to every prompt.
 
@@ -64,8 +60,8 @@ def decode(
       behind it, and int32 `[B]`, how many there are.
     keys: `[B]`; what row i holds depends on its own key alone.
     end_id: the token that ends an answer; None is no such token.
-    trajectory: whether the rows are kept after every evaluation.
     copies: how many neighbouring rows have the same prompt; an exact cache is filled once for all.
+    watch: who is told of every step while the program runs; None is nobody.
 
   Raises:
     UserError: the model cannot do the order or the cache.
@@ -76,8 +72,8 @@ def decode(
   positions = jnp.arange(where.slots) - where.begins[:, None]
   rows = jnp.take_along_axis(tokens, jnp.clip(positions, 0, tokens.shape[1] - 1), axis=1)
   rows = jnp.where((positions >= 0) & (positions < lengths[:, None]), rows, model.mask_id)
-  loop = DecodingLoop(decoder, passes, where, keys, end_id, copies)
-  return _result(loop, loop.run(loop.begin(rows, trajectory)))
+  loop = DecodingLoop(decoder, passes, where, keys, end_id, copies, watch)
+  return _result(loop, loop.run(loop.begin(rows)))
 
 
 def _result(loop: DecodingLoop, rows: DecodingState) -> Decoded:
@@ -96,6 +92,4 @@ def _result(loop: DecodingLoop, rows: DecodingState) -> Decoded:
     lengths=lengths,
     num_evaluations=rows.evaluations[:, 0] * (2 if decoder.guidance else 1),
     has_nan=rows.has_nan,
-    trajectory=rows.frames,
-    num_frames=rows.num_frames,
   )

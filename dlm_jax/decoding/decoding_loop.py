@@ -17,6 +17,7 @@ from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.decoding.decoding_state import DecodingState
 from dlm_jax.decoding.input_rows import InputRows
 from dlm_jax.decoding.passes import Passes, slots_of
+from dlm_jax.decoding.steps import Watch
 from dlm_jax.decoding.windows import Here, Windows
 
 # Sets the draws of verification apart from those of drafts, whose blocks are below it.
@@ -34,6 +35,7 @@ class DecodingLoop:
     keys: `[B]`.
     end_id: the token that ends an answer, or None.
     copies: how many neighbouring rows have the same prompt.
+    watch: who is told of every step, or None.
   """
 
   decoder: Decoder
@@ -42,6 +44,7 @@ class DecodingLoop:
   keys: Array
   end_id: int | None
   copies: int = 1
+  watch: Watch | None = None
 
   @property
   def _mask_id(self) -> int:
@@ -51,7 +54,7 @@ class DecodingLoop:
   def _exact(self) -> bool:
     return self.decoder.cache.name == "block"
 
-  def begin(self, tokens: Array, trajectory: bool) -> DecodingState:
+  def begin(self, tokens: Array) -> DecodingState:
     """The rows before the first evaluation; the prompts lie in the cache where it is exact."""
     number, where = len(tokens), self.windows
     column = jnp.zeros((number, 1), jnp.int32)
@@ -62,11 +65,9 @@ class DecodingLoop:
     if self._exact and where.prompt:
       cache = self.passes.filled(prompts, self.copies)
       evaluations += (where.starts(0) > 0)[:, None]
-    revision = self.decoder.revision
-    if revision.is_verified:
+    if self.decoder.revision.is_verified:
       causal = self.passes.causal.filled(prompts, self.copies)
       evaluations += 1
-    most = where.blocks * revision.most_steps(where.size, self.decoder.rule.most_steps(where.size))
     return DecodingState(
       tokens=tokens,
       cache=cache,
@@ -77,8 +78,6 @@ class DecodingLoop:
       ended=column > 0,
       evaluations=evaluations,
       has_nan=jnp.array(False),
-      frames=jnp.broadcast_to(tokens, (most + 1, *tokens.shape)) if trajectory else None,
-      num_frames=jnp.int32(1),
     )
 
   def run(self, rows: DecodingState) -> DecodingState:
@@ -204,6 +203,7 @@ class DecodingLoop:
     revised = self.decoder.revision.revise(candidates, committed, progress)
     active = rows.active
     rows = self._write(rows, revised.tokens)
+    self._report(rows, candidates, committed, active)
     left = jnp.any(self._here(rows).masked, axis=-1, keepdims=True)
     ended = rows.ended
     if self.decoder.revision.is_final:
@@ -224,7 +224,9 @@ class DecodingLoop:
     first = jax.tree.map(lambda a: a[:, :1], here)
     candidates = self._offer(rows, first, self.passes.logits(hidden), self._keys_of(rows))
     tokens = jnp.where(candidates.masked, candidates.token, candidates.here)
-    return self._write(rows, jnp.concatenate([tokens, here.tokens[:, 1:]], axis=1))
+    written = self._write(rows, jnp.concatenate([tokens, here.tokens[:, 1:]], axis=1))
+    self._report(written, candidates, candidates.masked, rows.active)
+    return written
 
   def _offer(self, rows: DecodingState, here: Here, logits: Array, keys: Array) -> Candidates:
     """The candidates of the positions `here`, drawn with `keys` `[B]`."""
@@ -250,6 +252,15 @@ class DecodingLoop:
       return inputs
     tokens = input_rows.mixed(rows.tokens, likely, self._slots(rows), self._mask_id)
     return dataclasses.replace(inputs, tokens=tokens)
+
+  def _report(
+    self, rows: DecodingState, candidates: Candidates, committed: Array, active: Array
+  ) -> None:
+    """Tells whoever watches what became of the rows that were active."""
+    if self.watch is not None:
+      where = self._slots(rows)[:, : committed.shape[1]]
+      after = (rows.tokens, self.windows.answers, active[:, 0])
+      self.watch.report(after, where, candidates, committed)
 
   def _here(self, rows: DecodingState) -> Here:
     where = self._slots(rows)

@@ -26,7 +26,6 @@ class DecodingState:
     ended: bool `[B, 1]`, rows that are done.
     evaluations: int32 `[B, 1]`, passes so far that the row had a part in.
     has_nan: bool scalar.
-    frames, num_frames: the trajectory so far, or None.
   """
 
   tokens: Array
@@ -38,8 +37,6 @@ class DecodingState:
   ended: Array
   evaluations: Array
   has_nan: Array
-  frames: Array | None
-  num_frames: Array
 
   @property
   def active(self) -> Array:
@@ -51,10 +48,4 @@ class DecodingState:
     slots = self.tokens.shape[1]
     row, where = jnp.arange(len(tokens))[:, None], jnp.where(self.active, where, slots)
     written = self.tokens.at[row, where].set(tokens, mode="drop")
-    if self.frames is None:
-      return dataclasses.replace(self, tokens=written)
-    changed = jnp.any(written != self.tokens)
-    frames = self.frames.at[self.num_frames].set(written)
-    return dataclasses.replace(
-      self, tokens=written, frames=frames, num_frames=self.num_frames + changed
-    )
+    return dataclasses.replace(self, tokens=written)

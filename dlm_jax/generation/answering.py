@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from dlm_jax.core.types import Params
 from dlm_jax.decoding.decode import Decoded, decode
 from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.decoding.masked_model import MaskedModel, masked_model
+from dlm_jax.decoding.steps import Step, Watch
 from dlm_jax.model.model import Model
 
 # Prompts are given room in multiples of so many tokens, so that lengths share programs.
@@ -28,7 +30,6 @@ class Answer:
     number: which of its answers, from 0.
     tokens: int32 `[n]`, up to the first end token and with it.
     num_evaluations: of the network for it.
-    trajectory: int32 `[frames, n]`, the row with the prompt, or None.
     seconds: its share of those of its batch, without compilation.
     compilation: its share of those that the program of its batch took to compile, if it was new.
   """
@@ -37,9 +38,24 @@ class Answer:
   number: int
   tokens: np.ndarray
   num_evaluations: int
-  trajectory: np.ndarray | None
   seconds: float
   compilation: float
+
+
+class Watcher(Protocol):
+  """Who is told of every step while a batch of answers is written.
+
+  Attributes:
+    alternatives: of how many tokens at each position.
+  """
+
+  alternatives: int
+
+  def begin(self, batch: Sequence[tuple[int, int]]) -> None:
+    """Before a batch: the number of the prompt of each of its rows, and which of its answers."""
+
+  def tell(self, step: Step) -> None:
+    """At every step, in order, in a thread of its own; it must not use JAX."""
 
 
 def family_of(model: Model) -> str | None:
@@ -56,12 +72,13 @@ def answers(
   num: int = 1,
   batch_size: int = 8,
   seed: int = 0,
-  trajectory: bool = False,
+  watchers: Sequence[Watcher] = (),
 ) -> Iterator[Answer]:
   """`num` answers to each prompt, batch by batch, those to short prompts first.
 
   Which batch a prompt falls into changes no answer: it depends on the seed, on the number by which
-  `prompts` has the prompt, and on its own number.
+  `prompts` has the prompt, and on its own number. Programs that are watched are compiled anew in
+  each process: JAX keeps none that calls the host.
 
   Raises:
     UserError: the model cannot be decoded so, or predicts what is not a number.
@@ -74,11 +91,13 @@ def answers(
   batch_size = min(batch_size, len(pairs))
   # The answers to a prompt are neighbours, and share what an exact cache holds of it.
   copies = num if batch_size % num == 0 else 1
-  program = _program(decoder, masked, model.tokenizer.eos_id, trajectory, copies)
+  program = _program(decoder, masked, model.tokenizer.eos_id, copies, _watch(watchers))
   compiled: dict[int, jax.stages.Compiled] = {}
   for begin in range(0, len(pairs), batch_size):
     batch = pairs[begin : begin + batch_size]
     filled = batch + batch[-1:] * (batch_size - len(batch))
+    for watcher in watchers:
+      watcher.begin(batch)
     inputs = _inputs([prompts[p] for p, _ in filled], np.array(filled, np.uint32), seed)
     with jax.set_mesh(model.mesh):
       began, room = time.perf_counter(), inputs[0].shape[1]
@@ -86,10 +105,12 @@ def answers(
         compiled[room] = program.lower(masked.params, *inputs).compile()
       started = time.perf_counter()
       decoded = jax.device_get(compiled[room](masked.params, *inputs))
+      if watchers:
+        jax.effects_barrier()
       ended = time.perf_counter()
     if decoded.has_nan:
       raise model.unusable("predict what is not a number, so that nothing can be written")
-    yield from _read(decoded, batch, prompts, (ended - started, started - began))
+    yield from _read(decoded, batch, (ended - started, started - began))
 
 
 def _inputs(
@@ -106,7 +127,7 @@ def _inputs(
 
 
 def _program(
-  decoder: Decoder, masked: MaskedModel, end_id: int | None, trajectory: bool, copies: int
+  decoder: Decoder, masked: MaskedModel, end_id: int | None, copies: int, watch: Watch | None
 ) -> jax.stages.Wrapped:
   """The jitted `(params, prompts, lengths, keys) -> Decoded`."""
   bare = dataclasses.replace(masked, params={})
@@ -114,30 +135,31 @@ def _program(
   def run(params: Params, tokens: jax.Array, lengths: jax.Array, keys: jax.Array) -> Decoded:
     bound = dataclasses.replace(bare, params=params)
     prompts = (jnp.asarray(tokens), jnp.asarray(lengths))
-    return decode(
-      decoder, bound, prompts, keys, end_id=end_id, trajectory=trajectory, copies=copies
-    )
+    return decode(decoder, bound, prompts, keys, end_id=end_id, copies=copies, watch=watch)
 
   return jax.jit(run)
 
 
+def _watch(watchers: Sequence[Watcher]) -> Watch | None:
+  """All of them as one."""
+
+  def tell(step: Step) -> None:
+    for watcher in watchers:
+      watcher.tell(step)
+
+  most = max((watcher.alternatives for watcher in watchers), default=0)
+  return Watch(tell, most) if watchers else None
+
+
 def _read(
-  decoded: Decoded,
-  batch: Sequence[tuple[int, int]],
-  prompts: Mapping[int, np.ndarray],
-  seconds: tuple[float, float],
+  decoded: Decoded, batch: Sequence[tuple[int, int]], seconds: tuple[float, float]
 ) -> Iterator[Answer]:
   for row, (prompt, number) in enumerate(batch):
-    frames = None
-    if decoded.trajectory is not None:
-      end = len(prompts[prompt]) + decoded.answers.shape[1]
-      frames = np.asarray(decoded.trajectory[: decoded.num_frames, row, :end])
     yield Answer(
       prompt=prompt,
       number=number,
       tokens=np.asarray(decoded.answers[row, : decoded.lengths[row]]),
       num_evaluations=int(decoded.num_evaluations[row]),
-      trajectory=frames,
       seconds=seconds[0] / len(batch),
       compilation=seconds[1] / len(batch),
     )

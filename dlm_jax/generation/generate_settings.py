@@ -31,7 +31,12 @@ class GenerateSettings(ModelSettings):
     batch_size: answers written at once. It changes no answer.
     seed: seed of all draws. An answer depends on the seed, on the number of its prompt and on its
       own.
-    trajectory: whether to show how the first answer is written, state by state.
+    live: whether a terminal shows the first answer of every batch while it is written. JAX does not
+      keep the compiled program of a live picture, so that --nolive starts sooner the second time.
+    trajectory: whether to print how the first answer was written, state by state.
+    show: step of the first answer, from 1 on, that is printed as a table: the likeliest tokens of
+      every position of the block, with their probabilities, and what was committed. It takes
+      --prompt.
     output: JSONL file that gets one object an answer, with its text, its tokens and what it cost;
       what they depend on is written beside it, to NAME.protocol.json.
   """
@@ -44,7 +49,9 @@ class GenerateSettings(ModelSettings):
   num: PositiveInt = 1
   batch_size: PositiveInt = 8
   seed: Seed = 0
+  live: bool = True
   trajectory: bool = False
+  show: PositiveInt | None = None
   output: str | None = None
 
   def __post_init__(self) -> None:
@@ -52,6 +59,8 @@ class GenerateSettings(ModelSettings):
     resolve.require_ranges(self, "--")
     if (self.prompt is None) == (self.prompts is None):
       raise UserError("give --prompt (a text) or --prompts (a JSONL file), and one of them alone.")
+    if self.show is not None and self.prompts is not None:
+      raise UserError("--show prints a step of one answer: give it with --prompt, not --prompts.")
     if self.path is not None and not self.path.absolute().parent.is_dir():
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
 

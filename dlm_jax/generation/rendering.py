@@ -12,7 +12,9 @@ from dlm_jax.processes.base import Process
 from dlm_jax.processes.facets import HasMask
 
 MASK = "·"
-STYLES = {"mask": "dim", "given": "cyan", "new": "bold green", "old": ""}
+MASK_STYLE, GIVEN_STYLE = "dim", "cyan"
+# The colour of a token whose probability was at least so much when it was committed.
+CERTAINTIES = {0.9: "green", 0.5: "yellow", 0.0: "red"}
 
 Decode = Callable[[np.ndarray], str]
 
@@ -29,6 +31,8 @@ def state_text(
   mask_id: int | None = None,
   given: np.ndarray | None = None,
   previous: np.ndarray | None = None,
+  certainty: np.ndarray | None = None,
+  revised: np.ndarray | None = None,
 ) -> Text:
   """One state `[L]` as a text, styled by what each position is.
 
@@ -37,20 +41,30 @@ def state_text(
     decode: ids to text; it never sees the mask.
     mask_id: shown as a dim dot; None where the process has no mask.
     given: bool `[L]`, the prompt or known part, in a colour of its own.
-    previous: the state shown before; what differs from it is highlighted.
+    previous: the state shown before; what differs from it is bold.
+    certainty: float `[L]`, the probability of each token, see `CERTAINTIES`; NaN where it has none.
+    revised: bool `[L]`, positions whose token was changed: underlined.
   """
-  kinds = np.full(len(tokens), "old", dtype="U5")
+  masked = np.zeros(len(tokens), bool) if mask_id is None else tokens == mask_id
+  styles = np.full(len(tokens), "", object)
+  if certainty is not None:
+    for least, colour in sorted(CERTAINTIES.items()):
+      styles[certainty >= least] = colour
   if previous is not None:
-    kinds[tokens != previous] = "new"
-  if mask_id is not None:
-    kinds[tokens == mask_id] = "mask"
+    new = "bold green" if certainty is None else "bold "
+    styles[tokens != previous] = new + styles[tokens != previous]
+  styles[masked] = MASK_STYLE
+  if revised is not None:
+    styles[revised] = "underline " + styles[revised]
   if given is not None:
-    kinds[given] = "given"
+    styles[given] = GIVEN_STYLE
+    masked = masked & ~given
   text = Text()
   # Decoded run by run, so that tokens that are parts of words or characters join where they can.
-  for kind, run in itertools.groupby(range(len(tokens)), key=kinds.__getitem__):
+  kinds = list(zip(masked, styles, strict=True))
+  for (is_mask, style), run in itertools.groupby(range(len(tokens)), key=kinds.__getitem__):
     run = list(run)
-    text.append(MASK * len(run) if kind == "mask" else decode(tokens[run]), STYLES[kind])
+    text.append(MASK * len(run) if is_mask else decode(tokens[run]), style)
   return text
 
 
@@ -86,17 +100,27 @@ def print_trajectory(
   mask_id: int | None = None,
   given: np.ndarray | None = None,
   frames: int = 12,
+  certainty: np.ndarray | None = None,
+  revised: np.ndarray | None = None,
 ) -> None:
   """Prints how one sequence was refined: at most `frames` of the states `trajectory` `[T + 1, L]`.
 
   The states are evenly spaced in steps and include the first and last; one that repeats the state
-  above it is left out.
+  above it is left out. `certainty` and `revised` are as of `state_text`, for every state.
   """
   previous = None
   for step in chosen_frames(trajectory, frames):
     state = trajectory[step]
     console.print(Rule(f"step {step} of {len(trajectory) - 1}", style="dim"))
-    text = state_text(state, decode, mask_id=mask_id, given=given, previous=previous)
+    text = state_text(
+      state,
+      decode,
+      mask_id=mask_id,
+      given=given,
+      previous=previous,
+      certainty=None if certainty is None else certainty[step],
+      revised=None if revised is None else revised[step],
+    )
     console.print(text, soft_wrap=not console.is_terminal)
     previous = state
 

@@ -94,7 +94,7 @@ def test_states(family, name):
       ),
     )
     fields = {**fields, "cache": {"name": "block"}}
-  decoded = trajectories.run(model, arrays["prompt_ids"], **fields)
+  decoded = trajectories.run(model, arrays["prompt_ids"], watched=True, **fields)
   states, wanted = trajectories.states(decoded), arrays["states"]
   if family == "fast_dllm_v2":
     # The reference writes one more token, the first of the block after the last.
@@ -134,7 +134,7 @@ def test_ragged_states(name, fields, pattern):
   lengths = arrays["prompt_lengths"]
   prompts = [ids[:n] for ids, n in zip(arrays["prompt_ids"], lengths, strict=True)]
   model = trajectories.model("qwen3_a2d", MASK["qwen3_a2d"], pattern=pattern)
-  found = trajectories.states(trajectories.run(model, prompts, **fields))
+  found = trajectories.states(trajectories.run(model, prompts, watched=True, **fields))
   for row, n in enumerate(lengths):
     begin = -n % 4 if name == "block_ragged" else 0
     theirs = 8 if name == "block_ragged" else n

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlm_jax.decoding import decoders
-from dlm_jax.decoding.decode import decode
+from dlm_jax.decoding.decode import Decoded, decode
 from dlm_jax.decoding.masked_model import MaskedModel
+from dlm_jax.decoding.steps import Step, Watch
 from tests.interop import parity
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -42,31 +43,49 @@ def ragged(prompts):
   return jnp.asarray(tokens), jnp.asarray(lengths)
 
 
-def run(masked, prompts, *, end_id=None, seed=0, keys=None, trajectory=True, copies=1, **fields):
-  """What `masked` answers to prompts, as one program."""
+# What programs that are watched have said of their steps.
+STEPS = []
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(Decoded):
+  """What was written, and the steps in which it was."""
+
+  steps: tuple[Step, ...]
+
+
+def run(masked, prompts, *, end_id=None, seed=0, keys=None, copies=1, watched=False, **fields):
+  """What `masked` answers to prompts, as one program.
+
+  JAX keeps none that is watched from one run of the tests to the next.
+  """
   keys = jax.random.split(jax.random.key(seed), len(prompts)) if keys is None else keys
   bare = dataclasses.replace(masked, params=None)
-  run = program(decoders.make(**fields), bare, end_id, trajectory, copies)
+  STEPS.clear()
+  run = program(decoders.make(**fields), bare, end_id, watched, copies)
   decoded = jax.device_get(run(masked.params, ragged(prompts), keys))
+  jax.effects_barrier()
   assert not decoded.has_nan
-  return decoded
+  return Run(**vars(decoded), steps=tuple(STEPS))
 
 
 @functools.cache
-def program(made, bare, end_id, trajectory, copies=1):
+def program(made, bare, end_id, watched, copies=1):
   """The jitted `(params, prompts, keys) -> Decoded` of a decoder and a model without parameters."""
 
   def run(params, prompts, keys):
     masked = dataclasses.replace(bare, params=params)
-    options = {"end_id": end_id, "trajectory": trajectory, "copies": copies}
-    return decode(made, masked, prompts, keys, **options)
+    watch = Watch(STEPS.append) if watched else None
+    return decode(made, masked, prompts, keys, end_id=end_id, copies=copies, watch=watch)
 
   return jax.jit(run)
 
 
-def states(decoded):
-  """The states `[S, B, L]` after each evaluation that wrote."""
-  return decoded.trajectory[1 : decoded.num_frames]
+def states(run):
+  """The states `[S, B, L]` after each evaluation that wrote, of a run that was watched."""
+  tokens = np.stack([step.tokens for step in run.steps])
+  writes = np.any(tokens[1:] != tokens[:-1], axis=(1, 2))
+  return tokens[np.append(np.any(run.steps[0].committed), writes)]
 
 
 def seen(states, like, mask_id):

@@ -49,7 +49,7 @@ def test_lines_that_cannot_be_answered_are_told_and_the_others_go_on(directory, 
   ]
   prompts, output = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
   prompts.write_text("\n".join(map(json.dumps, lines)) + "\n")
-  code = main(settings(directory, prompts=str(prompts), output=str(output), num=2))
+  code = main(settings(directory, prompts=str(prompts), output=str(output), num=2, trajectory=True))
   assert code == 2
   said = capsys.readouterr()
   for number, message in {
@@ -73,6 +73,9 @@ def test_lines_that_cannot_be_answered_are_told_and_the_others_go_on(directory, 
   }
   assert protocol["answers"] == 4
   assert "preset llada_fast" in said.out
+  # The first answer, state by state, ends as it is printed below.
+  states, _, _ = said.out.partition("line 4 of")
+  assert "a dog." + 8 * "·" in states and written[0]["text"] in states
 
 
 def test_an_answer_depends_on_the_numbers_of_its_prompt_and_its_own(directory, tmp_path):
@@ -91,6 +94,15 @@ def test_an_answer_depends_on_the_numbers_of_its_prompt_and_its_own(directory, t
   alone = tokens([{"prompt": "something"}, {"prompt": "another"}], 2)
   assert together[2, 0] == alone[2, 0] and together[2, 1] == alone[2, 1]
   assert together[2, 0] != together[2, 1]
+
+
+def test_a_step_beyond_the_last_is_refused_and_the_answer_is_kept(directory, tmp_path, capsys):
+  output = tmp_path / "answers.jsonl"
+  with pytest.raises(UserError, match=r"--show is 9, but the first answer was written in \d steps"):
+    main(settings(directory, prompt="the cat", show=9, output=str(output)))
+  assert "--prompt" in capsys.readouterr().out
+  assert json.loads(output.read_text())["tokens"]
+  assert json.loads(output.with_suffix(".protocol.json").read_text())["answers"] == 1
 
 
 def test_a_preset_of_another_family_is_refused(directory):
@@ -146,6 +158,8 @@ def test_an_autoregressive_run_is_refused():
     ({}, "give --prompt .* or --prompts"),
     ({"prompt": "a", "prompts": "b"}, "give --prompt .* or --prompts"),
     ({"prompt": "a", "num": 0}, "--num must be at least 1"),
+    ({"prompt": "a", "show": 0}, "--show must be at least 1"),
+    ({"prompts": "a", "show": 1}, "--show prints a step of one answer"),
     ({"prompt": "a", "output": "no/such/place.jsonl"}, "directory of --output"),
   ],
 )

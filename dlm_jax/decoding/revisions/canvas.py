@@ -44,9 +44,6 @@ class Canvas(Revision):
   def is_final(self) -> bool:
     return False
 
-  def most_steps(self, window: int, drafts: int) -> int:
-    return self.steps
-
   def memory(self, shape: tuple[int, int]) -> PyTree:
     """The likeliest tokens int32 `[B, W]` of the step before; none at first."""
     return jnp.full(shape, -1)

@@ -25,10 +25,6 @@ class Edit(Revision):
   most_after: NonNegativeInt = 16
 
   @property
-  def most_steps_after(self) -> int:
-    return self.most_after
-
-  @property
   def is_final(self) -> bool:
     return False
 

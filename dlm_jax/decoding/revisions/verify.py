@@ -28,9 +28,6 @@ class Verify(Revision):
   def is_verified(self) -> bool:
     return True
 
-  def most_steps(self, window: int, drafts: int) -> int:
-    return window * (drafts + 1)
-
   def revise(self, candidates: Candidates, committed: Array, progress: WindowProgress) -> Revised:
     revised = super().revise(candidates, committed, progress)
     differs = candidates.written & (candidates.token != candidates.here)

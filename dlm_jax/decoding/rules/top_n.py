@@ -33,9 +33,6 @@ class TopN(Rule):
     number = counts.count(self.schedule, candidates, progress, steps)
     return candidates.best(number), None
 
-  def most_steps(self, window: int) -> int:
-    return self.steps or window
-
 
 def make(**fields: object) -> TopN:
   """Builds the rule from its settings. Raises `UserError`."""
