@@ -24,7 +24,8 @@ def network(
   Raises:
     UserError: a field is missing, or has a value that is not computed here.
   """
-  config.require(hidden_act="silu", attention_bias=False, mlp_bias=False, use_sliding_window=False)
+  config.require(hidden_act="silu", attention_bias=False, mlp_bias=False)
+  config.require(use_sliding_window=False, use_mrope=False)
   config.ignore("sliding_window")
   layers = config.integer("num_hidden_layers")
   config.require(layer_types=["full_attention"] * layers)

@@ -146,12 +146,33 @@ def test_other_weights_and_another_config_have_another_fingerprint(tmp_path):
     assert hugging_face.read(str(directory)).fingerprint != fingerprint
 
 
-@pytest.mark.parametrize("name", ["ar_llama", "diffullama"])
-def test_a_file_that_is_older_than_its_field_has_the_rotary_base_of_llama_2(name, tmp_path):
-  directory = checkpoints.copy(name, tmp_path, rope_theta=None)
-  assert hugging_face.read(str(directory)).description.network["rotary_base"] == 1e4
-  with pytest.raises(UserError, match="has no field 'rope_theta', which a qwen2_ar"):
-    hugging_face.read(str(checkpoints.copy("ar_qwen2", tmp_path / "other", rope_theta=None)))
+# What is left out of a `config.json` (None) or said there otherwise, and the network it describes.
+DESCRIBED = [
+  ("ar_llama", {"rope_theta": None}, {"rotary_base": 1e4}),  # as LLaMA 2 leaves it out
+  ("diffullama", {"rope_theta": None}, {"rotary_base": 1e4}),
+  (
+    "ar_qwen2",
+    {"rope_theta": None, "rope_parameters": {"rope_type": "default", "rope_theta": 7.0}},
+    {"rotary_base": 7.0},
+  ),
+  ("ar_qwen2", {"use_mrope": False, "head_dim": 10}, {"head_width": 10}),
+  ("llada", {"n_kv_heads": None}, {"kv_heads": 6}),
+  ("llada", {"mlp_hidden_size": None, "include_qkv_bias": True}, {"feedforward_width": 192}),
+  ("llada_moe", {"moe_layer_freq": [0, 0, 1]}, {"dense_layers": 2}),
+  ("llada_moe", {"norm_topk_prob": True}, {"router_renormalized": False}),
+  ("qwen3_moe_sdar", {"mlp_only_layers": [0]}, {"dense_layers": 1}),
+  ("qwen3_moe_sdar", {"norm_topk_prob": False}, {"router_renormalized": False}),
+  ("llada2_moe", {"norm_topk_prob": False}, {"router_renormalized": True}),
+  ("llada2_moe", {"num_experts_per_tok": 1}, {"router_renormalized": False}),
+  ("llada2_moe", {"rotary_dim": 4}, {"rotary_width": 4}),
+  ("llada2_moe", {"rotary_dim": None, "partial_rotary_factor": 0.25}, {"rotary_width": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "fields"), DESCRIBED)
+def test_the_network_is_what_the_config_says_it_is(name, changes, fields, tmp_path):
+  described = hugging_face.read(str(checkpoints.copy(name, tmp_path, **changes))).description
+  assert {field: described.network[field] for field in fields} == fields
 
 
 def test_gpt2_judges_text_from_the_end_of_another(tmp_path):
@@ -229,8 +250,29 @@ def test_what_is_wrong_with_the_tensors_is_one_sentence(message, tmp_path):
     ({"d_model": None}, "has no field 'd_model'"),
     ({"n_layers": "3"}, "has n_layers = '3', which must be a whole number"),
     ({"architectures": ["Unknown"]}, "is of no family that can be opened.*llada"),
+    ({"n_layers": True}, "has n_layers = True, which must be a whole number"),
   ],
 )
 def test_what_is_wrong_with_the_config_is_one_sentence(changes, message, tmp_path):
   with pytest.raises(UserError, match=message):
     hugging_face.read(str(checkpoints.copy("llada", tmp_path, **changes)))
+
+
+@pytest.mark.parametrize(
+  ("name", "changes", "message"),
+  [
+    ("ar_qwen2", {"use_mrope": True}, "use_mrope = True: of qwen2_ar checkpoints only those with"),
+    ("ar_qwen2", {"rope_theta": None}, "has no field 'rope_theta', which a qwen2_ar"),
+    (
+      "ar_qwen2",
+      {"rope_scaling": {"rope_type": "yarn"}},
+      "has rope_scaling = {'rope_type': 'yarn'",
+    ),
+    ("llada_moe", {"moe_layer_freq": [1, 0, 1]}, "layers without experts after layers with"),
+    ("qwen3_moe_sdar", {"decoder_sparse_step": 2}, "decoder_sparse_step = 2"),
+    ("ar_gpt2", {"n_inner": 72}, "n_inner = 72: of gpt2_ar checkpoints only those with 144"),
+  ],
+)
+def test_what_is_not_computed_is_refused(name, changes, message, tmp_path):
+  with pytest.raises(UserError, match=message):
+    hugging_face.read(str(checkpoints.copy(name, tmp_path, **changes)))
