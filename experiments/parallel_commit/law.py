@@ -2,7 +2,9 @@
 
 The model is exact: it knows p(x_i | what is written) of a joint distribution of few tokens. A
 decoder draws a candidate for every masked position and commits some together. Its law follows by
-pushing the mass of every state through every outcome of a step, so that no sample is drawn.
+pushing the mass of every state through every outcome of a step, so that no sample is drawn. Under
+the revision `renoise` an outcome is also what random tokens the model is given, of which it knows
+how many there are, but not where.
 """
 
 import itertools
@@ -55,6 +57,17 @@ class EnumerableModel:
     found = np.einsum("sr,rlv->slv", mass, symbols)
     return found / found.sum(axis=-1, keepdims=True)
 
+  def denoised(self, inputs: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """p(x_i | all other positions of `inputs` `[N, L]`), float64 `[N, L, V]`: what the exact
+    network of uniform noise says, where it left each token with the probability `kept` `[N]`."""
+    rows, kept = self.outcomes, kept[:, None, None]
+    chance = kept * (inputs[:, None] == rows) + (1.0 - kept) / self.vocab_size
+    others = ~np.eye(self.length, dtype=bool)
+    apart = np.stack([np.prod(chance, axis=-1, where=where) for where in others], axis=-1)
+    symbols = rows[:, :, None] == np.arange(self.vocab_size)
+    found = np.einsum("nrl,rlv->nlv", apart * self.probs[:, None], symbols)
+    return found / found.sum(axis=-1, keepdims=True)
+
 
 @dataclass(frozen=True)
 class Law:
@@ -80,18 +93,19 @@ class Law:
     return float(np.sum(self.probs[where] * ratio))
 
 
-def law(model: EnumerableModel, rule: Rule, score: str) -> Law:
+def law(model: EnumerableModel, rule: Rule, score: str, has_noise: bool = False) -> Law:
   """The law of the decoder that draws at temperature 1, from a row of masks.
 
   Args:
     model: whose distribution it should write.
     rule: what is committed; one without a memory.
     score: of `samplers.scores`.
+    has_noise: whether the model is given random tokens in place of masks (`renoise`).
   """
   mass = np.zeros(len(model.states))
   mass[-1] = 1.0  # all masks
   masked = np.any(model.states == model.vocab_size, axis=1)
-  outcome = _Outcomes.of(model, masked)
+  outcome = _Outcomes.of(model, masked, has_noise)
   ranked = orders(model.length) if score == "random" else orders(model.length)[:1]
   evaluations, index = 0.0, 0
   while mass[masked].sum() > 1e-12:
@@ -99,7 +113,7 @@ def law(model: EnumerableModel, rule: Rule, score: str) -> Law:
     after = np.where(masked, 0.0, mass)
     for order in ranked:
       target = outcome.after(rule, score, order, index)
-      moved = np.repeat(mass[masked] / len(ranked), len(model.outcomes)) * outcome.chance
+      moved = mass[masked][outcome.origin] / len(ranked) * outcome.chance
       np.add.at(after, target, moved)
     mass, index = after, index + 1
   return Law(mass[~masked], evaluations)
@@ -112,35 +126,51 @@ def orders(length: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Outcomes:
-  """All states that hold a mask, each with all rows of candidates.
+  """All states that hold a mask, each with all noise that may stand there and all candidates.
 
   Attributes:
+    origin: int `[N]`, the number of the state among them.
     here, token: int32 `[N, L]`, the state and the candidates.
-    probs: `[N, L, V]`, what the model says of the state.
-    chance: `[N]`, the probability of the candidates of masked positions.
+    probs: `[N, L, V]`, what the model says of it.
+    chance: `[N]`, the probability of the noise and of the candidates of masked positions.
   """
 
+  origin: np.ndarray
   here: np.ndarray
   token: np.ndarray
   probs: np.ndarray
   chance: np.ndarray
 
   @classmethod
-  def of(cls, model: EnumerableModel, masked: np.ndarray) -> "_Outcomes":
-    states, outcomes, mask_id = model.states[masked], model.outcomes, model.vocab_size
-    here = np.repeat(states, len(outcomes), axis=0)
-    token = np.tile(outcomes, (len(states), 1))
-    probs = np.repeat(model.conditionals()[masked], len(outcomes), axis=0)
+  def of(cls, model: EnumerableModel, masked: np.ndarray, has_noise: bool) -> "_Outcomes":
+    states = model.states[masked]
+    missing = states == model.vocab_size
+    if has_noise:
+      origin, noise = _filled(missing, model.outcomes)
+      inputs = np.where(missing[origin], noise, states[origin])
+      probs = model.denoised(inputs, 1.0 - missing.mean(axis=1)[origin])
+      of_noise = float(model.vocab_size) ** -missing.sum(axis=1)[origin]
+    else:
+      origin, probs = np.arange(len(states)), model.conditionals()[masked]
+      of_noise = np.ones(len(states))
+    given, token = _filled(missing[origin], model.outcomes)
+    origin, probs = origin[given], probs[given]
     drawn = np.take_along_axis(probs, token[..., None], axis=-1)[..., 0]
-    # Candidates of positions that are written play no part: the first one stands for all.
-    plays = np.all((here == mask_id) | (token == 0), axis=1)
-    chance = np.prod(np.where(here == mask_id, drawn, 1.0), axis=1) * plays
-    return cls(here, token, probs, chance)
+    chance = of_noise[given] * np.prod(np.where(missing[origin], drawn, 1.0), axis=1)
+    return cls(origin, states[origin], token, probs, chance)
 
   def after(self, rule: Rule, score: str, order: np.ndarray, index: int) -> np.ndarray:
     """The number of the state that each outcome leads to in the step `index`, `[N]`."""
     new = np.asarray(_commit(rule, score, self.here, self.token, self.probs, order, index))
     return np.ravel_multi_index(new.T, (self.probs.shape[-1] + 1,) * new.shape[1])
+
+
+def _filled(missing: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """All rows of symbols at the positions `missing` bool `[S, L]`, and 0 elsewhere, where a symbol
+  plays no part: the number of the row of `missing` `[N]`, and the symbols int32 `[N, L]`."""
+  fits = np.all(missing[:, None] | (outcomes == 0), axis=-1)
+  number, outcome = np.nonzero(fits)
+  return number, outcomes[outcome]
 
 
 @partial(jax.jit, static_argnums=(0, 1))

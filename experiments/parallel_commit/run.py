@@ -1,6 +1,6 @@
 """How far parallel commits are from the model's own distribution, and what they save.
 
-python -m experiments.parallel_commit.run            # two minutes on one core
+python -m experiments.parallel_commit.run            # a minute on one core
 python -m experiments.parallel_commit.run --table    # the tables and the figure, from results.json
 """
 
@@ -53,8 +53,13 @@ def models() -> dict[str, EnumerableModel]:
   return {n: EnumerableModel(n, p / p.sum(), V, LENGTH) for n, p in probs.items()}
 
 
+# Scores under which a model of uniform noise commits the n best, see the revision `renoise`.
+NOISY = ("negative_entropy", "random")
+
+
 def decoders() -> Iterator[tuple[str, str, Record]]:
-  """The label of a line of the figure, its score, and the rule of each of its points."""
+  """The label of a line of the figure, its score, and the rule of each of its points. Under labels
+  that begin with `renoise` the model is given random tokens in place of masks."""
   for score in TOP_N:
     for steps in range(1, LENGTH + 1):
       yield f"top_n, {score}", score, {"name": "top_n", "steps": steps}
@@ -62,6 +67,11 @@ def decoders() -> Iterator[tuple[str, str, Record]]:
     score = "negative_entropy" if name == "entropy_bound" else "probability"
     for value in values:
       yield name, score, {"name": name, setting: value}
+  for score in NOISY:
+    for steps in range(1, LENGTH + 1):
+      yield f"renoise, {score}", score, {"name": "top_n", "steps": steps}
+  for value in RULES["entropy_bound"][1]:
+    yield "renoise, entropy_bound", "negative_entropy", {"name": "entropy_bound", "bound": value}
 
 
 def measure() -> list[Record]:
@@ -69,7 +79,8 @@ def measure() -> list[Record]:
   found = []
   for model in models().values():
     for label, score, rule in decoders():
-      written = law(model, resolve.make(base.RULES, rule), score)
+      has_noise = label.startswith("renoise")
+      written = law(model, resolve.make(base.RULES, rule), score, has_noise)
       found.append({"model": model.name, "decoder": label, "rule": rule, **numbers(model, written)})
       print(json.dumps(found[-1]), flush=True)
   return found
@@ -120,7 +131,7 @@ def figure(results: list[Record], path: Path) -> None:
     for label in dict.fromkeys(row["decoder"] for row in results):
       rows = [r for r in results if r["model"] == name and r["decoder"] == label]
       rows.sort(key=lambda r: r["tokens_per_evaluation"])
-      style = "o-" if label.startswith("top_n") else "s--"
+      style = "s--" if label in RULES else "^:" if label.startswith("renoise") else "o-"
       x, y = ([r[key] for r in rows] for key in ("tokens_per_evaluation", "total_variation"))
       axis.plot(x, y, style, label=label, markersize=3.5, linewidth=1.2)
     axis.set_title(f"{name}: {LENGTH} tokens of {V} symbols")

@@ -53,6 +53,20 @@ def test_the_likelier_candidate_first_is_another_law():
   assert found.total_variation(MODEL) > 0.05
 
 
+def test_a_model_of_random_tokens_doubts_what_is_committed():
+  """By hand: the second of two tokens is drawn where half of all tokens are noise. All at once,
+  nothing is known of either, so that it makes no difference; and where they are independent."""
+  table = PROBS.reshape(3, 3)
+  first = table.sum(axis=1)
+  noisy = (0.5 * np.eye(3) + 0.5 / 3) @ table
+  wanted = first[:, None] * noisy / noisy.sum(axis=1, keepdims=True)
+  found = law(MODEL, resolve.make(base.RULES, {"name": "top_n"}), "left_to_right", has_noise=True)
+  np.testing.assert_allclose(found.probs, wanted.ravel(), atol=1e-12)
+  product = np.outer(first, table.sum(axis=0)).ravel()
+  once = resolve.make(base.RULES, {"name": "top_n", "steps": 1})
+  np.testing.assert_allclose(law(MODEL, once, "random", has_noise=True).probs, product, atol=1e-12)
+
+
 def test_the_tables_of_the_readme_are_those_of_the_results(tmp_path):
   results = json.loads((run.HERE / "results.json").read_text())
   assert run.table(results) in (run.HERE / "README.md").read_text()
