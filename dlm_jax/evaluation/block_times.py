@@ -37,21 +37,27 @@ LossesOfBatch = Callable[..., Array]
 
 
 def losses(process: Block, denoiser: BindParams, times: Times) -> LossesOfBatch:
-  """Returns `(params, key, tokens [B, L], given, unscored) -> [I]`: the loss under `INTERVALS`.
+  """Returns `(params, key, tokens [B, L], given, unscored, labels) -> [I]`: loss under `INTERVALS`.
 
   Nats a scored token of one batch; all intervals share the noise and the ranks of the times.
   """
 
   @jax.jit
   def of_batch(
-    params: Params, key: Array, tokens: Array, given: Array | None, unscored: Array | None = None
+    params: Params,
+    key: Array,
+    tokens: Array,
+    given: Array | None,
+    unscored: Array | None = None,
+    labels: Array | None = None,
   ) -> Array:
     time_key, noise_key = jax.random.split(key)
     t, _ = times.draw(time_key, tokens.shape[0], process)
     noise = row_keys(noise_key, tokens.shape[0])
     scored = free(given, tokens.shape) & free(unscored, tokens.shape)
 
-    learned, denoise = bound(process, denoiser(params))
+    denoise = denoiser(params) if labels is None else denoiser(params, labels)
+    learned, denoise = bound(process, denoise)
 
     def of_interval(clip: Array) -> Array:
       loss = learned.loss_within(clip, noise, denoise, tokens, t, given)
@@ -140,8 +146,8 @@ def losses_of_batches(
   with jax.set_mesh(batches.mesh):
     for number in numbers:
       batch, noise = batches[number], jax.random.fold_in(key, number)
-      masks = (batch.get("given"), batch.get("unscored"))
-      table.append(of_batch(params, noise, batch["tokens"], *masks))
+      optional = (batch.get(name) for name in ("given", "unscored", "label"))
+      table.append(of_batch(params, noise, batch["tokens"], *optional))
   return np.asarray(table)
 
 

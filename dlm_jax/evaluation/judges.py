@@ -27,13 +27,15 @@ def trained_here(model: Model, *, batch_size: int = 64) -> Judge:
 
   Raises:
     UserError: the run's likelihood is only bounded, so that a better bound would look like worse
-      text.
+      text; or it cannot do without labels, which the texts do not have.
   """
   if not model.evaluation_process.exact:
     raise UserError(
       f"the judge is a run of {type(model.process).__name__}, which only bounds a likelihood: "
       "name an autoregressive run."
     )
+  if model.num_labels:
+    model.check_unlabelled("judging text")
   scoring = Scoring(batch_size=batch_size, mesh=model.mesh)
   draw = likelihood.drawer(model.evaluation_process, model.denoiser, scoring)
 

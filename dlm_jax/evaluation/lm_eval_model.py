@@ -58,8 +58,13 @@ class HarnessModel(LM):
       samples, batch_size, seed, journal: see `conditional.ConditionalScoring`.
       greedy_tasks: names of the tasks whose metrics read the flag; None is all.
       decoder: what writes answers; None is the sampler of the model, a window after the other.
+
+    Raises:
+      UserError: the model cannot do without labels, which requests do not have.
     """
     super().__init__()
+    if model.num_labels:
+      model.check_unlabelled("the harness")
     journal = journal or Journal()
     self.refused: dict[str, list[str]] = {}
     self._model = model

@@ -48,6 +48,11 @@ def test_a_bound_is_no_judge():
     judges.trained_here(tiny.model())
 
 
+def test_a_judge_that_cannot_do_without_labels_is_refused():
+  with pytest.raises(UserError, match="judging text needs a model that has learned to do without"):
+    judges.trained_here(tiny.model("autoregressive", num_labels=2, label_dropout=0.0))
+
+
 @pytest.fixture(scope="module")
 def samples(runs, tmp_path_factory):
   """A file of samples with a trajectory."""

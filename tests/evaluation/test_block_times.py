@@ -10,6 +10,8 @@ from rich.console import Console
 
 from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
+from dlm_jax.data.store import Rows
+from dlm_jax.distributed.mesh import make_mesh
 from dlm_jax.evaluation import block_times
 from dlm_jax.evaluation.block_times import BlockTimesSettings
 from dlm_jax.processes import block
@@ -58,6 +60,24 @@ def test_the_whole_interval_is_the_bound_and_its_loss_that_of_training():
     of_text = block_times.losses(PROCESS, lambda _: EXACT, TIMES)
     without = of_text(None, jax.random.key(0), x, None, last)
     np.testing.assert_allclose(without[i], loss[:, :-1].mean(), rtol=1e-5)
+
+
+def test_the_network_sees_the_labels_that_it_was_trained_with():
+  seen = []
+
+  def denoiser(params, labels):
+    seen.append(labels.shape)
+    return EXACT
+
+  losses = block_times.losses(PROCESS, denoiser, TIMES)
+
+  def of_batch(*arguments):
+    return np.zeros(jax.eval_shape(losses, *arguments).shape)
+
+  rows = Rows(JOINT.draw(0, 8), None, labels=np.arange(8) % 2)
+  batches = block_times.RandomBatches(rows, 8, (0,), make_mesh({"data": -1}))
+  found = block_times.losses_of_batches(of_batch, None, batches, jax.random.key(0), [0])
+  assert found.shape == (1, 36) and seen == [(8,)]
 
 
 def test_the_smallest_variance_comes_first():

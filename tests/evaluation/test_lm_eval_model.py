@@ -110,6 +110,11 @@ def test_a_decoder_writes_answers_and_a_journal_recalls_them(harness_model, monk
   assert calls == [[2, 8], [], [2, 7]]
 
 
+def test_a_model_that_cannot_do_without_labels_is_refused(harness_model):
+  with pytest.raises(UserError, match="the harness needs a model that has learned to do without l"):
+    harness_model(tiny.model(num_labels=2, label_dropout=0.0))
+
+
 def test_the_decoder_is_that_of_the_family():
   settings, masked = HarnessSettings(workdir="w", tasks=("letters",)), tiny.model(length=256)
   assert HarnessDecoder.of(settings, masked) is None
