@@ -58,6 +58,7 @@ MD4_TRAINING = (
   Field("optimizer.decay", "cosine", MD4),
   Field("training.ema_warmup", False, f"{MD4}, the authors' code"),
   Field("times.sampling", "shared_offset", MD4),
+  Field("times.epsilon", 1e-4, f"{MD4}, the authors' code: the smallest masked fraction"),
 )
 # How Duo's authors distil a model, but for its length.
 DISTILLATION_TRAINING = (

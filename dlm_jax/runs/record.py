@@ -153,7 +153,9 @@ def newest_whole(
     UserError: there is no step, or all are damaged.
   """
   if not steps:
-    raise UserError(f"there is no checkpoint in {directory}: train first, or see to the path.")
+    raise UserError(
+      f"there is no checkpoint in {directory}: train first, or give another directory."
+    )
   damaged = {}
   for step in reversed(steps):
     try:

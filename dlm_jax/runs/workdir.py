@@ -133,7 +133,9 @@ def read_config(workdir: str | os.PathLike, step: int | None = None) -> ml_colle
   """
   path = _mirror(workdir).get(_CONFIG)
   if not path.exists():
-    raise UserError(f"there is no run in {workdir} (no {_CONFIG}): train first, or see to it.")
+    raise UserError(
+      f"there is no run in {workdir} (no {_CONFIG}): train it first, or give another directory."
+    )
   config = read_object(path, way_out=_BRING_BACK)
   saved = checkpoint.newest_metadata(checkpoints(workdir), step)
   if saved is not None:

@@ -2,6 +2,7 @@
 
 A table of the file is one of a paper (`source`): what it states of all its rows stands there once,
 what it states of one row stands in the row. A zero-shot table has a value for each of `corpora`.
+`papers` says where each paper is to be read.
 """
 
 import json
@@ -32,6 +33,7 @@ class Published:
 
   Attributes:
     source: the paper, and the table where it is known.
+    link: to the paper.
     method: what the table calls it, with what it is not by default.
     value: as printed.
     spread: as printed behind it.
@@ -41,7 +43,7 @@ class Published:
     trained_on: what was trained on where that is another corpus: zero-shot.
     length: tokens of a row.
     packing: how text became rows: packed, unpacked, stream, cropped, or in words.
-    split: of the corpus.
+    split: of the corpus; zero-shot it depends on the corpus, as in `dlm_jax.data.zero_shot`.
     scored: `all` positions, or those `after_first`; None where nothing is scored.
     trained_by: `authors` of the method, the paper that trained it anew, or `not stated`.
     steps, batch, tokens: of the training, where they are known.
@@ -56,6 +58,7 @@ class Published:
   """
 
   source: str
+  link: str
   method: str
   value: str
   kind: str
@@ -86,6 +89,11 @@ class Published:
     require_known("metric of a published number", self.metric, UNITS)
 
   @property
+  def cited(self) -> str:
+    """The source as markdown, which leads to the paper."""
+    return f"[{self.source}]({self.link})"
+
+  @property
   def text(self) -> str:
     """The number as a table prints it."""
     spread = f" ± {self.spread}" if self.spread else ""
@@ -111,12 +119,13 @@ class Published:
 
 def load() -> tuple[Published, ...]:
   """All numbers of published.json, in its order."""
-  tables = json.loads(FILE.read_text(encoding="utf-8"))["tables"]
-  return tuple(number for table in tables for number in _numbers(table))
+  read = json.loads(FILE.read_text(encoding="utf-8"))
+  return tuple(n for table in read["tables"] for n in _numbers(table, read["papers"]))
 
 
-def _numbers(table: dict[str, Any]) -> list[Published]:
+def _numbers(table: dict[str, Any], papers: dict[str, str]) -> list[Published]:
   shared = {name: value for name, value in table.items() if name not in ("rows", "corpora")}
+  (shared["link"],) = (link for paper, link in papers.items() if table["source"].startswith(paper))
   found = []
   for row in table["rows"]:
     row = shared | row

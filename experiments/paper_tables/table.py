@@ -17,6 +17,7 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.evaluation.bound import DEFAULTS, EvaluateSettings, evaluate
 from dlm_jax.runs.workdir import require_resumable
+from dlm_jax.training.checks import check_splits
 from dlm_jax.training.run import train
 from experiments.paper_tables import ours, published, rows
 from experiments.paper_tables.published import Published
@@ -61,18 +62,20 @@ def main(settings: TableSettings) -> int:
 def check(stages: Sequence[Stage]) -> None:
   """Raises `UserError` where a stage cannot run, before the first one does.
 
-  The corpus lacks the split that is scored, or what is there of a stage was another run.
+  The corpus lacks a split that is validated on or scored, or what is there of a stage was another
+  run.
   """
-  made = stages[-1].config
-  corpus = resolve.make("dlm_jax.data.corpora", made.data.corpus)
-  split = made.evaluation.get("split") or DEFAULTS["split"]
-  if split not in corpus.splits:
-    raise UserError(
-      f"the protocol of {stages[-1].row} scores the {split} split, and its corpus has only "
-      f"{', '.join(corpus.splits)}: set evaluation.split to one of them."
-    )
   for stage in stages:
+    splits = resolve.make("dlm_jax.data.corpora", stage.config.data.corpus).splits
+    check_splits(splits)
     require_resumable(stage.workdir, stage.config)
+  last = stages[-1]
+  split = last.config.evaluation.get("split") or DEFAULTS["split"]
+  if split not in splits:
+    raise UserError(
+      f"the protocol of {last.row} scores the {split} split, and its corpus has only "
+      f"{', '.join(splits)}: set evaluation.split to one of them."
+    )
 
 
 def described(stages: Sequence[Stage]) -> Iterator[str]:
@@ -94,8 +97,8 @@ def described(stages: Sequence[Stage]) -> Iterator[str]:
     yield f"   zero-shot: {last.evaluate} --corpus={corpus}"
   for number in numbers:
     if number.trained_on is None:
-      about = f"{ours.kind_text(number)}; {', '.join(number.column)}; {number.source}"
-      yield f"   published: {number.text} ({about})"
+      about = [ours.kind_text(number), ", ".join(number.column), number.source, number.link]
+      yield f"   published: {number.text} ({'; '.join(about)})"
 
 
 def papers() -> Iterator[str]:
@@ -103,7 +106,7 @@ def papers() -> Iterator[str]:
   numbers = [number for number in published.load() if ours.row_of(number)]
   yield _line(["table", "of", "rows"])
   yield "|---|---|---|"
-  keys = [(n.source, f"{n.trains}, {published.UNITS[n.metric]}") for n in numbers]
+  keys = [(n.cited, f"{n.trains}, {published.UNITS[n.metric]}") for n in numbers]
   for source, what in dict.fromkeys(keys):
     pairs = zip(keys, numbers, strict=True)
     found = dict.fromkeys(f"`{ours.row_of(n)}`" for key, n in pairs if key == (source, what))
@@ -146,7 +149,7 @@ def _number_table(numbers: Sequence[Published], found: Sequence[ours.Ours]) -> I
   for number in numbers:
     steps = f"{number.steps:,}" if number.steps else ""
     row = ours.row_of(number) or f"none: {number.why_no_recipe}"
-    source = f"{number.source} ({number.note})" if number.note else number.source
+    source = f"{number.cited} ({number.note})" if number.note else number.cited
     cells = [number.text, ours.kind_text(number), steps, number.trained_by, source, row]
     yield _line([number.method, *cells, ours.text(number, found)])
 
@@ -159,7 +162,7 @@ def _zero_shot_table(numbers: Sequence[Published], found: Sequence[ours.Ours]) -
     part = {n.corpus: n for n in numbers if (n.method, n.source) == key}
     first = next(iter(part.values()))
     cells = [_both(part[corpus], found) if corpus in part else "" for corpus in corpora]
-    about = [ours.kind_text(first), first.trained_by, first.source, ours.row_of(first) or "none"]
+    about = [ours.kind_text(first), first.trained_by, first.cited, ours.row_of(first) or "none"]
     yield _line([first.method, *about, *cells])
 
 

@@ -11,7 +11,7 @@ from dlm_jax import config_description, configuration, experiment
 from dlm_jax.core import fields, resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.data import packing
-from dlm_jax.training import optimizer
+from dlm_jax.training import checks, optimizer
 
 QUICKSTART = "configs/stdlib_docs.py"
 # The quickstart with tiny shapes, which compile in no time.
@@ -49,7 +49,7 @@ def trace(built):
 def test_every_corpus_goes_with_every_method(corpus, method):
   path = ",path=book.txt" if "/my_" in corpus else ""
   config = configuration.load(f"{corpus}:{method}{path}")
-  resolve.make("dlm_jax.data.corpora", config.data.corpus)
+  checks.check_splits(resolve.make("dlm_jax.data.corpora", config.data.corpus).splits)
   resolve.make("dlm_jax.data.tokenizers", config.data.tokenizer)
   # Anything that a step refuses is refused when it is built: the head's economies, the times.
   build(config)

@@ -64,6 +64,7 @@ def test_published_numbers_say_what_they_are_and_where_they_stand():
   known = {",".join(recipe) for recipe in config.recipes()}
   for number in numbers:
     assert float(number.value) > 0 and number.source and number.trained_by
+    assert number.link.startswith("https://arxiv.org/abs/")
     assert number.recipe in known or number.why_no_recipe, number
     scored = number.kind in (*published.BOUNDS, "exact")
     assert scored == (number.scored is not None) == (number.split is not None)
@@ -199,12 +200,11 @@ def test_a_row_is_run_stage_by_stage_until_one_is_stopped(stopped_at, monkeypatc
   [
     ({"training__weights": "runs/mine"}, "starts from the run runs/mine, and its last part is no"),
     ({"network__width": 384}, "network of training.weights mdlm_text8 has width 768"),
-    ({"evaluation__split": "validation", "data__corpus": "lm1b"}, "scores the validation split"),
+    ({"data__corpus": {"name": "hf_dataset", "dataset": "a", "held_out": 9}}, "scores the test"),
+    ({"data__corpus": {"name": "hf_dataset", "dataset": "a"}}, "needs a validation split"),
   ],
 )
 def test_a_row_that_cannot_run_is_refused_before_it_does(fields, sentence, monkeypatch):
-  if "data__corpus" in fields:
-    fields = fields | {"data__corpus": config.get_config("mdlm,lm1b").data.corpus}
   two_stages(monkeypatch, **fields)
   with pytest.raises(UserError, match=sentence):
     table.main(table.TableSettings(row="udlm_text8", dry_run=True))

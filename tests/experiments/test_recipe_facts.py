@@ -12,6 +12,7 @@ import pytest
 
 from dlm_jax.core import resolve
 from dlm_jax.data.preparation import DataConfig
+from dlm_jax.evaluation.bound import DEFAULTS
 from dlm_jax.model import from_config
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training.config import EvaluationConfig, TrainingConfig
@@ -40,6 +41,10 @@ MDLM = {
   "network.initialization": "torch",
   "network.dtype": "auto",
   "network.residual": "float32",
+  "network.biases": False,
+  "network.learned_positions": 0,
+  "network.identity_input": False,
+  "network.qkv_clip": 0.0,
   "optimizer.name": "adamw",
   "optimizer.learning_rate": 3e-4,
   "optimizer.beta1": 0.9,
@@ -55,6 +60,9 @@ MDLM = {
   "training.steps": 1_000_000,
   "training.ema_decay": 0.9999,
   "training.ema_warmup": True,
+  "training.evaluate_every": 10_000,
+  "training.clip_batches": 0,
+  "training.weights": "",
   "times.sampling": "antithetic",
   "times.epsilon": 1e-3,
   "times.importance": False,
@@ -62,6 +70,9 @@ MDLM = {
   "data.scored": "all",
   "data.padding": "ignored",
   "data.windows": "disjoint",
+  "data.share": 1.0,
+  "distillation.teacher": "",
+  "distillation.gammas": None,
 }
 MASKED = {
   "process.masking": "independent",
@@ -95,6 +106,7 @@ MD4 = {
   "optimizer.decay": "cosine",
   "training.ema_warmup": False,
   "times.sampling": "shared_offset",
+  "times.epsilon": 1e-4,
 }
 CONTINUOUS = {
   "network.time_conditioned": True,
@@ -103,10 +115,11 @@ CONTINUOUS = {
   "process.parameterization": "categorical",
   "process.output_prior": True,
   "process.self_conditioning": 0.25,
+  "process.shared_head": False,
 }
 # By method: what differs from `MDLM`, and what it has besides.
 METHODS = {
-  "ar": {"network.conditioning": "none"},
+  "ar": {"network.conditioning": "none", "process.begin_id": None},
   "mdlm": MASKED,
   "mdlm_time": {**MASKED, **SIGMA},
   "mdlm_discrete": {**MASKED, **SIGMA, "process.timesteps": 1000},
@@ -119,15 +132,22 @@ METHODS = {
     "times.epsilon": 0.0,
     "process.start": 1e-3,
     "process.schedule": "Polynomial",
+    "process.schedule.exponent": 1.0,
   },
-  "sedd": {**SIGMA, "process.schedule": "LogLinear"},
-  "sedd_uniform": {**SIGMA, "process.schedule": "Geometric"},
+  "sedd": {**SIGMA, "process.schedule": "LogLinear", "process.schedule.epsilon": 1e-3},
+  "sedd_uniform": {
+    **SIGMA,
+    "process.schedule": "Geometric",
+    "process.schedule.sigma_min": 1e-4,
+    "process.schedule.sigma_max": 20.0,
+  },
   "udlm": {**SIGMA, "process.schedule": "Linear", "process.timesteps": None},
   "d3pm_uniform": {**SIGMA, "process.schedule": "Linear", "process.timesteps": 1000},
   "duo": {
     **SIGMA,
     "process.schedule": "Linear",
     "process.temperature": 1e-3,
+    "process.candidates": 4,
     "process.curriculum_steps": 500_000,
   },
   "plaid": {
@@ -239,16 +259,23 @@ ROWS = {
   **{(f"bd3lm_{s}", c): AFTER_FIRST for s in ("first", 4, 8, 16) for c in ("lm1b", "owt")},
   **{(f"bd3lm_scratch_{size}", "owt_250k"): AFTER_FIRST for size in (4, 8, 16)},
   ("owt_250k",): {"training.steps": 250_000},
+  ("duo", "lm1b"): {"process.gammas": (-3.53, -1.76)},
+  ("duo", "owt"): {"process.gammas": (-3.57, -1.86)},
   ("duo", "owt_250k"): {"process.curriculum_steps": 125_000},
+  ("duo_distilled", "owt"): {"distillation.teacher": "runs/duo_owt"},
+  ("sdtt", "owt"): {"distillation.teacher": "runs/mdlm_owt"},
 }
-# The rows of text: length, vocabulary and packing.
+# The rows of text: length, vocabulary and packing; the corpus, and the split that is scored.
+HELD_OUT = {"name": "hf_dataset", "held_out": 100_000}
+LM1B = ({**HELD_OUT, "dataset": "dvruette/lm1b", "test": "test"}, "test")
+OWT = ({**HELD_OUT, "dataset": "Skylion007/openwebtext"}, "validation")
 DATA = {
-  "text8": (256, 27, "stream"),
-  "lm1b": (128, 30522, "wrapped"),
-  "lm1b_unpacked": (128, 30522, "wrapped_padded"),
-  "owt": (1024, 50257, "wrapped"),
-  "owt_stream": (1024, 50257, "stream"),
-  "owt_250k": (1024, 50257, "wrapped"),
+  "text8": (256, 27, "stream", {"name": "text8"}, "test"),
+  "lm1b": (128, 30522, "wrapped", *LM1B),
+  "lm1b_unpacked": (128, 30522, "wrapped_padded", *LM1B),
+  "owt": (1024, 50257, "wrapped", *OWT),
+  "owt_stream": (1024, 50257, "stream", *OWT),
+  "owt_250k": (1024, 50257, "wrapped", *OWT),
 }
 
 
@@ -280,17 +307,21 @@ def test_a_recipe_is_that_of_its_paper_field_by_field(recipe):
   made = config.get_config(",".join(recipe))
   parts = resolved(made)
   facts = {**MDLM, **METHODS[method], **ROWS.get((corpus,), {}), **ROWS.get(recipe, {})}
+  if method in ("bd3lm_4", "bd3lm_8", "bd3lm_16"):
+    facts["training.weights"] = f"runs/bd3lm_first_{corpus}"
   found = {name: value(parts, name) for name in facts}
   assert found == {
     name: pytest.approx(fact) if isinstance(fact, float) else fact for name, fact in facts.items()
   }
-  length, vocabulary, packing = DATA[corpus]
+  length, vocabulary, packing, text, split = DATA[corpus]
   if method.startswith("gidd"):
     length, packing = 512, "cropped"
   if method.startswith(("bd3lm", "md4", "genmd4")) and corpus == "owt":
     packing = "stream"  # their rows on OpenWebText have no begin and end symbols
   assert (made.data.length, rows.vocab_size(made)) == (length, vocabulary)
   assert made.data.packing == packing
+  assert made.data.corpus.to_dict() == text
+  assert (made.evaluation.get("split") or DEFAULTS["split"]) == split
 
 
 @pytest.mark.parametrize("recipe", config.recipes(), ids="-".join)

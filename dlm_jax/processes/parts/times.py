@@ -25,8 +25,8 @@ class Times:
 
   Attributes:
     sampling: `uniform`, independent draws (SEDD); `antithetic`, one independent draw in each of B
-      equal strata (MDLM, and SEDD in its code); `shared_offset`, the strata of one shared draw
-      (MD4, Plaid; VDM, eq. 39).
+      equal strata (MDLM, also where its authors train SEDD); `shared_offset`, the strata of one
+      shared draw (MD4, Plaid; VDM, eq. 39).
     epsilon: times closer to 0 than this are not drawn. A bound that is to be a true bound uses 0.
     importance: draw t in proportion to the weight -alpha' / (1 - alpha) of the absorbing bound
       instead of uniformly, and divide by the density: the same mean, with a flat weight.
