@@ -52,8 +52,8 @@ def masked_model(process: Process, network: Network, params: Params) -> MaskedMo
   known = isinstance(process, RevealsOnce) or has_noise(process)
   if not known or not isinstance(process.pattern, Full | Blocks):
     raise UserError(
-      "a decoder needs the logits of what belongs in the place of a mask or of a random token, "
-      f"which the process {type(process).__name__} does not give: draw from it with dlm_jax.sample."
+      "decoders are defined for processes of masks, and for those of random tokens whose network "
+      f"gives logits, not for {type(process).__name__}: draw from it with dlm_jax.sample."
     )
   # Noise stands in the block at hand alone, so that one stream of tokens says what two say.
   pattern = BlockCausal(process.pattern.size) if isinstance(process.pattern, Blocks) else FULL

@@ -12,8 +12,11 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import FULL, BlockCausal
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.decoding import decoders, input_rows, windows
-from dlm_jax.decoding.passes import passes_of
+from dlm_jax.decoding.masked_model import masked_model, missing_id
+from dlm_jax.decoding.passes import Passes, passes_of
+from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs
+from dlm_jax.processes import absorbing, uniform
 from tests.decoding import trajectories
 
 MASK, END, VOCAB = 127, 129, 131
@@ -176,7 +179,8 @@ def test_soft_tokens_of_no_weight_are_masks():
   plain = trajectories.run(model(), PROMPTS, **fields)
   soft, mask = ({"name": "soft", "weight": weight} for weight in (1.0, 0.0))
   found = trajectories.run(model(), PROMPTS, revision=mask, **fields)
-  np.testing.assert_array_equal(trajectories.states(found), trajectories.states(plain))
+  np.testing.assert_array_equal(found.answers, plain.answers)
+  np.testing.assert_array_equal(found.num_evaluations, plain.num_evaluations)
   assert np.any(
     trajectories.run(model(), PROMPTS, revision=soft, **fields).answers != plain.answers
   )
@@ -254,7 +258,7 @@ def test_what_a_model_of_random_tokens_cannot_do_is_refused(fields, message):
 def test_the_network_sees_random_tokens_where_nothing_is_committed(fields):
   """The tokens of the rows say where: they hold the size of the vocabulary there, until the end."""
   masked = model(has_noise=True)
-  found = trajectories.run(masked, PROMPTS, length=8, **fields)
+  found = trajectories.run(masked, PROMPTS, length=8, watched=True, **fields)
   assert np.all(found.answers < VOCAB)
   states = trajectories.states(found)
   committed = [np.sum(state[0, 9:17] < VOCAB) for state in states]
@@ -271,3 +275,18 @@ def test_the_network_sees_random_tokens_where_nothing_is_committed(fields):
   tokens = jnp.full((1, 11), VOCAB).at[0, 5].set(7)
   first, second = (passes.inputs(tokens, jax.random.key(n)[None]).tokens[0] for n in (0, 1))
   assert np.all(first < VOCAB) and first[5] == second[5] == 7 and np.any(first != second)
+
+
+@pytest.mark.parametrize("process", [absorbing.make, uniform.make])
+def test_the_time_is_that_at_which_so_large_a_fraction_is_noise(process):
+  """Two of eight tokens of the answer; the prompt takes no part in it."""
+  made = process(vocab_size=VOCAB, schedule={"name": "cosine"})
+  where = windows.of(decoders.make(length=8), FULL, jnp.array([3]), 5)
+  tokens, times = jnp.full((1, 13), missing_id(made)).at[0, 5:11].set(7), []
+  for time_input in ("t", "sigma"):
+    fields = {"preset": "tiny", "time_conditioned": True, "time_input": time_input}
+    masked = masked_model(made, transformer.make(interface=made.interface, **fields), {})
+    passes = Passes(model=masked, unstacked=None, windows=where, guidance=0.0)
+    times.append(passes.inputs(tokens, jax.random.key(0)[None]).time)
+  assert made.noised(times[0])[0] == pytest.approx(0.25)
+  np.testing.assert_array_equal(times[1], made.sigma(times[0]))

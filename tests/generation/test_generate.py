@@ -145,7 +145,7 @@ def test_a_run_of_this_project_answers_too(process, preset, network):
 
 
 def test_an_autoregressive_run_is_refused():
-  with pytest.raises(UserError, match=r"Autoregressive does not give: .* dlm_jax.sample"):
+  with pytest.raises(UserError, match=r"not for Autoregressive: .* dlm_jax.sample"):
     next(answers(named_decoders.of("greedy", {}), tiny.model("autoregressive"), {0: np.ones(1)}))
   in_blocks = tiny.model(BLOCKS, time_conditioned=True)
   with pytest.raises(UserError, match=r"given the time of each block"):
