@@ -81,7 +81,7 @@ def answer_all(
   start = answer_states.start(decoder.length, masked_model.missing_id(model.process))
   first = FirstAnswer(start, 0 if settings.show is None else alternatives.ALTERNATIVES)
   picture = LivePicture(console, lambda tokens: text_of(model, tokens), start, total)
-  is_live, is_kept = settings.live and console.is_terminal, settings.trajectory or settings.show
+  is_live, is_kept = settings.live and console.is_terminal, settings.keeps_steps
   lines_of_answers = answers(
     decoder,
     model,
@@ -89,7 +89,7 @@ def answer_all(
     num=settings.num,
     batch_size=settings.batch_size,
     seed=settings.seed,
-    watchers=[first] * bool(is_kept) + [picture] * is_live,
+    watchers=[first] * is_kept + [picture] * is_live,
   )
   with picture if is_live else Progress("answering", total, "answers") as progress:
     for answer in lines_of_answers:
@@ -215,6 +215,8 @@ def write_protocol(
     "preset": preset,
     "decoder": named_decoders.describe(decoder),
     "end_token": model.tokenizer.eos_id,
+    # The seconds then hold those in which the host is told of every step.
+    "watched": settings.keeps_steps or (settings.live and Console().is_terminal),
     **cost_of(written),
     **provenance.protocol(model.provenance),
   }

@@ -37,8 +37,9 @@ class GenerateSettings(ModelSettings):
     show: step of the first answer, from 1 on, that is printed as a table: the likeliest tokens of
       every position of the block, with their probabilities, and what was committed. It takes
       --prompt.
-    output: JSONL file that gets one object an answer, with its text, its tokens and what it cost;
-      what they depend on is written beside it, to NAME.protocol.json.
+    output: JSONL file that gets one object an answer, with its line, its text, its tokens and what
+      it cost, those to short prompts first; what they depend on, and what all cost, is written
+      beside it, to NAME.protocol.json.
   """
 
   preset: str | None = None
@@ -63,6 +64,11 @@ class GenerateSettings(ModelSettings):
       raise UserError("--show prints a step of one answer: give it with --prompt, not --prompts.")
     if self.path is not None and not self.path.absolute().parent.is_dir():
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+
+  @property
+  def keeps_steps(self) -> bool:
+    """Whether the steps of the first answer are kept, to be printed."""
+    return self.trajectory or self.show is not None
 
   @property
   def path(self) -> Path | None:

@@ -1,5 +1,6 @@
 """An answer on a terminal while it is written: masks, tokens by certainty, and how far it is."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
@@ -17,6 +18,8 @@ from dlm_jax.generation.rendering import CERTAINTIES, MASK, Decode
 
 # Lines of the terminal that are not the answer's: a rule above it, the legend, and one to spare.
 _OTHER_LINES = 4
+# Texts of a few neighbouring tokens that are kept from one picture to the next.
+_PIECES = 2**16
 
 
 class LivePicture:
@@ -38,7 +41,8 @@ class LivePicture:
       start: an answer before its first step.
       total: answers that there will be.
     """
-    self._console, self._decode = console, decode
+    cached = functools.lru_cache(_PIECES)(lambda ids: decode(np.array(ids, np.int32)))
+    self._console, self._decode = console, lambda tokens: cached(tuple(tokens.tolist()))
     self._start = self._previous = self._state = start
     self._total, self._done, self._step, self._end, self._rows = total, 0, 0, 0, 0
     self._live = Live(

@@ -16,6 +16,9 @@ MASK_STYLE, GIVEN_STYLE = "dim", "cyan"
 # The colour of a token whose probability was at least so much when it was committed.
 CERTAINTIES = {0.9: "green", 0.5: "yellow", 0.0: "red"}
 
+# At most, and one more for the context in which they are decoded.
+_TOKENS_OF_A_CHARACTER = 5
+
 Decode = Callable[[np.ndarray], str]
 
 
@@ -60,12 +63,38 @@ def state_text(
     styles[given] = GIVEN_STYLE
     masked = masked & ~given
   text = Text()
-  # Decoded run by run, so that tokens that are parts of words or characters join where they can.
-  kinds = list(zip(masked, styles, strict=True))
-  for (is_mask, style), run in itertools.groupby(range(len(tokens)), key=kinds.__getitem__):
-    run = list(run)
-    text.append(MASK * len(run) if is_mask else decode(tokens[run]), style)
+  for is_mask, run in itertools.groupby(range(len(tokens)), key=masked.__getitem__):
+    places = list(run)
+    if is_mask:
+      pieces = [MASK] * len(places)
+    elif len(set(styles[places])) == 1:
+      pieces = [decode(tokens[places])] + [""] * (len(places) - 1)
+    else:
+      pieces = token_pieces(tokens[places], decode)
+    pairs = zip(pieces, styles[places], strict=True)
+    for style, group in itertools.groupby(pairs, key=lambda pair: pair[1]):
+      text.append("".join(piece for piece, _ in group), style)
   return text
+
+
+def token_pieces(tokens: np.ndarray, decode: Decode) -> list[str]:
+  """What each of the tokens `[n]` adds to their text.
+
+  A token is decoded behind the one before it, which keeps the space between them where a tokenizer
+  leaves out that of a first word; a character of several tokens is added by its last.
+  """
+  pieces: list[str] = []
+  first, before = 0, ""
+  for last in range(len(tokens)):
+    text = decode(tokens[first : last + 1])
+    if text.endswith("\ufffd") and last - first < _TOKENS_OF_A_CHARACTER:
+      pieces.append("")
+      continue
+    pieces.append(text[len(before) :])
+    first, before = last, decode(tokens[last : last + 1])
+  if pieces and not pieces[-1]:
+    pieces[-1] = decode(tokens[first:])[len(before) :]
+  return pieces
 
 
 def print_samples(

@@ -71,7 +71,10 @@ def test_lines_that_cannot_be_answered_are_told_and_the_others_go_on(directory, 
     "inclusive": True,
     "steps": 0,
   }
-  assert protocol["answers"] == 4
+  assert protocol["answers"] == 4 and protocol["watched"]
+  assert protocol["tokens"] == sum(len(line["tokens"]) for line in written)
+  cost = protocol["tokens_per_evaluation"] * protocol["network_evaluations"]
+  assert cost == pytest.approx(protocol["tokens"])
   assert "preset llada_fast" in said.out
   # The first answer, state by state, ends as it is printed below.
   states, _, _ = said.out.partition("line 4 of")

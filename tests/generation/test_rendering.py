@@ -27,15 +27,19 @@ def test_a_state_shows_what_each_position_is():
   assert found == [("a", "cyan"), ("c", "bold green"), ("··", "dim")]
 
 
-def test_tokens_of_one_kind_are_decoded_together():
-  calls = []
+def test_tokens_that_are_parts_of_words_and_characters_join_whatever_their_styles():
+  """A tokenizer that leaves out the space before a first word, and has bytes as tokens."""
+  parts = {0: b" the", 1: b" caf", 2: b"\xc3", 3: b"\xa9", 4: b"s", 5: b"\xff"}
 
-  def recording(ids):
-    calls.append(list(ids))
-    return decode(ids)
+  def words(ids):
+    return b"".join(parts[i] for i in ids).decode(errors="replace").removeprefix(" ")
 
-  rendering.state_text(np.array([0, 1, MASK_ID, 2, 3]), recording, mask_id=MASK_ID)
-  assert calls == [[0, 1], [2, 3]]
+  row = np.array([0, 1, 2, 3, 4, MASK_ID, 0, 5])
+  certainty = np.array([0.9, 0.6, 0.1, 0.9, 0.1, np.nan, 0.9, 0.1])
+  text = rendering.state_text(row, words, mask_id=MASK_ID, certainty=certainty)
+  assert text.plain == "the cafés·the\ufffd"
+  assert styles(text)[:3] == [("the", "green"), (" caf", "yellow"), ("é", "green")]
+  assert rendering.state_text(row[:5], words).plain == "the cafés"
 
 
 def test_a_process_without_a_mask_shows_every_token():
