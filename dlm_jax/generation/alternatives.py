@@ -1,7 +1,7 @@
 """One step of a decoder as a table: what every position of the block could have become."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich.cells import set_cell_size
@@ -11,15 +11,16 @@ from dlm_jax.generation.answer_states import AnswerState
 from dlm_jax.generation.rendering import MASK, Decode
 
 # Columns of a token in the table, and how many alternatives a position has.
-_WIDTH, ALTERNATIVES = 14, 5
+_WIDTH, ALTERNATIVES = 13, 5
 
 
 def table(step: Step, states: tuple[AnswerState, AnswerState], decode: Decode) -> Iterator[str]:
   """The lines of the table: a head, and one for every position of the block in the answer.
 
   A line has the number of the position in the answer, from 1, what stood there and what stands
-  there after the step, the score of its candidate, what the step did to it, and the likeliest
-  tokens with their probabilities.
+  there after the step, the candidate with its probability p and its score, what the step did to
+  the position, and the likeliest tokens with their probabilities. The candidate is one of those,
+  or, at a temperature, another that was drawn.
 
   Args:
     step: of the row alone.
@@ -27,19 +28,20 @@ def table(step: Step, states: tuple[AnswerState, AnswerState], decode: Decode) -
     decode: ids to text.
   """
   before, after = states
-  yield _line("token", "before", "after", "score", "", "alternatives")
+  text = lambda token: token_text(token, before.mask_id, decode)  # noqa: E731
+  yield _line("token", ("before", "after", "candidate"), ("p", "score"), ("", "alternatives by p"))
   for index, slot in enumerate(step.where):
     place = int(slot - step.answers)
     if not 0 <= place < len(before.tokens):
       continue
     pairs = zip(step.alternatives[index], step.probabilities[index], strict=True)
+    tokens = (before.tokens[place], after.tokens[place], step.candidates[index])
+    numbers = (step.certainty[index], step.score[index])
     yield _line(
       str(place + 1),
-      token_text(before.tokens[place], before.mask_id, decode),
-      token_text(after.tokens[place], before.mask_id, decode),
-      f"{step.score[index]:.3f}",
-      _change(before, after, place),
-      "  ".join(f"{token_text(token, before.mask_id, decode)} {p:.3f}" for token, p in pairs),
+      tuple(map(text, tokens)),
+      tuple(f"{number:.3f}" for number in numbers),
+      (_change(before, after, place), "  ".join(f"{text(token)} {p:.3f}" for token, p in pairs)),
     )
 
 
@@ -60,6 +62,9 @@ def _change(before: AnswerState, after: AnswerState, place: int) -> str:
   return "masked again" if after.masked[place] else "written over"
 
 
-def _line(number: str, before: str, after: str, score: str, change: str, rest: str) -> str:
-  before, after = (set_cell_size(text, _WIDTH) for text in (before, after))
-  return f"{number:>5}  {before} {after}{score:>7}  {change:<{_WIDTH}}{rest}"
+def _line(
+  number: str, tokens: Sequence[str], numbers: Sequence[str], words: tuple[str, str]
+) -> str:
+  columns = " ".join(set_cell_size(token, _WIDTH) for token in tokens)
+  change, rest = words
+  return f"{number:>5}  {columns}{numbers[0]:>6}{numbers[1]:>8}  {change:<{_WIDTH}}{rest}"
