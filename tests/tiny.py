@@ -105,6 +105,17 @@ def model(
   )
 
 
+def random(model: Model) -> Model:
+  """The model with parameters all of which are random.
+
+  The head of an untrained one is 0, so that it predicts the same whatever it sees.
+  """
+  leaves, tree = jax.tree.flatten(model.params)
+  keys = jax.random.split(jax.random.key(0), len(leaves))
+  drawn = [0.3 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+  return dataclasses.replace(model, params=jax.tree.unflatten(tree, drawn))
+
+
 def diverged(model: Model) -> Model:
   """The model with weights that are not numbers."""
   params = jax.tree.map(lambda leaf: leaf * jnp.nan, model.params)

@@ -23,7 +23,7 @@ from tests import tiny
 
 
 def test_a_judge_gives_the_nats_of_its_own_chain_rule():
-  model = tiny.model("autoregressive")
+  model = tiny.random(tiny.model("autoregressive"))
   nats, tokens = judges.trained_here(model, batch_size=2)(["abc", "hello there", "x" * 40])
   assert tokens.tolist() == [3, 11, 16]
   ids = letters.make().encode("abc")[None]

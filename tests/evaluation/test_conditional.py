@@ -121,7 +121,7 @@ def test_what_was_scored_before_a_crash_is_not_scored_again(tmp_path):
 
 def test_an_autoregressive_network_is_exact_and_sees_no_padding():
   # Rows are filled up, but not beyond the positions that the network has.
-  model = tiny.model("autoregressive", conditioning="none", learned_positions=16)
+  model = tiny.random(tiny.model("autoregressive", conditioning="none", learned_positions=16))
   scoring = ConditionalScoring(max_length=16, batch_size=2)
   score = conditional.scorer(model.process, model.denoiser, scoring)
   request = ScoringRequest((3, 1, 4), (1, 5))

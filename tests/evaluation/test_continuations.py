@@ -27,7 +27,7 @@ def programs(monkeypatch):
 
 
 def test_one_program_draws_all_of_a_form_and_a_journal_recalls_them(programs, tmp_path):
-  model, journal = tiny.model(), Journal(tmp_path / "scores.jsonl", {"step": 7})
+  model, journal = tiny.random(tiny.model()), Journal(tmp_path / "scores.jsonl", {"step": 7})
   wanted = [Continuation(prompt, 3) for prompt in PROMPTS]
   found = Continuer(model, batch_size=8, journal=journal)(wanted)
   assert programs == [(8, 6), (8, 5)]  # three prompts of one length, and a longer one
@@ -41,7 +41,7 @@ def test_one_program_draws_all_of_a_form_and_a_journal_recalls_them(programs, tm
 
 @pytest.mark.parametrize("process", ["absorbing", "autoregressive"])
 def test_greedy_is_what_greedy_decoding_writes(process, programs):
-  model = tiny.model(process, conditioning="none", learned_positions=16)
+  model = tiny.random(tiny.model(process, conditioning="none", learned_positions=16))
   continuer = Continuer(model, batch_size=8)
   (written,) = continuer([Continuation((1, 2), 3)])
   changed = ((written[0] + 1) % 27, *written[1:])
@@ -62,10 +62,10 @@ def test_tokens_that_are_unmasked_one_by_one_are_decoded(monkeypatch):
 
 
 def test_the_most_likely_tokens_do_not_depend_on_the_padding():
-  model = tiny.model("autoregressive", length=64)
+  model = tiny.random(tiny.model("autoregressive", length=64))
   best = continuations._best_tokens(model)
   row = np.random.default_rng(0).integers(1, 27, (8, 64), dtype=np.int32)
   cut = np.where(np.arange(64) < 20, row, 0)
-  np.testing.assert_array_equal(
-    np.asarray(best(model.params, row))[:, :20], np.asarray(best(model.params, cut))[:, :20]
-  )
+  found, of_cut = (np.asarray(best(model.params, tokens))[:, :20] for tokens in (row, cut))
+  np.testing.assert_array_equal(found, of_cut)
+  assert len(np.unique(found)) > 2

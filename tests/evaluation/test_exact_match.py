@@ -37,7 +37,7 @@ def settings(**fields):
   ],
 )
 def test_an_answer_is_right_to_its_last_scored_token(process, padding, how):
-  model = tiny.model(process, tokenizer=TOKENIZER, packing="pairs", length=8)
+  model = tiny.random(tiny.model(process, tokenizer=TOKENIZER, packing="pairs", length=8))
   positions, chosen = ScoredPositions(padding=padding), settings(**how)
   asked = np.random.default_rng(0).integers(0, 3, (3, 8), dtype=np.int32)
   asked[np.arange(8) >= (PROMPTS + 3)[:, None]] = TOKENIZER.eos_id

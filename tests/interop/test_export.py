@@ -1,6 +1,5 @@
 """What comes in goes out bit for bit; what was trained here opens again as what it was."""
 
-import dataclasses
 import json
 
 import jax
@@ -41,12 +40,8 @@ RUNS = {
 
 
 def own(process, network):
-  """An untrained model with parameters all of which are random."""
-  made = tiny.model(process, **network)
-  leaves, tree = jax.tree.flatten(made.params)
-  keys = jax.random.split(jax.random.key(0), len(leaves))
-  drawn = [0.3 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
-  return dataclasses.replace(made, params=jax.tree.unflatten(tree, drawn))
+  """A model of ours, with parameters all of which are random."""
+  return tiny.random(tiny.model(process, **network))
 
 
 def logits(network, params):
