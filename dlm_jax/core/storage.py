@@ -39,6 +39,17 @@ def expand(path: str | os.PathLike) -> Path:
     raise UserError(f"the home directory of {path} is not known: write the path out.") from error
 
 
+def require_output(output: str, *inputs: str | None) -> None:
+  """Raises `UserError` where the file of --output cannot be written, or is one of those read."""
+  path = expand(output)
+  if not path.absolute().parent.is_dir():
+    raise UserError(f"the directory of --output {output} does not exist: make it first.")
+  if path.is_dir():
+    raise UserError(f"--output {output} is a directory: name a file in it.")
+  if path.resolve() in [expand(name).resolve() for name in inputs if name is not None]:
+    raise UserError(f"--output {output} is the file that is read: name another.")
+
+
 def cache() -> Path:
   """Where files lie that can be had again: `$DLM_JAX_CACHE` or `~/.cache/dlm_jax`."""
   return expand(os.environ.get("DLM_JAX_CACHE", "~/.cache/dlm_jax"))

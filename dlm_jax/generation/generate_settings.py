@@ -62,8 +62,8 @@ class GenerateSettings(ModelSettings):
       raise UserError("give --prompt (a text) or --prompts (a JSONL file), and one of them alone.")
     if self.show is not None and self.prompts is not None:
       raise UserError("--show prints a step of one answer: give it with --prompt, not --prompts.")
-    if self.path is not None and not self.path.absolute().parent.is_dir():
-      raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+    if self.output is not None:
+      storage.require_output(self.output, self.prompts)
 
   @property
   def keeps_steps(self) -> bool:

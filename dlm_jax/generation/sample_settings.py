@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlm_jax.core import storage
-from dlm_jax.core.errors import UserError
 from dlm_jax.core.fields import Modules
 from dlm_jax.core.ranges import PositiveInt
 from dlm_jax.generation.draw_settings import DrawSettings
@@ -32,8 +31,8 @@ class SampleSettings(PromptSettings, DrawSettings, ModelSettings):
     ModelSettings.__post_init__(self)
     PromptSettings.__post_init__(self)
     DrawSettings.__post_init__(self)
-    if self.path is not None and not self.path.absolute().parent.is_dir():
-      raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+    if self.output is not None:
+      storage.require_output(self.output, self.prompt_file, self.infill_file, self.prompts)
     if self.is_animation:
       object.__setattr__(self, "trajectory", True)
 

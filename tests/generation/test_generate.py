@@ -164,6 +164,11 @@ def test_an_autoregressive_run_is_refused():
     ({"prompt": "a", "show": 0}, "--show must be at least 1"),
     ({"prompts": "a", "show": 1}, "--show prints a step of one answer"),
     ({"prompt": "a", "output": "no/such/place.jsonl"}, "directory of --output"),
+    ({"prompt": "a", "output": "tests"}, "--output tests is a directory"),
+    (
+      {"prompts": "tests/conftest.py", "output": "./tests/../tests/conftest.py"},
+      "is the file that",
+    ),
   ],
 )
 def test_settings_that_cannot_be_are_refused(directory, fields, message):
