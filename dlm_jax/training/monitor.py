@@ -105,7 +105,9 @@ class Monitor:
   def _write(self, step: int, values: dict[str, float]) -> None:
     timed, seconds = self._window.timed, self.stopwatch.seconds
     values["loss"] = self._window.mean_loss
-    values["learning_rate"] = float(self.learning_rate(step - 1))
+    # A step that is left out makes no update, and moves the schedule no further.
+    updates = step - int(values["skipped"]) - (values["skipped_in_a_row"] == 0)
+    values["learning_rate"] = float(self.learning_rate(updates))
     if timed:
       values["seconds_per_step"] = seconds / timed
       values |= self.meter.rates(timed, seconds)

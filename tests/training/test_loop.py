@@ -70,9 +70,12 @@ def run(
       os.kill(os.getpid(), signal.SIGTERM)
     loss = losses[number - 1]
     bad = 0 if np.isfinite(loss) else int(state.skipped_in_a_row) + 1
-    state = dataclasses.replace(state, step=jnp.int32(number), skipped_in_a_row=bad)
+    skipped = state.skipped + (bad > 0)
+    state = dataclasses.replace(
+      state, step=jnp.int32(number), skipped=skipped, skipped_in_a_row=bad
+    )
     loss = Loss(loss, clock, 50 if number == start + 1 else STEP)  # the first one compiles
-    metrics = {"loss": loss, "gradient_norm": 1.0, "skipped": 0, "skipped_in_a_row": bad}
+    metrics = {"loss": loss, "gradient_norm": 1.0, "skipped": skipped, "skipped_in_a_row": bad}
     return state, metrics
 
   def validate(params):
@@ -123,6 +126,12 @@ def test_a_row_holds_the_mean_loss_and_the_learning_rate_of_its_step(tmp_path):
   assert [(row["step"], row["loss"]) for row in rows] == [(3, 3.0), (5, 6.0)]
   # An update is made at the rate of the updates before it.
   assert [row["learning_rate"] for row in rows] == [pytest.approx(0.2), pytest.approx(0.4)]
+
+
+def test_steps_that_are_left_out_do_not_move_the_learning_rate(tmp_path):
+  run(tmp_path, [1.0, np.nan, 2.0, np.nan, np.nan, 3.0], log_every=1)
+  rates = [row["learning_rate"] for row in read_rows(tmp_path) if "learning_rate" in row]
+  assert rates == [pytest.approx(0.1 * updates) for updates in (0, 1, 1, 2, 2, 2)]
 
 
 def test_compiling_validating_and_saving_are_no_training_time(tmp_path):
