@@ -46,7 +46,9 @@ class ChatTemplate:
     def raise_exception(message: str) -> NoReturn:
       raise jinja2.TemplateError(message)
 
-    sandbox = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    sandbox = jinja2.sandbox.ImmutableSandboxedEnvironment(
+      trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
     sandbox.filters["tojson"] = lambda value, **kw: json.dumps(value, ensure_ascii=False, **kw)
     sandbox.globals["raise_exception"] = raise_exception
     fields: Record = {"messages": list(messages), "add_generation_prompt": True, **self.symbols}

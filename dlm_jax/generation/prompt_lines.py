@@ -106,8 +106,8 @@ def _check(model: Model, name: str, tokens: np.ndarray, length: int) -> None:
     raise UserError(f"{name} is empty: a model answers at least one token.")
   if len(tokens) + length > model.length:
     raise UserError(
-      f"{name} has {len(tokens)} tokens, which with an answer of {length} is more than the "
-      f"{model.length} of the model: shorten it, or lower --decoder.length."
+      f"{name} has {len(tokens)} token{'s' * (len(tokens) > 1)}, which with an answer of {length} "
+      f"is more than the {model.length} of the model: shorten it, or lower --decoder.length."
     )
   outside = tokens[(tokens < 0) | (tokens >= model.network.vocab_size)]
   if len(outside):

@@ -123,6 +123,9 @@ def test_a_checkpoint_without_a_tokenizer_is_given_tokens():
 def test_the_template_of_a_checkpoint(directory, tmp_path):
   rendered = chat_template.read(directory).render([{"role": "user", "content": "hi"}])
   assert rendered == "hi."
+  first = "{% for m in messages %}{{ m.content }}{% break %}{% endfor %}"
+  messages = [{"role": "user", "content": text} for text in ("a", "b")]
+  assert chat_template.ChatTemplate(first, {}, "it").render(messages) == "a"
   with pytest.raises(UserError, match="has no chat template"):
     chat_template.read(tmp_path)
 
