@@ -35,11 +35,20 @@ class Cache:
   def __post_init__(self) -> None:
     require_known("cache of a decoder", self.name, NAMES)
 
-  def span(self, block: int, length: int) -> tuple[int, int]:
+  def stages(self, blocks: int) -> list[tuple[int, int]]:
+    """The parts of the loop over so many blocks: the first block of each, and that after its last.
+
+    With `prefix` a step evaluates all that is left of the answer, which is less in the second half
+    of the blocks: the number is static, so that they are a program of their own.
+    """
+    middle = -(-blocks // 2) if self.name == "prefix" else blocks
+    return [(begin, end) for begin, end in ((0, middle), (middle, blocks)) if begin < end]
+
+  def span(self, block: int, left: int) -> tuple[int, int]:
     """The positions that a step evaluates: from so many before the start of the block on, and how
-    many, in an answer of `length`."""
+    many, where `left` positions are left of the answer at most."""
     if self.name == "prefix":
-      return 0, length
+      return 0, left
     if self.name == "vicinity":
       return self.neighbours, block + 2 * self.neighbours
     return 0, block

@@ -82,8 +82,11 @@ class DecodingLoop:
 
   def run(self, rows: DecodingState) -> DecodingState:
     """All blocks, or as many until every row has ended."""
-    goes_on = lambda r: (r.block < self.windows.blocks) & ~jnp.all(r.ended)  # noqa: E731
-    return jax.lax.while_loop(goes_on, self._block, rows)
+    for begin, end in self.decoder.cache.stages(self.windows.blocks):
+      stage = dataclasses.replace(self, windows=dataclasses.replace(self.windows, first=begin))
+      goes_on = lambda r, end=end: (r.block < end) & jnp.any(self.windows.has(r.block) & ~r.ended)  # noqa: E731
+      rows = jax.lax.while_loop(goes_on, stage._block, rows)
+    return rows
 
   def has_ended(self, tokens: Array) -> Array:
     """Whether each row has an end token before which nothing is masked, bool `[B, 1]`."""
@@ -158,7 +161,7 @@ class DecodingLoop:
 
   def _near(self, rows: DecodingState) -> DecodingState:
     """A step that evaluates the positions near the block, and reads the cache for all others."""
-    before, number = self.decoder.cache.span(self.windows.size, self.decoder.length)
+    before, number = self.decoder.cache.span(self.windows.size, self.windows.left)
     shift = self.passes.model.shift
     # Where outputs are shifted, the position before the block is evaluated, but not written.
     unwritten = max(shift - before, 0)

@@ -19,6 +19,7 @@ from dlm_jax.decoding.decoders import Decoder
 from dlm_jax.decoding.input_rows import InputRows
 from dlm_jax.decoding.masked_model import MaskedModel
 from dlm_jax.decoding.windows import Windows
+from dlm_jax.distributed.platform import platform
 from dlm_jax.networks.base import Cache, Caches, Inputs
 
 
@@ -28,7 +29,7 @@ class Passes:
 
   Attributes:
     model: whose they are.
-    unstacked: its parameters as `extend` reads them; None without a cache.
+    unstacked: its parameters as `extend` reads them; None where nothing is extended.
     windows: where rows begin and end.
     guidance: see `Decoder.guidance`.
   """
@@ -79,6 +80,8 @@ class Passes:
 
   def everything(self, rows: InputRows) -> Array:
     """The hidden states `[.., S, D]` of all positions of `[B, S]`, without a cache."""
+    if self.unstacked is not None:
+      return self.fill(rows, self.empty())[0]
     guided = self._guided(rows)
     inputs = Inputs(
       tokens=guided.tokens,
@@ -207,7 +210,9 @@ def passes_of(model: MaskedModel, decoder: Decoder, where: Windows) -> Passes:
       "the network is given the time, and reading from left to right has none: choose a revision "
       "that does not verify."
     )
-  if decoder.cache.name != "none" or decoder.revision.is_verified:
+  keeps = decoder.cache.name != "none" or decoder.revision.is_verified
+  # A CPU would copy the weights of every layer out of stacked ones in each pass over all positions.
+  if keeps or (platform() == "cpu" and isinstance(network, Caches)):
     if not isinstance(network, Caches):
       raise UserError(
         f"the network {type(network).__name__} cannot keep keys and values: use the cache 'none', "

@@ -29,6 +29,7 @@ class Windows:
     slots: S, of a row, to the end of the last block.
     absolute: whether blocks are those of the slots.
     prompt: slots that hold a prompt in some row.
+    first: the block from which on the loop at hand goes, see `Cache.stages`.
   """
 
   begins: Array
@@ -39,6 +40,12 @@ class Windows:
   slots: int
   absolute: bool
   prompt: int
+  first: int = 0
+
+  @property
+  def left(self) -> int:
+    """Positions from the block `first` to the end of the last."""
+    return (self.blocks - self.first) * self.size
 
   @property
   def answer_ends(self) -> Array:
@@ -62,6 +69,10 @@ class Windows:
     if self.absolute:
       return (self.answers // self.size + block) * self.size
     return self.answers + block * self.size
+
+  def has(self, block: Array | int) -> Array:
+    """Whether the answer of each row reaches into a block, bool `[B, 1]`."""
+    return (self.starts(block) < self.answer_ends)[:, None]
 
   def is_open(self, where: Array) -> Array:
     """Which of the slots `where` `[B, n]` are written, bool."""

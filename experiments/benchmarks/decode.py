@@ -16,7 +16,6 @@ import importlib.util
 import json
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from dlm_jax.core.ranges import Positive, PositiveInt
 from dlm_jax.core.types import Params, Record
 from dlm_jax.runs import provenance
 from experiments.benchmarks import decode_ours, decode_table, roofline
-from experiments.benchmarks.decode_points import CACHES, Contender, Point, grid
+from experiments.benchmarks.decode_points import CACHES, Contender, Point, grid, seconds_of
 from experiments.benchmarks.decode_shapes import SHAPES, DecoderShape
 from experiments.benchmarks.roofline import Roofline
 
@@ -66,9 +65,9 @@ class DecodeSettings:
   prompts: tuple[PositiveInt, ...] = (128, 1024)
   blocks: tuple[PositiveInt, ...] = (4, 8, 32)
   commits: PositiveInt = 2
-  length: PositiveInt = 64
+  length: PositiveInt = 32
   against: tuple[str, ...] = ("torch",)
-  seconds: Positive = 2.0
+  seconds: Positive = 1.0
   output: str = ""
   table: bool = False
 
@@ -108,16 +107,13 @@ def contenders(
 
 def turns(found: dict[str, Contender], at_least: float) -> dict[str, list[tuple[float, float]]]:
   """Seconds of the answers, and of the prompts alone, at each turn of each contender."""
-  for each in found.values():  # compiles
-    each.answer()
-    each.prompt()
   seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
   begin = time.perf_counter()
   for turn in range(MOST_TURNS):
     if turn >= 2 and time.perf_counter() - begin > at_least * len(found):
       break
     for name, each in found.items():
-      seconds[name].append((_seconds(each.answer), _seconds(each.prompt)))
+      seconds[name].append((seconds_of(each.answer), seconds_of(each.prompt)))
   return seconds
 
 
@@ -126,7 +122,8 @@ def measure(settings: DecodeSettings, point: Point, params: Params, limits: Roof
   shape = SHAPES[settings.shape]
   network = shape.network()
   found = contenders(settings, point, shape, params)
-  evaluations = found["ours"].answer()
+  evaluations = found["ours"].answer()  # compiles
+  found["ours"].prompt()
   passes = point.passes(int(shape.label_shift))
   least = [
     limits.seconds(each.flops(network, point.rows), each.bytes(network, point.rows))
@@ -172,12 +169,6 @@ def main(settings: DecodeSettings) -> None:
     storage.write_json(settings.path, record)
     print(" | ".join(decode_table.cells(record["points"][-1], record["points"])), flush=True)
   print(decode_table.table(record["points"]))
-
-
-def _seconds(run: Callable[[], object]) -> float:
-  start = time.perf_counter()
-  run()
-  return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -90,6 +91,13 @@ class Contender:
 
   answer: Callable[[], int]
   prompt: Callable[[], object]
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+  """The seconds that a call takes."""
+  start = time.perf_counter()
+  run()
+  return time.perf_counter() - start
 
 
 def grid(

@@ -12,6 +12,7 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.patterns import FULL, BlockCausal
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.decoding import decoders, input_rows, windows
+from dlm_jax.decoding.decoding_loop import DecodingLoop
 from dlm_jax.decoding.masked_model import masked_model, missing_id
 from dlm_jax.decoding.passes import Passes, passes_of
 from dlm_jax.networks import transformer
@@ -202,6 +203,28 @@ def test_the_cache_is_written_in_place():
   shape = "9,25,8"  # three rows of three heads, nine tokens of a prompt and sixteen of its answer
   assert f"f32[{shape}]" in loops
   assert not re.findall(rf".*f32\[{shape}\]\S* (?:copy|transpose)\(.*", loops)
+
+
+def test_the_prefix_cache_evaluates_fewer_positions_once_half_of_the_blocks_are_written():
+  masked = model()
+  made = decoders.make(**BLOCKS, rule=THRESHOLD, cache={"name": "prefix"})
+  run = trajectories.program(made, dataclasses.replace(masked, params=None), END, False)
+  inputs = (masked.params, trajectories.ragged(PROMPTS), jax.random.split(jax.random.key(0), 3))
+  text = str(jax.make_jaxpr(run)(*inputs))
+  # In the layers: all nine tokens of a prompt and sixteen of an answer, then sixteen, then eight.
+  for positions in (9 + 16, 16, 8):
+    assert f"f32[{3 * positions},{masked.network.hidden_width}]" in text
+
+
+def test_blocks_that_no_answer_reaches_are_not_evaluated():
+  """Prompts that end with a block leave a block less to write than others of their length."""
+  masked = model(pattern=BlockCausal(4))
+  made = decoders.make(length=8, cache={"name": "block"}, rule={"name": "top_n", "steps": 1})
+  where = windows.of(made, masked.pattern, jnp.array([8, 4]), 8)
+  keys = jax.random.split(jax.random.key(0), 2)
+  loop = DecodingLoop(made, passes_of(masked, made, where), where, keys, None)
+  rows = loop.run(loop.begin(jnp.full((2, where.slots), MASK)))
+  assert (int(rows.block), where.blocks) == (2, 3)
 
 
 def test_a_row_ends_at_its_first_end_token():
