@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.evaluation import likelihood
+from dlm_jax.evaluation import conditional, likelihood
 from dlm_jax.evaluation.likelihood import Scoring
 from dlm_jax.model.model import Model
 
@@ -52,17 +52,19 @@ def trained_here(model: Model, *, batch_size: int = 64) -> Judge:
 def encoded(
   texts: Sequence[str], encode: Callable[[str], np.ndarray], length: int, begin: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Tokens int32 `[N, length]` and what of them is not scored, bool: `begin` and the padding.
+  """Tokens int32 `[N, L]` and what of them is not scored, bool: `begin` and the padding.
 
-  Longer texts are cut off. The padding, to the right of all that a causal network reads, is seen by
-  nothing.
+  Texts longer than `length` are cut off, and L is at most that: models of others have been made for
+  rows far longer than the texts. The padding, to the right of all that a causal network reads, is
+  seen by nothing.
   """
-  tokens = np.zeros((len(texts), length), np.int32)
-  given = np.ones(tokens.shape, bool)
   first = 0 if begin is None else 1
+  encodings = [encode(text)[: length - first] for text in texts]
+  longest = first + max([1, *map(len, encodings)])
+  tokens = np.zeros((len(texts), conditional.padded(longest, length)), np.int32)
+  given = np.ones(tokens.shape, bool)
   tokens[:, :first] = begin or 0
-  for row, known, text in zip(tokens, given, texts, strict=True):
-    ids = encode(text)[: length - first]
+  for row, known, ids in zip(tokens, given, encodings, strict=True):
     row[first : first + len(ids)] = ids
     known[first : first + len(ids)] = False
   return tokens, given

@@ -8,6 +8,8 @@
 | blocks         | flat, in pieces | XLA, in pieces | splash, the mask in tiles |
 | with padding   | flat            | XLA            | splash, by segments       |
 
+On TPU a row whose length is no multiple of 128, as of a prompt with an answer, takes XLA as well.
+
 A cache is read by `attend_flat` on every platform. `flat` has the heads before the positions,
 `[B, H, L, K]`; all others take `[B, L, H, K]`, see `heads_axis`.
 
@@ -40,8 +42,8 @@ def check(implementation: str) -> None:
   require_known("network.attention", implementation, IMPLEMENTATIONS)
 
 
-def choose(implementation: str, dtype: jnp.dtype) -> str:
-  """What `auto` stands for here: cuDNN on GPU in 16 bits, splash on TPU, flat on CPU, else XLA.
+def choose(implementation: str, dtype: jnp.dtype, length: int) -> str:
+  """What `auto` stands for here, in rows of `length` positions, see the table above.
 
   `jax.nn.dot_product_attention` asked for nothing uses XLA everywhere, so it must be asked.
   """
@@ -49,7 +51,9 @@ def choose(implementation: str, dtype: jnp.dtype) -> str:
     return implementation
   if platform() == "gpu" and jnp.dtype(dtype).itemsize == 2:
     return "cudnn"
-  return {"tpu": "splash", "cpu": "flat"}.get(platform(), "xla")
+  if platform() == "tpu" and length % splash.MULTIPLE == 0:
+    return "splash"
+  return "flat" if platform() == "cpu" else "xla"
 
 
 def heads_axis(implementation: str) -> int:

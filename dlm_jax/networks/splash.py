@@ -11,6 +11,9 @@ from dlm_jax.core.patterns import BlockCausal, Blocks, Causal, Full, Pattern
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
 
+# Positions of a tile of the kernel.
+MULTIPLE = 128
+
 
 def attend(
   query: Array, key: Array, value: Array, pattern: Pattern, valid: Array | None = None
@@ -18,15 +21,15 @@ def attend(
   """`attention.attend` by the kernel; elsewhere than on a TPU in Pallas's (slow) interpreter.
 
   A Pallas call cannot be partitioned by the compiler, so each device runs it on its own rows and
-  heads under `shard_map`. The number of positions must be a multiple of 128.
+  heads under `shard_map`. The number of positions must be a multiple of `MULTIPLE`.
   """
   # A TPU kernel that other platforms never load.
   from jax.experimental.pallas.ops.tpu import splash_attention  # noqa: PLC0415
 
   _, length, heads, head_width = query.shape
-  if length % 128:
+  if length % MULTIPLE:
     raise UserError(
-      f"splash attention needs a length that is a multiple of 128, got {length}: "
+      f"splash attention needs a length that is a multiple of {MULTIPLE}, got {length}: "
       "set network.attention to 'xla'."
     )
   if key.shape[2] != heads:  # the tensor axis of the mesh must divide the heads of the keys, too

@@ -126,7 +126,7 @@ class SelfAttention(nn.Module):
     self, x_BLD: Array, shared: LayerInputs, cache: LayerCache | None
   ) -> tuple[Array, LayerCache | None]:
     c, dtype = self.config, self.config.compute_dtype
-    kernel = attention.choose(c.attention, dtype) if cache is None else "flat"
+    kernel = attention.choose(c.attention, dtype, x_BLD.shape[1]) if cache is None else "flat"
     axis = attention.heads_axis(kernel)
     q, k, v = (jnp.moveaxis(part, 2, axis) for part in self.project(x_BLD))
     if c.qk_norm:

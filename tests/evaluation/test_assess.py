@@ -43,6 +43,12 @@ def test_the_begin_symbol_stands_before_and_is_not_scored():
   assert tokens.tolist() == [[27, 1, 2, 3]] and given.tolist() == [[True, False, False, False]]
 
 
+def test_rows_are_not_longer_than_texts_need():
+  tokens, given = judges.encoded(["", "ab" * 17, "c"], letters.make().encode, 1 << 20, begin=None)
+  assert tokens.shape == given.shape == (3, 64)
+  assert (~given).sum(axis=1).tolist() == [0, 34, 1] and tokens[2, 0] == 3
+
+
 def test_a_bound_is_no_judge():
   with pytest.raises(UserError, match="Absorbing, which only bounds"):
     judges.trained_here(tiny.model())

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlm_jax.distributed.mesh import make_mesh
+from dlm_jax.distributed.platform import compiling_for
 from dlm_jax.interop import hugging_face, weights
 from dlm_jax.interop.files import TensorFiles
 from tests.interop import checkpoints, parity
@@ -28,6 +29,14 @@ def test_tensors_of_16_bits_lie_spread_over_the_mesh_as_they_are(tmp_path):
     params,
     whole,
   )
+
+
+def test_the_shapes_of_a_checkpoint_are_known_on_a_tpu():
+  """They are read from a row of two tokens, for which its kernel of attention is not made."""
+  network = hugging_face.read(str(parity.FIXTURES / "llada")).description.build_network()
+  with compiling_for("tpu"):
+    shapes = weights.flat(hugging_face.abstract_of(network, make_mesh({"data": -1})))
+  assert shapes["layers/attention/query"].shape == (3, 48, 6, 8)
 
 
 def test_the_host_holds_one_tensor_at_a_time(monkeypatch):

@@ -19,7 +19,7 @@ def test_auto_chooses_by_platform(monkeypatch):
   for platform in ("cpu", "gpu", "tpu"):
     monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
     for dtype in (jnp.float32, jnp.bfloat16):
-      chosen[platform, jnp.dtype(dtype).name] = attention.choose("auto", dtype)
+      chosen[platform, jnp.dtype(dtype).name] = attention.choose("auto", dtype, 256)
   assert chosen == {
     ("cpu", "float32"): "flat",
     ("cpu", "bfloat16"): "flat",
@@ -28,7 +28,10 @@ def test_auto_chooses_by_platform(monkeypatch):
     ("tpu", "float32"): "splash",
     ("tpu", "bfloat16"): "splash",
   }
-  assert attention.choose("xla", jnp.bfloat16) == "xla"
+  # Of a row with a prompt, which has any length.
+  assert attention.choose("auto", jnp.bfloat16, 130) == "xla"
+  assert attention.choose("xla", jnp.bfloat16, 256) == "xla"
+  assert attention.choose("splash", jnp.bfloat16, 130) == "splash"
 
 
 @pytest.mark.parametrize("mesh", [None, {"data": 2, "fsdp": 2, "tensor": 2}], ids=["one", "mesh"])
