@@ -11,7 +11,9 @@ from dlm_jax.core import resolve
 from dlm_jax.core.errors import require_known
 from dlm_jax.core.ranges import NonNegativeInt
 
-NAMES = ("none", "block", "prefix", "dual", "vicinity")
+NAMES = ("none", "block", "sub_block", "prefix", "dual", "vicinity")
+# For models whose attention is causal over blocks.
+BY_BLOCKS = ("block", "sub_block")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +22,15 @@ class Cache:
 
   Attributes:
     name: `none`, every step is a full pass; `block`, for models that are causal over blocks: the
-      blocks before, which is exact; `prefix`, all before the block, so that a step evaluates the
-      block and what follows it; `dual`, all but the block (both Fast-dLLM, Wu et al. 2025);
-      `vicinity`, all but the block and its neighbours (dInfer, 2025).
+      blocks before, which is exact; `sub_block`, for the same models, the blocks before, and of the
+      block at hand all but the sub-block that is decoded (Fast-dLLM v2, Wu et al. 2025); `prefix`,
+      all before the block, so that a step evaluates the block and what follows it; `dual`, all but
+      the block (both Fast-dLLM, Wu et al. 2025); `vicinity`, all but the block and its neighbours
+      (dInfer, 2025).
     refresh_every: steps from one full pass to the next within a block; 0 is one full pass a block.
-      Of no use to `none` and `block`.
+      Of `sub_block`, steps from one pass over the block to the next within a sub-block; 0 is one
+      at each step up to that which commits the first position of the sub-block. Of no use to `none`
+      and `block`.
     neighbours: of `vicinity`, positions on either side of the block.
   """
 
@@ -43,6 +49,11 @@ class Cache:
     """
     middle = -(-blocks // 2) if self.name == "prefix" else blocks
     return [(begin, end) for begin, end in ((0, middle), (middle, blocks)) if begin < end]
+
+  @property
+  def is_by_blocks(self) -> bool:
+    """Whether it keeps the blocks before, for models that are causal over blocks."""
+    return self.name in BY_BLOCKS
 
   def span(self, block: int, left: int) -> tuple[int, int]:
     """The positions that a step evaluates: from so many before the start of the block on, and how

@@ -74,6 +74,10 @@ class Decoder:
         f"a block of {self.block} does not fit into an answer of {self.length} tokens: choose a "
         "length that is a multiple of it."
       )
+    if self.cache.name == "sub_block" and not self.sub_block:
+      raise UserError(
+        "the cache 'sub_block' is of decoders with sub-blocks: set sub_block, as to 8."
+      )
     if self.revision.reopens and (self.sub_block or self.first):
       raise UserError(
         f"the revision {self.revision.name!r} judges all positions of a block at each step: set "

@@ -21,6 +21,7 @@ class DecodingState:
     cache: keys and values, or None.
     causal: those of the causal evaluations that verify, or None.
     block: int32 scalar, the block at hand.
+    offset: int32 `[B]`, from the start of the block to the sub-block at hand of each row.
     progress: of the rule and the revision in it.
     done: bool `[B, 1]`, rows that are done with the block.
     ended: bool `[B, 1]`, rows that are done.
@@ -32,6 +33,7 @@ class DecodingState:
   cache: PyTree
   causal: PyTree
   block: Array
+  offset: Array
   progress: WindowProgress
   done: Array
   ended: Array

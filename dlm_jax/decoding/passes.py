@@ -42,12 +42,12 @@ class Passes:
   @property
   def _ends(self) -> Array:
     """The slot after the last that is attended to."""
-    return self._twice(self.windows.ends)
+    return self.twice(self.windows.ends)
 
   @property
   def _begins(self) -> Array:
     """The slot of the first token."""
-    return self._twice(self.windows.begins)
+    return self.twice(self.windows.begins)
 
   @property
   def causal(self) -> "Passes":
@@ -128,16 +128,27 @@ class Passes:
       unwritten: how many of the first slots are not written, but only read it.
     """
     slots = self.windows.slots
-    where = self._twice(slots_of(start, number))
+    where = self.twice(slots_of(start, number))
     outside = ~self._exists(where) | (jnp.arange(number) < unwritten)
     inside = jnp.clip(where, 0, slots - 1)
     return self._extend(
       self._guided(rows).at(inside), inside, cache, jnp.where(outside, slots, where)
     )
 
+  def predict(
+    self, rows: InputRows, span: tuple[Array, int], where: Array, cache: Cache
+  ) -> tuple[Array, Cache]:
+    """The hidden states that predict the slots `where` `[B, W]`, and the cache, after an evaluation
+    of the slots `span`: from `[B]` on, and how many."""
+    (start, number), shift = span, self.model.shift
+    # Where outputs are shifted, the position before them is evaluated, but not written.
+    hidden, cache = self.window(rows, start - shift, number + shift, cache, shift)
+    return self.at(hidden, where - start[:, None]), cache
+
   def at(self, hidden: Array, where: Array) -> Array:
-    """The hidden states of all positions at the slots `where` `[B, W]` alone."""
-    where = jnp.clip(self._twice(where), 0, self.windows.slots - 1)
+    """The hidden states at the places `where` `[B, W]` of `hidden` alone; the nearest, where it has
+    no such place."""
+    where = jnp.clip(self.twice(where), 0, hidden.shape[1] - 1)
     return jnp.take_along_axis(hidden, where[..., None], axis=1)
 
   def logits(self, hidden: Array) -> Array:
@@ -176,7 +187,8 @@ class Passes:
     is_prompt = jnp.arange(rows.tokens.shape[1]) < self.windows.answers[:, None]
     return rows.with_unconditional(is_prompt, self.model.mask_id)
 
-  def _twice(self, array: Array) -> Array:
+  def twice(self, array: Array) -> Array:
+    """What is of each row `[B, ..]`, for the rows that the network is given."""
     return jnp.concatenate([array, array]) if self.guidance else array
 
 

@@ -101,14 +101,14 @@ NAMED = {
     },
   ),
   "fast_dllm_v2": NamedDecoder(
-    source="Fast-dLLM v2 (Wu et al. 2025), without the cache of parts of a block",
+    source="Fast-dLLM v2 (Wu et al. 2025), with both of its caches",
     families=("fast_dllm_v2",),
     fields={
       "length": 2048,
       "rule": {"name": "threshold", "threshold": 0.9},
       "sub_block": 8,
       "first": True,
-      "cache": _BLOCK_CACHE,
+      "cache": {"name": "sub_block"},
     },
   ),
   "a2d": NamedDecoder(

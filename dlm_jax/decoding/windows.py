@@ -16,6 +16,22 @@ from dlm_jax.core.patterns import BlockCausal, Full
 from dlm_jax.decoding.decoders import Decoder
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Here:
+  """Some slots of each row, such as the block at hand.
+
+  Attributes:
+    tokens: int32 `[B, W]`.
+    open: bool `[B, W]`, positions that are written, masked or not.
+    masked: bool `[B, W]`, those that hold a mask.
+  """
+
+  tokens: Array
+  open: Array
+  masked: Array
+
+
 @dataclass(frozen=True, kw_only=True)
 class Windows:
   """The blocks of a batch.
@@ -24,7 +40,8 @@ class Windows:
     begins: int32 `[B]`, the first slot of each text, below the size of a block.
     answers: int32 `[B]`, the first slot of each answer.
     length: tokens of an answer.
-    size: W, of a block.
+    size: of a block.
+    part: W, of the sub-blocks of a block; the size where it has none.
     blocks: how many there are, at most.
     slots: S, of a row, to the end of the last block.
     absolute: whether blocks are those of the slots.
@@ -36,6 +53,7 @@ class Windows:
   answers: Array
   length: int
   size: int
+  part: int
   blocks: int
   slots: int
   absolute: bool
@@ -74,9 +92,28 @@ class Windows:
     """Whether the answer of each row reaches into a block, bool `[B, 1]`."""
     return (self.starts(block) < self.answer_ends)[:, None]
 
+  def slots_of(self, block: Array) -> Array:
+    """The slots of a block in each row, int32 `[B, size]`."""
+    return self.starts(block)[:, None] + jnp.arange(self.size)
+
   def is_open(self, where: Array) -> Array:
     """Which of the slots `where` `[B, n]` are written, bool."""
     return (where >= self.answers[:, None]) & (where < self.ends[:, None])
+
+  def here(self, tokens: Array, where: Array, mask_id: int) -> Here:
+    """The slots `where` `[B, n]` of the rows `tokens` `[B, S]`; outside of them nothing is open."""
+    inside = jnp.clip(where, 0, tokens.shape[1] - 1)
+    found, is_open = jnp.take_along_axis(tokens, inside, axis=1), self.is_open(where)
+    return Here(tokens=found, open=is_open, masked=is_open & (found == mask_id))
+
+  def has_ended(self, tokens: Array, end_id: int | None, mask_id: int) -> Array:
+    """Whether each of the rows `tokens` `[B, S]` has an end token before which nothing is masked,
+    bool `[B, 1]`; none has where None ends an answer."""
+    if end_id is None:
+      return jnp.zeros((len(tokens), 1), bool)
+    answer = self.is_answer
+    masked = jnp.cumsum(answer & (tokens == mask_id), axis=1)
+    return jnp.any(answer & (tokens == end_id) & (masked == 0), axis=1, keepdims=True)
 
 
 def of(decoder: Decoder, pattern: Full | BlockCausal, prompts: Array, prompt_slots: int) -> Windows:
@@ -99,43 +136,27 @@ def of(decoder: Decoder, pattern: Full | BlockCausal, prompts: Array, prompt_slo
     blocks = -(-(length + size - 1) // size)
     slots = -(-(prompt_slots + length) // size) * size
   else:
-    if decoder.cache.name == "block":
+    if decoder.cache.is_by_blocks:
       raise UserError(
-        "the cache 'block' is of models whose attention is causal over blocks, and this one sees "
-        "all positions: use 'dual', 'prefix', 'vicinity' or 'none'."
+        f"the cache {decoder.cache.name!r} is of models whose attention is causal over blocks, and "
+        "this one sees all positions: use 'dual', 'prefix', 'vicinity' or 'none'."
       )
     size = decoder.block or length
     blocks, slots = length // size, prompt_slots + length
+  part = decoder.sub_block or size
+  if size % part:
+    raise UserError(
+      f"a sub-block of {part} does not fit into a block of {size} tokens: choose one that divides "
+      "it."
+    )
   return Windows(
     begins=begins,
     answers=begins + prompts,
     length=length,
     size=size,
+    part=part,
     blocks=blocks,
     slots=slots,
     absolute=absolute,
     prompt=prompt_slots,
   )
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class Here:
-  """The block at hand in each row.
-
-  Attributes:
-    tokens: int32 `[B, W]`.
-    open: bool `[B, W]`, positions that are written, masked or not.
-    masked: bool `[B, W]`, those that hold a mask.
-  """
-
-  tokens: Array
-  open: Array
-  masked: Array
-
-
-def here(tokens: Array, where: Array, is_open: Array, mask_id: int) -> Here:
-  """The slots `where` `[B, W]` of the rows `tokens` `[B, S]`; outside of them nothing is open."""
-  inside = jnp.clip(where, 0, tokens.shape[1] - 1)
-  found = jnp.take_along_axis(tokens, inside, axis=1)
-  return Here(tokens=found, open=is_open, masked=is_open & (found == mask_id))

@@ -1,6 +1,7 @@
 """Answers to prompts in batches, with as few compiled programs as their lengths allow."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from dlm_jax.decoding.masked_model import MaskedModel, masked_model
 from dlm_jax.decoding.steps import Step, Watch
 from dlm_jax.model.model import Model
 
-# Prompts are given room in multiples of so many tokens, so that lengths share programs.
+# The least room of a prompt, in tokens, see `room_for`.
 ROOM = 32
 
 
@@ -88,9 +89,7 @@ def answers(
   masked = masked_model(model.process, model.network, model.denoiser().network_params)
   order = sorted(prompts, key=lambda prompt: len(prompts[prompt]))
   pairs = [(prompt, number) for prompt in order for number in range(num)]
-  batch_size = min(batch_size, len(pairs))
-  # The answers to a prompt are neighbours, and share what an exact cache holds of it.
-  copies = num if batch_size % num == 0 else 1
+  batch_size, copies = shared_batch(min(batch_size, len(pairs)), num)
   program = _program(decoder, masked, model.tokenizer.eos_id, copies, _watch(watchers))
   compiled: dict[int, jax.stages.Compiled] = {}
   for begin in range(0, len(pairs), batch_size):
@@ -113,12 +112,30 @@ def answers(
     yield from _read(decoded, batch, (ended - started, started - began))
 
 
+def room_for(length: int) -> int:
+  """The tokens that a prompt of `length` is given room for, so that lengths share programs.
+
+  A multiple of `ROOM` up to four of them, and from there four sizes to each doubling, so that less
+  than a fifth of it is empty: prompts of up to 4096 tokens have 24 sizes, of up to 32768 have 36.
+  """
+  step = max(ROOM, 1 << max((length - 1).bit_length() - 3, 0))
+  return -(-length // step) * step
+
+
+def shared_batch(batch_size: int, num: int) -> tuple[int, int]:
+  """The size of a batch, at most `batch_size`, and how many neighbours in it answer one prompt,
+  where each has `num` answers: they share what an exact cache holds of the prompt."""
+  if num <= batch_size:
+    return batch_size // num * num, num
+  return batch_size, math.gcd(batch_size, num)
+
+
 def _inputs(
   prompts: Sequence[np.ndarray], pairs: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray, jax.Array]:
   """The prompts of a batch, their lengths, and the keys of its answers."""
   lengths = np.array([len(prompt) for prompt in prompts], np.int32)
-  tokens = np.zeros((len(prompts), -(-lengths.max() // ROOM) * ROOM), np.int32)
+  tokens = np.zeros((len(prompts), room_for(int(lengths.max()))), np.int32)
   for row, prompt in zip(tokens, prompts, strict=True):
     row[: len(prompt)] = prompt
   key = jax.random.key(seed)

@@ -63,6 +63,7 @@ RUNS = {
   ("fast_dllm_v2", "short_prompt"): {**FAST_V2, "length": 11},
   ("fast_dllm_v2", "long_prompt"): {**FAST_V2, "length": 13},
   ("fast_dllm_v2", "aligned_prompt"): {**FAST_V2, "length": 16},
+  ("fast_dllm_v2", "block_cache"): {**FAST_V2, "length": 13, "cache": {"name": "sub_block"}},
   ("llada2_moe", "threshold"): {"length": 14, "rule": {**LEAST_OF_STEPS, "threshold": 0.25}},
   ("llada2_moe", "threshold_2steps"): {
     "length": 12,
@@ -93,7 +94,7 @@ def test_states(family, name):
         settings.get("block_length") or settings.get("block_size") or BLOCK[family]
       ),
     )
-    fields = {**fields, "cache": {"name": "block"}}
+    fields = {"cache": {"name": "block"}, **fields}
   decoded = trajectories.run(model, arrays["prompt_ids"], watched=True, **fields)
   states, wanted = trajectories.states(decoded), arrays["states"]
   if family == "fast_dllm_v2":
