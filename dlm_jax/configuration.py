@@ -73,9 +73,11 @@ def read(path: str) -> ConfigDict:
   file, _, argument = path.partition(":")
   get_config = vars(_module(file)).get("get_config")
   if get_config is None:
-    raise UserError(f"the config file {file!r} has no function get_config.")
+    raise UserError(
+      f"the config file {file!r} has no function get_config: name another, or add it."
+    )
   if argument and not inspect.signature(get_config).parameters:
-    raise UserError(f"the config file {file!r} takes no argument, got {argument!r}.")
+    raise UserError(f"the config file {file!r} takes no argument: leave out {f':{argument}'!r}.")
   try:
     return get_config(*([argument] if argument else []))
   except ValueError as error:
@@ -96,7 +98,7 @@ def _module(file: str) -> ModuleType:
       f"method, as in {known['stdlib_docs']}:absorbing; the corpora are {', '.join(corpora())}."
     )
   if path.suffix != ".py":
-    raise UserError(f"the config file {file!r} is no Python file.")
+    raise UserError(f"the config file {file!r} is no Python file: name one of configs/.")
   if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # configs import their siblings
   spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)

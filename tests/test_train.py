@@ -181,8 +181,14 @@ def test_another_config_does_not_touch_the_workdir(whole, data):
     ({"network.preset": "smal"}, "did you mean 'small'"),
     ({"data.corpus.name": "synthetic"}, "synthetic_markov"),
     ({"training.accumulate": 5}, "not a multiple of training.accumulate"),
-    ({"training.batch_size": 12}, "batch shards of the mesh"),
-    ({"training.head_chunks": 5}, "training.head_chunks 5 does not divide"),
+    (
+      {"training.batch_size": 12},
+      "batch shards of the mesh do not divide: set it to a multiple of them",
+    ),
+    (
+      {"training.head_chunks": 5},
+      "training.head_chunks 5 does not divide data.length 16: set it to a divisor",
+    ),
     ({"training.steps": 0}, "config.training.steps must be at least 1"),
     ({"mesh.data": 3}, "does not fit the 8 devices"),
     ({"data.length": 4000}, "data.length"),

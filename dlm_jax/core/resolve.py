@@ -116,7 +116,9 @@ def build(cls: type[T], fields: Mapping[str, object]) -> T:
       )
   required = [n for n, f in known.items() if _is_required(f) and n not in given]
   if required:
-    raise UserError(f"{cls.__name__} needs the field {required[0]!r}.")
+    raise UserError(
+      f"{cls.__name__} needs the field {required[0]!r}, which has no default: set it."
+    )
   hints = _hints(cls)
   return cls(
     **{

@@ -80,7 +80,9 @@ def write_split(
         lengths.write(packed.lengths)
         scored += int(packed.lengths.sum())
   if not tally.documents:
-    raise UserError(f"the {split} split has no document that holds text for the tokenizer.")
+    raise UserError(
+      f"the {split} split has no document that holds text for the tokenizer: give it text."
+    )
   if not rows:
     raise UserError(
       f"the {split} split has {tally.tokens} tokens in {tally.documents} documents, which do not "

@@ -82,7 +82,10 @@ def _cpus(number: int) -> Topology:
     pass
   devices = jax.devices("cpu")
   if len(devices) < number:
-    raise UserError(f"JAX has started with {len(devices)} CPU devices, too few for cpu:{number}.")
+    raise UserError(
+      f"JAX has started with {len(devices)} CPU devices, too few for cpu:{number}: ask for a new "
+      "process."
+    )
   return Topology("cpu", tuple(devices[:number]))
 
 
@@ -181,7 +184,10 @@ def cost(lowered: jax.stages.Lowered, topology: Topology) -> Cost:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
     reason = str(error).strip().splitlines()[0]
-    raise UserError(f"the step does not fit a {topology.kind}: {reason}") from error
+    raise UserError(
+      f"the step does not fit a {topology.kind} ({reason}): take more devices, fewer rows or "
+      "network.remat=full."
+    ) from error
   seconds = time.perf_counter() - start
   memory = compiled.memory_analysis()
   # Donated: an output may lie where an argument was.

@@ -231,7 +231,9 @@ def _read(path: Path) -> tuple[list[Record], Record]:
   if damaged:
     raise UserError(f"line {damaged[0]} of {path} is no sample. {way_out}")
   if len(rows) < 2:
-    raise UserError(f"{path} holds {len(rows)} samples: an interval needs at least 2.")
+    raise UserError(
+      f"{path} holds {len(rows)} samples: an interval needs at least 2, so draw more."
+    )
   return rows, read_object(beside, {"config": dict}, way_out=way_out)
 
 

@@ -91,7 +91,7 @@ def search(settings: BlockTimesSettings) -> Record:
   if not isinstance(model.process, Block):
     raise UserError(
       f"the run in {settings.workdir} is of {type(model.process).__name__}: only block "
-      "diffusion has a process.clip."
+      "diffusion has a process.clip, so name a run of it."
     )
   rows = training_data(model).rows(settings.split)
   config = model.provenance.config

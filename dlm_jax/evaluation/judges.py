@@ -92,7 +92,10 @@ def of_transformers(name: str) -> Judge:
     tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     model = transformers.AutoModelForCausalLM.from_pretrained(name).eval()
   except OSError as error:
-    raise UserError(f"the judge {name!r} cannot be loaded: {error}.") from error
+    raise UserError(
+      f"the judge {name!r} cannot be loaded ({error}): name a model of transformers, or the "
+      "workdir of an autoregressive run."
+    ) from error
   length = getattr(model.config, "max_position_embeddings", None)
 
   @torch.no_grad()

@@ -23,7 +23,9 @@ class ExportSettings(ModelSettings):
     if storage.is_remote(self.output):
       raise UserError(f"--output {self.output} is remote: write to a local directory and copy it.")
     if self.path.exists():
-      raise UserError(f"--output {self.output} exists already, and nothing is overwritten.")
+      raise UserError(
+        f"--output {self.output} exists already, and nothing is overwritten: name another."
+      )
     if not self.path.absolute().parent.is_dir():
       raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
 

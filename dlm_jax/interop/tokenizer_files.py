@@ -99,7 +99,7 @@ def read(directory: Path, vocab_size: int) -> Tokenizer:
   if found.vocab_size > vocab_size:
     raise UserError(
       f"the tokenizer in {directory} has {found.vocab_size} symbols, and the model an embedding of "
-      f"{vocab_size}: it is the tokenizer of another model."
+      f"{vocab_size}: it is the tokenizer of another model, so put its own there."
     )
   return dataclasses.replace(found, bos=bos, eos=eos, pad=pad, model_vocab_size=vocab_size)
 
@@ -152,7 +152,9 @@ def _byte_pairs(directory: Path, settings: Record) -> tokenizers.Tokenizer:
   try:
     model = models.BPE.from_file(str(directory / "vocab.json"), str(merges))
   except Exception as error:  # the library raises plain Exception
-    raise UserError(f"the tokenizer in {directory} cannot be read: {error}.") from error
+    raise UserError(
+      f"the tokenizer in {directory} cannot be read ({error}): fetch it again."
+    ) from error
   made = tokenizers.Tokenizer(model)
   made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
   made.decoder = tokenizers.decoders.ByteLevel()

@@ -122,10 +122,12 @@ def _require_all(
   if missing and extra:
     raise UserError(
       f"{files.directory} does not hold the tensors of a {family} model, as its config.json says: "
-      f"it lacks {some(sorted(missing))} and has {some(sorted(extra))}."
+      f"it lacks {some(sorted(missing))} and has {some(sorted(extra))}. Fetch both again."
     )
   if missing:
-    raise UserError(f"{files.directory} lacks {some(sorted(missing))} of a {family} model.")
+    raise UserError(
+      f"{files.directory} lacks {some(sorted(missing))} of a {family} model: fetch it again."
+    )
   if extra:
     raise UserError(
       f"{files.directory} has tensors that a {family} model of its config.json does not have: "

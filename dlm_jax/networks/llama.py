@@ -71,7 +71,8 @@ class Llama(ExpertMixture, StackedNetwork):
       )
     if self.heads % self.key_heads:
       raise UserError(
-        f"network.kv_heads {self.kv_heads} does not divide network.heads {self.heads}."
+        f"network.kv_heads {self.kv_heads} does not divide network.heads {self.heads}: set it to "
+        "a divisor."
       )
     if self.size_of_head % 2 or self.rotated % 2 or self.rotated > self.size_of_head:
       raise UserError(

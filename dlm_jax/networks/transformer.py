@@ -84,12 +84,15 @@ class Transformer(StackedNetwork):
     pairs, multiple = (1, "a") if self.learned_positions else (2, "an even")
     if self.width % (pairs * self.heads):
       raise UserError(
-        f"network.width {self.width} is not {multiple} multiple of network.heads {self.heads}."
+        f"network.width {self.width} is not {multiple} multiple of network.heads {self.heads}: "
+        "change one of them."
       )
     if self.time_conditioned and self.conditioning == "none":
-      raise UserError("network.time_conditioned needs network.conditioning to be 'adaln'.")
+      raise UserError(
+        "network.time_conditioned needs network.conditioning to be 'adaln', got 'none'."
+      )
     if self.num_labels and self.conditioning == "none":
-      raise UserError("a labelled corpus needs network.conditioning to be 'adaln'.")
+      raise UserError("a labelled corpus needs network.conditioning to be 'adaln', got 'none'.")
 
   @property
   def rotated(self) -> int:

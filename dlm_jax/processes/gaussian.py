@@ -67,7 +67,10 @@ class Gaussian(NoisyEmbeddings):
     parameterizations.check(self.parameterization)
     require_known("process.objective", self.objective, OBJECTIVES)
     if self._predicts_tokens and self.reconstruction_share in (0.0, 1.0):
-      raise UserError("process.reconstruction_share must lie between 0 and 1.")
+      raise UserError(
+        "process.reconstruction_share must lie between 0 and 1 where the network predicts tokens, "
+        f"got {self.reconstruction_share}: set it to a number such as 0.0625."
+      )
     needs_tokens = {
       "objective 'cross_entropy'": self.objective == "cross_entropy",
       "shared_head": self.shared_head,

@@ -46,7 +46,10 @@ def left_to_right(transition: Transition, denoise: Denoise, request: Request) ->
   size = block_size(process, length)
   check_given(request.given, size)
   if not in_blocks and request.grid != "uniform":
-    raise UserError(f"an autoregressive model has no times, and no grid such as {request.grid!r}.")
+    raise UserError(
+      f"an autoregressive model has no times, and no grid such as {request.grid!r}: leave --grid "
+      "out."
+    )
   blocks = -(-length // size)
   steps = -(-request.steps // blocks) if in_blocks else 1
   first, given = whole_blocks(process, request, blocks * size)

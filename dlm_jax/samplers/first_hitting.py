@@ -34,7 +34,8 @@ class FirstHitting(Sampler):
     """Of one step a position; what they are is drawn."""
     if grid != "uniform":
       raise UserError(
-        f"the sampler 'first_hitting' draws its times and takes no grid, got {grid!r}."
+        f"the sampler 'first_hitting' draws its times and takes no grid, got {grid!r}: leave "
+        "--grid out."
       )
     return super().times(process, grid, length, length)
 

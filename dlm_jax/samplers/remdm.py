@@ -74,7 +74,9 @@ class Remdm(Sampler):
   def __post_init__(self) -> None:
     require_known("ReMDM strategy", self.strategy, STRATEGIES)
     if not self.t_off < self.t_on:
-      raise UserError(f"t_off must be below t_on, got {self.t_off} and {self.t_on}.")
+      raise UserError(
+        f"sampler.t_off must be below sampler.t_on, got {self.t_off} and {self.t_on}."
+      )
 
   def times(self, process: Process, grid: str, steps: int, length: int) -> Array:
     times = super().times(process, grid, steps, length)

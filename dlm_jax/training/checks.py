@@ -38,11 +38,13 @@ def check_batches(
   for name, rows in sizes.items():
     if rows % shards:
       raise UserError(
-        f"{name} is {rows}, which the {shards} batch shards of the mesh do not divide."
+        f"{name} is {rows}, which the {shards} batch shards of the mesh do not divide: set it to "
+        "a multiple of them."
       )
   if length % (training.head_chunks or 1):
     raise UserError(
-      f"training.head_chunks {training.head_chunks} does not divide data.length {length}."
+      f"training.head_chunks {training.head_chunks} does not divide data.length {length}: set it "
+      "to a divisor."
     )
 
 

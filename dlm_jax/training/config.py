@@ -46,11 +46,14 @@ class TrainingConfig:
 
   def __post_init__(self) -> None:
     if self.clip_batches == 1:
-      raise UserError("training.clip_batches is 1, and a variance needs at least 2 batches.")
+      raise UserError(
+        "training.clip_batches is 1, and a variance needs at least 2 batches: raise it, or set "
+        "it to 0."
+      )
     if self.batch_size % self.accumulate:
       raise UserError(
         f"training.batch_size {self.batch_size} is not a multiple of "
-        f"training.accumulate {self.accumulate}."
+        f"training.accumulate {self.accumulate}: change one of them."
       )
 
 

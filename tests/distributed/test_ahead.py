@@ -49,7 +49,7 @@ def test_other_names_are_refused(name):
 
 
 def test_more_cpus_than_there_are():
-  with pytest.raises(UserError, match="8 CPU devices, too few for cpu:9"):
+  with pytest.raises(UserError, match="8 CPU devices, too few for cpu:9: ask for a new process"):
     ahead.find("cpu:9")
 
 

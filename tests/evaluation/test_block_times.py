@@ -137,7 +137,9 @@ def test_the_command(searched):
 
 
 def test_mistakes(runs, monkeypatch):
-  with pytest.raises(UserError, match=r"is of Absorbing: only block diffusion has a process.clip"):
+  with pytest.raises(
+    UserError, match=r"is of Absorbing: only block diffusion has a process.clip, so name"
+  ):
     block_times.search(BlockTimesSettings(workdir=str(runs / "absorbing")))
   with pytest.raises(UserError, match="--batches must be at least 2, got 1"):
     BlockTimesSettings(workdir="nowhere", batches=1)

@@ -87,7 +87,7 @@ def test_half_precision_and_the_tokenizer_are_kept_and_nothing_is_overwritten(tm
   card = (tmp_path / "written" / "README.md").read_text()
   assert "| layout | qwen2_ar |" in card and "the checkpoint given, bit for bit" in card
   assert sorted(path.name for path in tmp_path.iterdir()) == ["given", "written"]
-  with pytest.raises(UserError, match="exists already, and nothing is overwritten"):
+  with pytest.raises(UserError, match="exists already, and nothing is overwritten: name another"):
     ExportSettings(**settings)
 
 

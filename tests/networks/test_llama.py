@@ -163,7 +163,7 @@ def test_rows_of_a_cache_can_stand_at_positions_of_their_own():
 @pytest.mark.parametrize(
   ("fields", "sentence"),
   [
-    ({"kv_heads": 3}, "network.kv_heads 3 does not divide network.heads 4"),
+    ({"kv_heads": 3}, "network.kv_heads 3 does not divide network.heads 4: set it to a divisor"),
     ({"width": 18, "head_width": 0}, "not an even multiple of network.heads 4"),
     ({"rotary_width": 8}, "the second no larger than the first"),
     ({"head_widht": 8}, "did you mean 'head_width'"),

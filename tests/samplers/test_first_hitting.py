@@ -78,5 +78,5 @@ def test_each_block_begins_at_the_masked_fraction_1():
 
 
 def test_takes_no_grid():
-  with pytest.raises(UserError, match="takes no grid, got 'cosine'"):
+  with pytest.raises(UserError, match="takes no grid, got 'cosine': leave --grid out"):
     run(None, grid="cosine")

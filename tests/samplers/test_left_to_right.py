@@ -145,7 +145,7 @@ def test_an_end_within_the_prompt_ends_nothing():
 @pytest.mark.parametrize(
   "settings, message",
   [
-    ({"grid": "cosine"}, "no times, and no grid such as 'cosine'"),
+    ({"grid": "cosine"}, "no times, and no grid such as 'cosine': leave --grid out"),
     (
       {"tokens": np.zeros((1, 3), int), "given": np.array([[False, True, False]])},
       "cannot see given tokens to the right",

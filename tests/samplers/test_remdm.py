@@ -133,7 +133,7 @@ def test_reuse_changes_the_cost_alone():
     ({"preset": "paper_cup"}, "did you mean 'paper_cap'"),
     ({"scale": -1.0}, "scale must be at least 0"),
     ({"eta": 1.5}, r"eta must lie in \[0, 1\]"),
-    ({"t_on": 0.1, "t_off": 0.2}, "t_off must be below t_on"),
+    ({"t_on": 0.1, "t_off": 0.2}, r"sampler\.t_off must be below sampler\.t_on, got 0\.2 and 0\.1"),
     ({"alpha_on": 0.0}, r"alpha_on must lie in \(0, 1\)"),
   ],
 )

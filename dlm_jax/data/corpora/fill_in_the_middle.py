@@ -39,7 +39,8 @@ class FillInTheMiddle:
   def __post_init__(self) -> None:
     if self.least > self.most:
       raise UserError(
-        f"corpus.least {self.least} is above corpus.most {self.most}: a middle lies between them."
+        f"corpus.least {self.least} is above corpus.most {self.most}: a middle lies between them, "
+        "so lower the first."
       )
 
   @property

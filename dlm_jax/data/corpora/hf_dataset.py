@@ -58,7 +58,7 @@ class HfDataset:
     if self.held_out and self.validation:
       raise UserError(
         "corpus.held_out makes a validation split of so many documents where there is none: got "
-        f"{self.held_out}, with corpus.validation {self.validation!r}."
+        f"{self.held_out}, with corpus.validation {self.validation!r}: set one of them alone."
       )
 
   @property
@@ -97,7 +97,7 @@ class HfDataset:
     if kept < 1:
       raise UserError(
         f"corpus.held_out is {self.held_out}, and {self.train!r} has only "
-        f"{kept + self.held_out} documents: nothing is left to train on."
+        f"{kept + self.held_out} documents: nothing is left to train on, so lower it."
       )
     return rows.take(kept) if split == "train" else rows.skip(kept)
 

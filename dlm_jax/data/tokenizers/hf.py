@@ -202,7 +202,8 @@ class Hf:
     found = next((i for i in ids if i is not None), None)
     if chosen and found is None:
       raise UserError(
-        f"tokenizer.{field} is {chosen!r}, which is no symbol of the tokenizer's vocabulary."
+        f"tokenizer.{field} is {chosen!r}, which is no symbol of the tokenizer's vocabulary: set "
+        "it to one that is, or leave it open."
       )
     return found
 
@@ -247,6 +248,10 @@ def _read(name: str) -> str:
   try:
     return path.read_text(encoding="utf-8")
   except OSError as error:
-    raise UserError(f"tokenizer.file {path} cannot be read: {error.strerror}.") from error
+    raise UserError(
+      f"tokenizer.file {path} cannot be read ({error.strerror}): correct the path."
+    ) from error
   except UnicodeDecodeError as error:
-    raise UserError(f"tokenizer.file {path} is no tokenizer.json: it is not UTF-8.") from error
+    raise UserError(
+      f"tokenizer.file {path} is no tokenizer.json: it is not UTF-8. Name one that is."
+    ) from error

@@ -39,7 +39,7 @@ class Times:
   def __post_init__(self) -> None:
     require_known("time sampling", self.sampling, SAMPLING)
     if self.importance and self.epsilon == 0:
-      raise UserError("times.importance needs a times.epsilon above 0, got 0.")
+      raise UserError("times.importance needs a times.epsilon above 0, got 0: set it to 1e-3.")
 
   def check(self, process: Process) -> None:
     """Raises `UserError` where the times of `process` cannot be drawn like this."""
