@@ -27,7 +27,7 @@ def describe(config: ConfigDict) -> str:
 
 
 def _part(where: str, family: Family, values: Mapping[str, object]) -> Iterator[str]:
-  name = values["name"]
+  name = str(values["name"])
   yield f"* {where}.name = {name}  # one of {', '.join(family.names())}"
   fields = family.fields(name)
   own = {n: v for n, v in values.items() if n != "name"}
@@ -61,4 +61,4 @@ def _preset(family: Family, values: Mapping[str, object]) -> Mapping[str, object
   """The sizes that a network's preset stands for."""
   if family is not configuration.FAMILIES["network"]:
     return {}
-  return PRESETS.get(values.get("preset", ""), {})
+  return PRESETS.get(str(values.get("preset", "")), {})

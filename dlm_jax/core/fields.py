@@ -34,7 +34,8 @@ class Required:
 class Family(Protocol):
   """Parts of which a config names one."""
 
-  kind: str
+  @property
+  def kind(self) -> str: ...
 
   def names(self) -> list[str]: ...
 
@@ -111,7 +112,9 @@ class Modules:
       for parameter in inspect.signature(make).parameters.values()
       if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in elsewhere
     }
-    of_class = of_dataclass(built) if dataclasses.is_dataclass(built) else {}
+    of_class = (
+      of_dataclass(built) if isinstance(built, type) and dataclasses.is_dataclass(built) else {}
+    )
     for field in own.values():
       # An argument of `make` may be a looser form of a field of the class.
       if field.name in of_class:
@@ -133,17 +136,20 @@ class Modules:
     types are known where they are ranges.
     """
     tree = resolve.source(self.package, name)
-    named = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
-    nodes = {node.name: node for node in named}
-    built = nodes[ast.unparse(nodes["make"].returns)]
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    make = functions["make"]
+    built = classes[ast.unparse(make.returns)]
     meanings = _meanings(ast.get_docstring(built), "Attributes")
     found = []
     for node in built.body:
-      annotation = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else "ClassVar"
+      if not isinstance(node, ast.AnnAssign):
+        continue
+      annotation = ast.unparse(node.annotation)
       if not annotation.startswith("ClassVar"):
         field, kind = ast.unparse(node.target), vars(ranges).get(annotation, object)
         found.append(Field(field, kind, ast.literal_eval(node.value), meanings[field]))
-    arguments, meanings = nodes["make"].args, _meanings(ast.get_docstring(nodes["make"]), "Args")
+    arguments, meanings = make.args, _meanings(ast.get_docstring(make), "Args")
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
       found.append(Field(argument.arg, object, ast.literal_eval(default), meanings[argument.arg]))
     return ast.get_docstring(tree), found

@@ -5,7 +5,7 @@ import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, cast
 
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import FINITE, OutOfRange, Range
@@ -77,7 +77,7 @@ def read(value: object, annotation: object) -> object:
   choices = alternatives(annotation)
   if value is None or (value in NOTHING and type(None) in choices):
     return None
-  choices = [choice for choice in choices if choice is not type(None)]
+  choices = tuple(choice for choice in choices if choice is not type(None))
   for choice in choices[:-1]:
     try:
       return _read_one(value, choice)
@@ -126,7 +126,7 @@ def _integer(value: object) -> int:
 def _number(value: object) -> float:
   if isinstance(value, bool) or not isinstance(value, numbers.Real | str):
     raise ValueError(value)
-  return float(value) if isinstance(value, str) else value
+  return float(value) if isinstance(value, str) else cast(float, value)
 
 
 def _entries(value: object, kinds: tuple[object, ...]) -> tuple[object, ...]:
@@ -160,7 +160,12 @@ def _literal(value: object) -> object:
 
 def describe_type(annotation: object) -> str:
   """The type in words: `a whole number or none`."""
-  names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+  names: dict[object, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+  }
   words = []
   for choice in alternatives(annotation):
     choice = bare(choice)

@@ -5,14 +5,14 @@ without arrays, and part of what is compiled.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 # Positions in a row, or what is computed from them elementwise.
-Indices: TypeAlias = jax.Array | np.ndarray | int
+Indices = TypeVar("Indices", jax.Array, np.ndarray, int)
 
 
 @jax.tree_util.register_static

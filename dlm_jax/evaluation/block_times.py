@@ -58,6 +58,7 @@ def losses(process: Block, denoiser: BindParams, times: Times) -> LossesOfBatch:
 
     denoise = denoiser(params) if labels is None else denoiser(params, labels)
     learned, denoise = bound(process, denoise)
+    assert isinstance(learned, Block)
 
     def of_interval(clip: Array) -> Array:
       loss = learned.loss_within(clip, noise, denoise, tokens, t, given)
@@ -106,7 +107,7 @@ def search(settings: BlockTimesSettings) -> Record:
   )
   if not np.all(np.isfinite(table)):
     raise model.unusable("give a loss that is not a number")
-  record = {
+  record: Record = {
     "intervals": summarize(table),
     "batches": settings.batches,
     "batch_size": size,

@@ -1,7 +1,7 @@
 """Results kept one by one as they come, so that a command that was stopped goes on from there."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ class Journal:
   path: Path | None = None
   identity: dict[str, Json] = field(default_factory=dict)
 
-  def read(self, task: str, settings: dict[str, Json]) -> Iterator[tuple[Json, Json]]:
+  def read(self, task: str, settings: Mapping[str, Json]) -> Iterator[tuple[Json, Json]]:
     """The (key, value) of each result of this identity, `task` and `settings`.
 
     Lines that a crash cut off are left out.
@@ -38,7 +38,7 @@ class Journal:
       if row.get("depends_on") == wanted:
         yield row["key"], row["value"]
 
-  def write(self, task: str, settings: dict[str, Json], key: Json, value: Json) -> None:
+  def write(self, task: str, settings: Mapping[str, Json], key: Json, value: Json) -> None:
     """Adds a result; one process writes."""
     if self.path is None or jax.process_index() != 0:
       return
@@ -84,7 +84,7 @@ class Journal:
     identity = json.loads(json.dumps(self.identity))
     return sum(identity.items() <= row.get("depends_on", {}).items() for row in self._rows())
 
-  def _described(self, task: str, settings: dict[str, Json]) -> dict[str, Json]:
+  def _described(self, task: str, settings: Mapping[str, Json]) -> dict[str, Json]:
     """As JSON gives it back."""
     return json.loads(json.dumps({"task": task, **self.identity, **settings}))
 

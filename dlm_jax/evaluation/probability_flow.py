@@ -70,6 +70,7 @@ class ProbabilityFlow:
     """One draw of the bound for each row, nats `[B, 1]`. The times `t` play no part."""
     del t
     process, rows = self.process, x.shape[0]
+    assert isinstance(process, Continuous)
     free = base.free(given, x.shape).astype(jnp.float32)
     noise_key, sign_key = draws.split_rows(key, rows, 2)
     start = jnp.zeros(rows)
@@ -92,6 +93,7 @@ class ProbabilityFlow:
   ) -> tuple[Array, Array]:
     """y at t = 1 from y at t = 0, and the integral of the trace from t = 1 to t = 0, `[B]`."""
     process, rows = self.process, y.shape[0]
+    assert isinstance(process, Continuous)
 
     def prediction(y: Array, t: Array) -> tuple[Array, Array]:
       """x_hat and the estimated trace of its derivative by y."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dlm_jax.core.types import Record
 
@@ -33,8 +34,8 @@ class Interval:
 
 
 def interval(
-  numerators: np.ndarray,
-  denominators: np.ndarray | None = None,
+  numerators: ArrayLike,
+  denominators: ArrayLike | None = None,
   transform: Callable[[np.ndarray], np.ndarray] = np.asarray,
   seed: int = 0,
 ) -> Interval:
@@ -46,18 +47,18 @@ def interval(
     transform: monotone, such as `np.exp` for a perplexity.
     seed: of the resampling.
   """
-  numerators = np.asarray(numerators, np.float64)
-  count = len(numerators)
-  denominators = np.ones(count) if denominators is None else np.asarray(denominators, np.float64)
+  top = np.asarray(numerators, np.float64)
+  count = len(top)
+  bottom = np.ones(count) if denominators is None else np.asarray(denominators, np.float64)
   generator = np.random.default_rng(seed)
   times = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)  # [R, N]
-  below = times @ denominators
-  resampled = (times @ numerators)[below > 0] / below[below > 0]
-  if not denominators.sum():
+  totals = times @ bottom
+  resampled = (times @ top)[totals > 0] / totals[totals > 0]
+  if not bottom.sum():
     return Interval(math.nan, math.nan, math.nan)
   tail = (1 - LEVEL) / 2
   low, high = np.quantile(transform(resampled), (tail, 1 - tail))
-  value = transform(numerators.sum() / denominators.sum())
+  value = transform(top.sum() / bottom.sum())
   return Interval(float(value), float(low), float(high))
 
 
@@ -149,7 +150,8 @@ def _two_largest(counts: Sequence[collections.Counter]) -> dict[tuple, tuple[int
   largest: dict[tuple, tuple[int, int]] = collections.defaultdict(lambda: (0, 0))
   for counter in counts:
     for gram, count in counter.items():
-      largest[gram] = tuple(sorted((*largest[gram], count))[:0:-1])
+      _, second, first = sorted((*largest[gram], count))
+      largest[gram] = first, second
   return largest
 
 

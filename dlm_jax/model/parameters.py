@@ -27,7 +27,7 @@ def init_params(
   z = process.prior(key, (rows, length))
   params = network.init(key, inputs_of(network, z, jnp.zeros(rows)))
   learned = process.init(jax.random.fold_in(key, 1))
-  return params | {PROCESS: learned} if learned else params
+  return {**params, PROCESS: learned} if learned else params
 
 
 def sharding_rules(network: Network) -> Rules:

@@ -44,6 +44,7 @@ def attend(
       query, key = (np.arange(length)[part] for part in index)
       if isinstance(pattern, Blocks):
         return pattern.allowed(query[:, None], key, length // 2)
+      assert not isinstance(pattern, Full)  # which has a mask of its own
       return key <= pattern.last_seen(query)[:, None]
 
     def __eq__(self, other: object) -> bool:

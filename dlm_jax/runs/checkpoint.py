@@ -23,12 +23,11 @@ from etils import epath
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import SystemFault, reading
 from dlm_jax.core.json_files import Altered, unseal
-from dlm_jax.core.types import Json, PyTree
+from dlm_jax.core.types import Json, PyTree, Record
 from dlm_jax.runs import config_changes
 from dlm_jax.runs.record import (
   Damaged,
   Metadata,
-  Record,
   empty,
   flatten,
   lowest,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import jax
 
-from dlm_jax.core.types import Fields, Json
+from dlm_jax.core.types import Json, Record
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml_collections", "numpy")
 
@@ -38,7 +38,7 @@ class Provenance:
   git_revision: str | None
   dataset_hash: str
   characters_per_token: Mapping[str, float]
-  config: Fields
+  config: Record
   changes: Sequence[Json] = ()
 
 

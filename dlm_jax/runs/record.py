@@ -15,11 +15,10 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.types import Json, PyTree
+from dlm_jax.core.types import PyTree, Record
 from dlm_jax.runs.fingerprint import fingerprints
 
-# What is remembered of a checkpoint, and the part of it that the caller gave, with step and bound.
-Record = dict[str, Json]
+# The part of the record of a checkpoint that the caller gave, with step and bound.
 Metadata = dict[str, Any]
 
 Leaf = TypeVar("Leaf", jax.Array, jax.ShapeDtypeStruct)
@@ -78,7 +77,7 @@ class KeepBest:
     return [c.step == lowest(present) for c in checkpoints]
 
 
-def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+def placed(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
   """The leaf with a place to go to."""
   # Without a sharding Orbax would ask for the devices that the run was saved from.
   sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

@@ -25,7 +25,7 @@ from dlm_jax.core.errors import UserError
 from dlm_jax.core.faults import writing
 from dlm_jax.core.json_files import read_object, read_sealed, seal
 from dlm_jax.core.storage import write_json
-from dlm_jax.core.types import Fields, Json
+from dlm_jax.core.types import Fields, Json, Record
 from dlm_jax.distributed import cluster
 from dlm_jax.runs import checkpoint, config_changes
 from dlm_jax.runs.provenance import environment
@@ -150,7 +150,7 @@ def read_config(workdir: str | os.PathLike, step: int | None = None) -> ml_colle
   return ml_collections.ConfigDict(_with_tuples(config))
 
 
-def read_dataset(workdir: str | os.PathLike) -> dict[str, Json]:
+def read_dataset(workdir: str | os.PathLike) -> Record:
   """What the run in `workdir` recorded of its data, see `open_workdir`.
 
   Raises:
@@ -160,7 +160,7 @@ def read_dataset(workdir: str | os.PathLike) -> dict[str, Json]:
   return _parse_dataset(workdir, _mirror(workdir).get(_DATASET))
 
 
-def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> dict[str, Json]:
+def _parse_dataset(workdir: str | os.PathLike, path: pathlib.Path) -> Record:
   dataset = read_sealed(path, way_out=_BRING_BACK) if path.exists() else {}
   if dataset.get("layout") != LAYOUT:
     found = f"layout {dataset.get('layout')}" if dataset else f"no {_DATASET}"
@@ -186,7 +186,7 @@ def write_record(workdir: str | os.PathLike, name: str, record: Json) -> bool:
 
 
 def _open_first(
-  path: pathlib.Path, mirror: storage.Mirror, config: dict[str, Json], dataset: dict[str, Json]
+  path: pathlib.Path, mirror: storage.Mirror, config: Record, dataset: Record
 ) -> TextIO:
   try:
     with writing(f"the workdir {path}"):
@@ -270,7 +270,7 @@ def _require_config(
   )
 
 
-def _since(saved: Metadata | None, config: dict[str, Json]) -> dict[str, Json]:
+def _since(saved: Metadata | None, config: dict[str, Json]) -> Record:
   """What the history says of a start that finds a checkpoint."""
   if saved is None:
     return {"newest_checkpoint": None, "changed": {}}
