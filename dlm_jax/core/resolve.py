@@ -1,9 +1,8 @@
 """Names in a config resolve to modules: `process.name = "absorbing"` is `processes/absorbing.py`.
 
 There is no registry to maintain: a new file in the package is a new name. A module is a choice when
-it defines the entry function of its package, `make`. Its source is searched for that function and
-nothing is imported but the module that was chosen, so that a broken or heavy sibling breaks only
-itself.
+it defines the function `make`. Its source is searched for that function and nothing is imported but
+the module that was chosen, so that a broken or heavy sibling breaks only itself.
 """
 
 import ast
@@ -23,16 +22,16 @@ T = TypeVar("T")
 _SINGULAR = {"processes": "process", "corpora": "corpus", "families": "family"}
 
 
-def names(package: str, entry: str = "make") -> list[str]:
-  """The names that `package` offers: its modules that define the function `entry`."""
-  return list(_names(package, entry))
+def names(package: str) -> list[str]:
+  """The names that `package` offers: its modules that define the function `make`."""
+  return list(_names(package))
 
 
 @functools.cache
-def _names(package: str, entry: str) -> tuple[str, ...]:
+def _names(package: str) -> tuple[str, ...]:
   roots = importlib.import_module(package).__path__
   files = [path for root in roots for path in Path(root).glob("*.py")]
-  return tuple(sorted(path.stem for path in files if _defines(path, entry)))
+  return tuple(sorted(path.stem for path in files if _defines_make(path)))
 
 
 def source(package: str, name: str) -> ast.Module:
@@ -41,19 +40,19 @@ def source(package: str, name: str) -> ast.Module:
   return ast.parse((Path(root) / f"{name}.py").read_text(encoding="utf-8"))
 
 
-def _defines(path: Path, entry: str) -> bool:
-  """Whether the file defines the function `entry`. A file with an error fails when it is chosen."""
+def _defines_make(path: Path) -> bool:
+  """Whether the file defines the function `make`. A file with an error fails when it is chosen."""
   source = path.read_text(encoding="utf-8")
   try:
     body = ast.parse(source).body
   except SyntaxError:
-    return f"\ndef {entry}(" in source
-  return any(isinstance(node, ast.FunctionDef) and node.name == entry for node in body)
+    return "\ndef make(" in source
+  return any(isinstance(node, ast.FunctionDef) and node.name == "make" for node in body)
 
 
-def module(package: str, name: object, entry: str = "make") -> ModuleType:
+def module(package: str, name: object) -> ModuleType:
   """The module `package.name`. Raises `UserError` with the known names when there is none."""
-  require_known(kind_of(package), name, names(package, entry))
+  require_known(kind_of(package), name, names(package))
   return importlib.import_module(f"{package}.{name}")
 
 

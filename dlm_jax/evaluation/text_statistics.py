@@ -37,7 +37,6 @@ def interval(
   numerators: ArrayLike,
   denominators: ArrayLike | None = None,
   transform: Callable[[np.ndarray], np.ndarray] = np.asarray,
-  seed: int = 0,
 ) -> Interval:
   """`transform(sum(numerators) / sum(denominators))` over sequences, and its bootstrap interval.
 
@@ -45,12 +44,11 @@ def interval(
     numerators: `[N]`.
     denominators: `[N]`; ones if None, which makes the statistic a mean.
     transform: monotone, such as `np.exp` for a perplexity.
-    seed: of the resampling.
   """
   top = np.asarray(numerators, np.float64)
   count = len(top)
   bottom = np.ones(count) if denominators is None else np.asarray(denominators, np.float64)
-  generator = np.random.default_rng(seed)
+  generator = np.random.default_rng(0)
   times = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)  # [R, N]
   totals = times @ bottom
   resampled = (times @ top)[totals > 0] / totals[totals > 0]

@@ -22,16 +22,14 @@ class Line:
     theirs: its name in the file. `{}` stands for the number of a layer, a second one for that of an
       expert: all of them are one parameter, with an axis before the others for each.
     ours: the path of the parameter, such as `layers/attention/query`; several paths where the
-      tensor holds several parameters one behind the other.
+      tensor holds several parameters one behind the other along its first axis.
     axes: the axes of both, see `arrangement`; empty where they are the same.
-    packed_axis: of the tensor, along which several parameters lie in it.
     first_layer: the number in the file of the parameter's first layer.
   """
 
   theirs: str
   ours: str | tuple[str, ...]
   axes: str = ""
-  packed_axis: int = 0
   first_layer: int = 0
 
   @property
@@ -67,7 +65,7 @@ class Tensor:
     pieces = [self._their_shape(shape) for shape in self.shapes]
     whole = list(pieces[0])
     if len(pieces) > 1:
-      whole[self.line.packed_axis] = sum(piece[self.line.packed_axis] for piece in pieces)
+      whole[0] = sum(piece[0] for piece in pieces)
     return tuple(whole)
 
   @property
@@ -75,14 +73,10 @@ class Tensor:
     """Where in it each parameter lies."""
     if len(self.shapes) == 1:
       return (tuple(slice(0, size) for size in self.shape),)
-    axis = self.line.packed_axis
-    sizes = [self._their_shape(shape)[axis] for shape in self.shapes]
-    ends = list(itertools.accumulate(sizes))
-    whole = [slice(0, size) for size in self.shape]
-    return tuple(
-      (*whole[:axis], slice(end - size, end), *whole[axis + 1 :])
-      for size, end in zip(sizes, ends, strict=True)
-    )
+    sizes = [self._their_shape(shape)[0] for shape in self.shapes]
+    ends = itertools.accumulate(sizes)
+    others = [slice(0, size) for size in self.shape[1:]]
+    return tuple((slice(end - size, end), *others) for size, end in zip(sizes, ends, strict=True))
 
   def to_ours(self, piece: np.ndarray, which: int) -> np.ndarray:
     """Its part of a parameter, for the `piece` of the tensor that holds it."""
@@ -94,7 +88,7 @@ class Tensor:
     """The tensor that holds these parts of its parameters, the inverse of `to_ours`."""
     if self.line.axes:
       parts = [arrangement.parse(self.line.axes).to_theirs(part) for part in parts]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, self.line.packed_axis)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
   def _their_shape(self, shape: Shape) -> Shape:
     return arrangement.parse(self.line.axes).their_shape(shape) if self.line.axes else shape

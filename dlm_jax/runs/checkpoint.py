@@ -30,7 +30,6 @@ from dlm_jax.runs.record import (
   Metadata,
   empty,
   flatten,
-  lowest,
   newest_whole,
   one_line,
   payload,
@@ -112,11 +111,6 @@ def steps(directory: str | os.PathLike) -> list[int]:
   """The steps whose save was completed, in increasing order. Empty without a directory."""
   found = orbax.checkpoint.path.step.standard_name_format().find_all(epath.Path(directory))
   return sorted(metadata.step for metadata in found)
-
-
-def best_step(directory: str | os.PathLike) -> int | None:
-  """The step with the lowest bound; the newest of equals. None when no step has a bound."""
-  return lowest(bounds(epath.Path(directory)))
 
 
 def absolute(directory: str | os.PathLike) -> epath.Path:

@@ -118,10 +118,10 @@ def require_same_model(
     )
 
 
-def listed(items: Sequence[str], separator: str = ", ", most: int = 3) -> str:
-  """The first few of `items`, and how many there are besides."""
-  more = f"{separator}and {len(items) - most} more" if len(items) > most else ""
-  return separator.join(items[:most]) + more
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+  """The first three of `items`, and how many there are besides."""
+  more = f"{separator}and {len(items) - 3} more" if len(items) > 3 else ""
+  return separator.join(items[:3]) + more
 
 
 def require_same_bits(leaves: Mapping[str, jax.Array], saved: Mapping[str, Record]) -> None:
@@ -173,9 +173,9 @@ def newest_whole(
   )
 
 
-def one_line(error: BaseException, most: int = 200) -> str:
-  """What went wrong, on one line."""
+def one_line(error: BaseException) -> str:
+  """What went wrong, on one line of 200 characters at the most."""
   while error.__cause__ is not None:  # Orbax wraps what happened in pages of its own settings
     error = error.__cause__
   text = " ".join(f"{type(error).__name__}: {error}".split())
-  return text if len(text) <= most else text[:most] + "…"
+  return text if len(text) <= 200 else text[:200] + "…"

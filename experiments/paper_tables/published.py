@@ -23,8 +23,6 @@ UNITS = {
   "generative_perplexity": "generative perplexity",
   "mauve": "MAUVE",
 }
-AUTHORS = "authors"
-NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True, kw_only=True)

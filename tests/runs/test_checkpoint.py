@@ -194,7 +194,6 @@ def test_keeps_the_latest_every_nth_and_the_best(tmp_path):
     for step, bound in bounds.items():
       checkpointer.save(step, make_state(step), METADATA, bound=bound)
   assert checkpoint.steps(tmp_path) == [40, 60, 70, 80]
-  assert checkpoint.best_step(tmp_path) == 60
   # A resumed run knows the best of the run before it.
   with open_(tmp_path, keep_latest=1) as checkpointer:
     checkpointer.save(90, make_state(90), METADATA, bound=6.0)
@@ -210,12 +209,6 @@ def test_saves_at_its_cadence_and_when_forced_but_never_twice(tmp_path):
     assert checkpointer.latest_step() == 10
   restored, _ = checkpoint.restore(tmp_path, abstract(make_state(7)), step=7)
   assert_same_bits(restored, make_state(7))
-
-
-def test_best_step_without_bounds_is_none(tmp_path):
-  with open_(tmp_path) as checkpointer:
-    checkpointer.save(10, make_state(10), METADATA)
-  assert checkpoint.best_step(tmp_path) is None
 
 
 # Damage.

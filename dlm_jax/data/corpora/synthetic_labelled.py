@@ -64,7 +64,8 @@ class SyntheticLabelled:
     return (index % self.num_labels for index in range(self._documents(split)))
 
   def _documents(self, split: str) -> int:
-    return getattr(self, f"{split}_documents")
+    counts = (self.train_documents, self.validation_documents, self.test_documents)
+    return dict(zip(base.SPLITS, counts, strict=True))[split]
 
 
 def make(**fields: object) -> SyntheticLabelled:
