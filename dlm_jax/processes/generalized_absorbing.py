@@ -23,7 +23,7 @@ from dlm_jax.core.types import Params
 from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
 from dlm_jax.processes.parts.outside_mask import OutsideMask
-from dlm_jax.processes.parts.substitution import substituted
+from dlm_jax.processes.parts.substitution import certain_elsewhere, substituted
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import TINY
 
@@ -131,9 +131,8 @@ class GeneralizedAbsorbing(OutsideMask):
     stays = jnp.where(s > 0, self.exponents * ratio, -jnp.inf)
     revealed = log_p + jnp.log(-jnp.expm1(stays))
     hidden = jax.nn.logsumexp(log_p + stays, axis=-1, keepdims=True)
-    is_z = jnp.arange(self.vocab_size + 1) == z[..., None]
     moves = jnp.concatenate([revealed, hidden], axis=-1)
-    return jnp.where((z == self.mask_id)[..., None], moves, jnp.where(is_z, 0.0, -jnp.inf))
+    return certain_elsewhere(moves, z, self.mask_id)
 
   def reverse(
     self,

@@ -20,7 +20,7 @@ from dlm_jax.processes import base, draws
 from dlm_jax.processes.base import Prediction
 from dlm_jax.processes.parts.mixture import Mixture
 from dlm_jax.processes.parts.outside_mask import OutsideMask
-from dlm_jax.processes.parts.substitution import substituted
+from dlm_jax.processes.parts.substitution import certain_elsewhere, substituted
 from dlm_jax.schedules import alpha_schedules
 from dlm_jax.schedules.alpha_schedules import TINY
 
@@ -105,8 +105,7 @@ class ScoreAbsorbing(OutsideMask, Mixture):
     chance = jnp.minimum(self._reveal_probability(prediction, t, s), 1.0)[..., None]
     chance = jnp.broadcast_to(chance, (*z.shape, 1))
     moves = jnp.concatenate([prediction.log_probs + jnp.log(chance), jnp.log1p(-chance)], axis=-1)
-    is_z = jnp.arange(self.vocab_size + 1) == z[..., None]
-    return jnp.where((z == self.mask_id)[..., None], moves, jnp.where(is_z, 0.0, -jnp.inf))
+    return certain_elsewhere(moves, z, self.mask_id)
 
   def log_jump_rates(self, prediction: Prediction, z: Array, t: Array) -> Array:
     """Of the reversed process to each token: sigma' s_y at masked positions, else none."""
