@@ -27,7 +27,7 @@ import ml_collections
 from absl import app, flags, logging
 
 from dlm_jax import config_line
-from dlm_jax.core import faults
+from dlm_jax.core import faults, resolve
 from dlm_jax.core.errors import UserError, nearest
 from dlm_jax.core.exit_codes import INTERRUPTED, MISTAKE, RESUMABLE
 from dlm_jax.core.fields import of_dataclass
@@ -187,7 +187,7 @@ def _read(settings: type[Settings]) -> Settings:
     elif flags.FLAGS[field.name].value is not None:
       value = _converted(field.name, kind, flags.FLAGS[field.name].value)
       values[field.name] = known[field.name].accept(value, f"--{field.name}")
-    elif _is_required(field):
+    elif resolve.is_required(field):
       raise UserError(f"--{field.name} is missing: {known[field.name].meaning}")
   return settings(**values)
 
@@ -216,11 +216,6 @@ def _part(field: dataclasses.Field) -> str:
   return field.name.removesuffix("_settings")
 
 
-def _is_required(field: dataclasses.Field) -> bool:
-  missing = dataclasses.MISSING
-  return field.default is missing and field.default_factory is missing
-
-
 def _usage(settings: type, field: dataclasses.Field) -> str:
   """The name of a flag and the form of its value: `[no]labels`, `weights=ema|raw`."""
   kind = _kind(typing.get_type_hints(settings)[field.name])
@@ -241,7 +236,7 @@ def _sentence(text: str) -> str:
 
 
 def _default(field: dataclasses.Field) -> str:
-  if _is_required(field):
+  if resolve.is_required(field):
     return " Required."
   if field.default in (None, "", ()) or field.default is dataclasses.MISSING:
     return ""

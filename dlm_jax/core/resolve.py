@@ -113,7 +113,7 @@ def build(cls: type[T], fields: Mapping[str, object]) -> T:
         f"{cls.__name__} has no field {name!r}: {nearest(name, known)}"
         f"Its fields are {', '.join(known)}."
       )
-  required = [n for n, f in known.items() if _is_required(f) and n not in given]
+  required = [n for n, f in known.items() if is_required(f) and n not in given]
   if required:
     raise UserError(
       f"{cls.__name__} needs the field {required[0]!r}, which has no default: set it."
@@ -143,6 +143,7 @@ def _hints(cls: type) -> dict[str, object]:
   return typing.get_type_hints(cls, include_extras=True)
 
 
-def _is_required(field: dataclasses.Field) -> bool:
+def is_required(field: dataclasses.Field) -> bool:
+  """Whether a dataclass cannot be built without the field: it has no default."""
   missing = dataclasses.MISSING
   return field.default is missing and field.default_factory is missing

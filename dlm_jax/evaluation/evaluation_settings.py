@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
-from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError, require_known
 from dlm_jax.core.ranges import NonNegative, NonNegativeInt, PositiveInt, Range, Seed
 from dlm_jax.model.model_settings import ModelSettings
@@ -75,7 +74,6 @@ class EvaluateSettings(ModelSettings):
   def __post_init__(self) -> None:
     super().__post_init__()
     require_known("--times", self.times, get_args(Timing))
-    resolve.require_ranges(self, "--")
     if self.length is not None and self.corpus is None:
       raise UserError("--length is of the rows of --corpus: those of the data have their own.")
     of_answers = (self.sampler, self.steps, self.temperature)
@@ -149,10 +147,6 @@ class HarnessSettings(ModelSettings):
   preset: str | None = None
   decoder_settings: Mapping[str, str] = field(default_factory=dict, metadata={"nested": True})
 
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    resolve.require_ranges(self, "--")
-
 
 @dataclass(frozen=True, kw_only=True)
 class BlockTimesSettings(ModelSettings):
@@ -168,7 +162,3 @@ class BlockTimesSettings(ModelSettings):
   batches: Annotated[int, Range(at_least=2)] = 100
   split: str = "validation"
   seed: Seed = 0
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    resolve.require_ranges(self, "--")

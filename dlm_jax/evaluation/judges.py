@@ -96,6 +96,7 @@ def of_transformers(name: str) -> Judge:
       f"the judge {name!r} cannot be loaded ({error}): name a model of transformers, or the "
       "workdir of an autoregressive run."
     ) from error
+  # Not every model has it, and GPT-2 has it under another name, which attributes translate.
   length = getattr(model.config, "max_position_embeddings", None)
 
   @torch.no_grad()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import NonNegativeInt
 
@@ -24,6 +25,7 @@ class ModelSettings:
   step: NonNegativeInt | None = None
 
   def __post_init__(self) -> None:
+    resolve.require_ranges(self, "--")
     given = {path for path in (self.model, self.workdir) if path is not None}
     if len(given) != 1:
       which = "both are" if given else "neither is"

@@ -14,6 +14,7 @@ from dlm_jax.evaluation.block_times import BlockTimesSettings
 from dlm_jax.evaluation.bound import EvaluateSettings
 from dlm_jax.evaluation.lm_eval_tasks import HarnessSettings
 from dlm_jax.generation.draw import SAMPLERS, DrawSettings, sampler_of
+from dlm_jax.interop.export_settings import ExportSettings
 
 CONFIG = configuration.load(
   "configs/stdlib_docs.py",
@@ -143,6 +144,7 @@ def test_a_part_of_the_data(part):
     (EvaluateSettings, {"workdir": "run"}),
     (HarnessSettings, {"workdir": "run", "tasks": ("a",)}),
     (BlockTimesSettings, {"workdir": "run"}),
+    (ExportSettings, {"workdir": "run", "output": "nowhere_yet"}),
   ],
 )
 def test_the_settings_of_a_command(settings, others):
