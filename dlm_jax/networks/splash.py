@@ -7,7 +7,7 @@ from jax import Array
 from jax.sharding import PartitionSpec
 
 from dlm_jax.core.errors import UserError
-from dlm_jax.core.patterns import BlockCausal, Blocks, Causal, Full, Pattern
+from dlm_jax.core.patterns import Blocks, Causal, Full, Pattern
 from dlm_jax.distributed.mesh import BATCH_AXES
 from dlm_jax.distributed.platform import platform
 
@@ -56,8 +56,7 @@ def attend(
   masks = {Full: splash_attention.FullMask, Causal: splash_attention.CausalMask}
 
   def local(q: Array, k: Array, v: Array, seen: Array | None = None) -> Array:
-    by_tiles = isinstance(pattern, (Blocks, BlockCausal))
-    mask = Visible() if by_tiles else masks[type(pattern)]((length, length))
+    mask = masks[type(pattern)]((length, length)) if type(pattern) in masks else Visible()
     kernel = splash_attention.make_splash_mha_single_device(
       splash_attention.MultiHeadMask([mask] * q.shape[2]),
       interpret=platform() != "tpu",
