@@ -14,10 +14,12 @@ from ml_collections import ConfigDict
 from configs import stdlib_docs
 from dlm_jax.model.model import load, training_data
 from dlm_jax.runs.metrics import read_rows
-from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, cells, interval, sized
+from experiments.where_it_pays.intervals import cells, interval
+from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, sized
 
 SHARES = (0.01, 0.04, 0.16)
 METHODS = {"next token": "autoregressive", "masked": "absorbing"}
+SCALE = Scale(steps=1200, batch_size=16, rows=256, points=1)
 # Validations of a run.
 POINTS = 12
 
@@ -94,4 +96,4 @@ ARMS = {
   for share in SHARES
   for name, method in METHODS.items()
 }
-FINDING = Finding("epochs", ARMS, config, measure, table, figure)
+FINDING = Finding("epochs", ARMS, config, measure, table, figure, SCALE)

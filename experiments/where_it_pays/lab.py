@@ -5,6 +5,7 @@ stopped goes on: a job that is done is not done again, and a run that was stoppe
 """
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -26,8 +27,8 @@ from dlm_jax.runs import workdir as workdirs
 from dlm_jax.training.run import train
 
 Row = dict[str, object]
-# The 97.5 % quantile of Student's t, by degrees of freedom.
-_STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306}
+# The seed of shared arms, which no other run has.
+_SHARED_SEED = 1000
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Scale:
     train_pairs: puzzles that are trained on.
     grid: digits of a Sudoku, 4 or 6.
     points: checkpoints that answer, in equal steps.
+    text: a text file that `infilling` reads; the embedded corpus if empty.
   """
 
   steps: int = 1500
@@ -54,6 +56,7 @@ class Scale:
   train_pairs: int = 50_000
   grid: int = 4
   points: int = 4
+  text: str = ""
 
 
 # Everything is run and nothing is learned.
@@ -68,11 +71,13 @@ class Arm:
     method: a name of `configs/methods`.
     fields: by their dotted names.
     teacher: of a student: the arm that it is distilled from, under the same seed.
+    shared: whether one run of it serves all seeds of the others, which start when it is done.
   """
 
   method: str
   fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
   teacher: str = ""
+  shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Finding:
     measure: `(name of the arm, directory of its run, scale) -> rows`.
     table: `rows -> Markdown`.
     figure: `(rows, path)`, draws the figure.
+    scale: its size where the command line does not say another.
     runs: the finding whose runs are measured; its own if empty.
     alone: whether jobs must not share the machine, since they measure time.
     seeds: at most so many; None is all.
@@ -97,6 +103,7 @@ class Finding:
   measure: Callable[[str, str, Scale], list[Row]]
   table: Callable[[Sequence[Row]], str]
   figure: Callable[[Sequence[Row], Path], None]
+  scale: Scale = Scale()
   runs: str = ""
   alone: bool = False
   seeds: int | None = None
@@ -117,13 +124,9 @@ class Job:
     return f"{self.finding.name}:{self.arm}:{self.seed}"
 
   @property
-  def _file_name(self) -> str:
-    return f"{self.arm.replace(' ', '_').replace(',', '')}-{self.seed}"
-
-  @property
   def run(self) -> str:
     """The directory of its run."""
-    return str(self.workdir / (self.finding.runs or self.finding.name) / self._file_name)
+    return str(self.workdir / (self.finding.runs or self.finding.name) / _stem(self.arm, self.seed))
 
   @property
   def config(self) -> ConfigDict:
@@ -137,7 +140,7 @@ class Job:
   @property
   def rows(self) -> Path:
     """The file that holds what was measured."""
-    return self.workdir / self.finding.name / f"{self._file_name}.json"
+    return self.workdir / self.finding.name / f"{_stem(self.arm, self.seed)}.json"
 
   def result(self) -> Record | None:
     """What was measured at this scale, if it was."""
@@ -165,14 +168,27 @@ class Job:
     return code
 
 
+def _stem(arm: str, seed: int) -> str:
+  return f"{arm.replace(' ', '_').replace(',', '')}-{seed}"
+
+
+def shared_run(run: str, arm: str) -> str:
+  """The directory of the run of a shared arm, beside that of another arm."""
+  return str(Path(run).with_name(_stem(arm, _SHARED_SEED)))
+
+
 def jobs(finding: Finding, scale: Scale, workdir: Path) -> list[Job]:
-  """All jobs of a finding: the first seed of every arm before the second of any."""
+  """All jobs of a finding: its shared arms, and then one seed of every other after the other."""
   seeds = scale.seeds if finding.seeds is None else min(scale.seeds, finding.seeds)
-  return [Job(finding, arm, seed, scale, workdir) for seed in range(seeds) for arm in finding.arms]
+  shared = [(arm, _SHARED_SEED) for arm, how in finding.arms.items() if how.shared]
+  others = [(a, seed) for seed in range(seeds) for a, how in finding.arms.items() if not how.shared]
+  return [Job(finding, arm, seed, scale, workdir) for arm, seed in (*shared, *others)]
 
 
 def do_all(wanted: Sequence[Job], command: Sequence[str], parallel: int) -> int:
   """Does the jobs, `parallel` at once in processes of their own; returns the first bad exit code.
+
+  Shared arms come before all others.
 
   Args:
     wanted: the jobs.
@@ -187,8 +203,17 @@ def do_all(wanted: Sequence[Job], command: Sequence[str], parallel: int) -> int:
       return 0
     return subprocess.run([*command, f"--job={job.name}"]).returncode
 
+  is_shared = [job.finding.arms[job.arm].shared for job in wanted]
   with ThreadPoolExecutor(parallel) as pool:
-    return next((code for code in pool.map(start, wanted) if code), 0)
+    return next(
+      (
+        code
+        for first in (True, False)
+        for code in pool.map(start, itertools.compress(wanted, (s is first for s in is_shared)))
+        if code
+      ),
+      0,
+    )
 
 
 def record(finding: Finding, done: Sequence[Job], command: str) -> Record:
@@ -201,7 +226,7 @@ def record(finding: Finding, done: Sequence[Job], command: str) -> Record:
       "command": command,
       "scale": results[0]["scale"],
       "environment": results[0]["environment"],
-      "configs": {job.arm: job.config.to_dict() for job in done if job.seed == 0},
+      "configs": {job.arm: job.config.to_dict() for job in reversed(done)},
     },
   }
 
@@ -260,31 +285,6 @@ def answered(run: str, rows: int, batch_size: int | None = None, **how: object) 
     "seconds": protocol["seconds_without_compilation"],
     "answers": found["answers"],
   }
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-  """The mean over seeds, and half of its 95 % interval by Student's t; 0 for one seed."""
-  array = np.asarray(values, float)
-  if len(array) < 2:
-    return float(array.mean()), 0.0
-  quantile = _STUDENT.get(len(array) - 1, 2.262)
-  return float(array.mean()), float(quantile * array.std(ddof=1) / np.sqrt(len(array)))
-
-
-def share(values: Sequence[float]) -> str:
-  """A share and its interval for a table, in percent; one value alone has no interval."""
-  mean, half = interval(values)
-  if len(values) < 2:
-    return f"{100 * mean:.1f}"
-  return f"{100 * mean:.1f} [{100 * max(mean - half, 0):.0f}, {100 * min(mean + half, 1):.0f}]"
-
-
-def cells(rows: Sequence[Row], *names: str) -> dict[tuple, list[Row]]:
-  """The rows by their values of `names`, in the order in which these come."""
-  found: dict[tuple, list[Row]] = {}
-  for row in rows:
-    found.setdefault(tuple(row.get(name) for name in names), []).append(row)
-  return found
 
 
 def child_command(flags: Sequence[str]) -> list[str]:

@@ -11,16 +11,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.where_it_pays.lab import (
-  Arm,
-  Finding,
-  Row,
-  Scale,
-  answered,
-  cells,
-  puzzle_config,
-  share,
-)
+from experiments.where_it_pays.intervals import cells, share
+from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, answered, puzzle_config
 
 ARMS, PATH, NODES = 3, 4, 20
 # Edges of two nodes and what separates them, centre and goal with their signs, and the path.

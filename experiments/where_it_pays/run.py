@@ -3,6 +3,7 @@
   python -m experiments.where_it_pays.run                   all findings
   python -m experiments.where_it_pays.run --only=planning   one of them
   python -m experiments.where_it_pays.run --fast            everything, nothing learned, two minutes
+  python -m experiments.where_it_pays.run --only=infilling --text=book.txt --output=mine   your text
   python -m experiments.where_it_pays.run --table           tables and figures from the records here
 
 An arm is an ordinary run under --workdir. A command that was stopped goes on where it was. The
@@ -40,9 +41,9 @@ MODULES = (planning, sudoku, speed, infilling, epochs, any_order)
 FINDINGS = {module.FINDING.name: module.FINDING for module in MODULES}
 
 
-def scale_of(values: flags.FlagValues) -> Scale:
-  """The scale that the flags describe."""
-  base = FAST if values.fast else Scale()
+def scale_of(values: flags.FlagValues, finding: Finding) -> Scale:
+  """The scale that the flags describe: that of the finding, but for what they say."""
+  base = FAST if values.fast else finding.scale
   given = {f.name: values[f.name].value for f in dataclasses.fields(Scale)}
   return dataclasses.replace(base, **{n: v for n, v in given.items() if v is not None})
 
@@ -63,6 +64,20 @@ def write(finding: Finding, output: Path) -> None:
   print(f"{finding.name}:\n\n{finding.table(rows)}", flush=True)
 
 
+def check(values: flags.FlagValues, output: Path) -> None:
+  """Raises `UserError` for flags whose record would be that of something else."""
+  if values.fast and output == HERE:
+    raise UserError(
+      "--fast learns nothing, and its records would replace those here: set --output."
+    )
+  if values.text and output == HERE:
+    raise UserError(
+      "--text measures your text, and its record would replace the one here: set --output."
+    )
+  if values.text and values.only != [infilling.FINDING.name]:
+    raise UserError("--text is read by one finding: add --only=infilling.")
+
+
 def define_flags() -> None:
   flags.DEFINE_string("workdir", "runs/where_it_pays", "Where the runs go.")
   flags.DEFINE_string("output", str(HERE), "Where records and figures go.")
@@ -72,8 +87,10 @@ def define_flags() -> None:
   flags.DEFINE_bool("prepare", False, "Prepare the data and end.")
   flags.DEFINE_integer("parallel", 1, "Runs at once, each in a process of its own.", lower_bound=1)
   flags.DEFINE_string("job", None, "One job alone, as finding:arm:seed.")
+  flags.DEFINE_string("text", None, "A text file of your own, for --only=infilling.")
   for field in dataclasses.fields(Scale):
-    flags.DEFINE_integer(field.name, None, f"See Scale.{field.name}.")
+    if field.type is int:
+      flags.DEFINE_integer(field.name, None, f"See Scale.{field.name}.")
 
 
 def main() -> int:
@@ -86,11 +103,8 @@ def main() -> int:
     for finding in chosen:
       write(finding, output)
     return 0
-  if values.fast and output == HERE:
-    raise UserError(
-      "--fast learns nothing, and its records would replace those here: set --output."
-    )
-  wanted = {finding.name: jobs(finding, scale_of(values), workdir) for finding in chosen}
+  check(values, output)
+  wanted = {finding.name: jobs(finding, scale_of(values, finding), workdir) for finding in chosen}
   if values.job:
     (job,) = [job for group in wanted.values() for job in group if job.name == values.job]
     return job.do()

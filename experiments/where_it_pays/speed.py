@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from dlm_jax import configuration
 from experiments.where_it_pays import sudoku
-from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, answered, cells
+from experiments.where_it_pays.intervals import cells
+from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, answered
 
 BATCHES = (1, 32)
 # Batches that are timed.

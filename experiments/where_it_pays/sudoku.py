@@ -12,17 +12,8 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from dlm_jax.data.corpora import sudoku as corpus
-from experiments.where_it_pays.lab import (
-  Arm,
-  Finding,
-  Row,
-  Scale,
-  answered,
-  cells,
-  interval,
-  puzzle_config,
-  share,
-)
+from experiments.where_it_pays.intervals import cells, interval, share
+from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, answered, puzzle_config
 
 MASKED = "masked"
 METHODS = {

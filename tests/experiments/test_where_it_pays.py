@@ -1,15 +1,22 @@
 """The tables of the README are those of the records beside it, and every arm is a config."""
 
 import dataclasses
+import itertools
 import json
+import string
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from dlm_jax import experiment
-from experiments.where_it_pays import any_order, run
-from experiments.where_it_pays.lab import FAST, Scale, interval, jobs
+from dlm_jax.core.errors import UserError
+from dlm_jax.data.corpora.synthetic_any_order import SyntheticAnyOrder
+from dlm_jax.data.tokenizers import character, letters
+from experiments.where_it_pays import any_order, infilling, run
+from experiments.where_it_pays.intervals import interval
+from experiments.where_it_pays.lab import FAST, Scale, jobs, shared_run
 from experiments.where_it_pays.run import FINDINGS, HERE
 from tests import tiny
 
@@ -47,6 +54,63 @@ def test_a_job_that_is_done_is_not_done_again(tmp_path, monkeypatch):
   assert other.result() is None  # of another scale
 
 
+def test_a_shared_arm_runs_once_and_first(tmp_path):
+  wanted = jobs(FINDINGS["infilling"], Scale(seeds=2), tmp_path)
+  assert [job.arm for job in wanted].count(infilling.JUDGE) == 1
+  assert wanted[0].run == shared_run(wanted[-1].run, infilling.JUDGE)
+  assert wanted[0].config.training.steps == 2 * wanted[-1].config.training.steps
+
+
+def test_middles_are_read_where_they_lie_and_filled_again():
+  texts = ["".join(string.ascii_lowercase[(i + k) % 26] for k in range(64)) for i in range(8)]
+  middles = infilling.Middles.of(texts, 0.3)
+  for tokenizer, middle_is_last in (
+    (letters.make(), False),
+    (character.make(alphabet=letters.ALPHABET + "|"), True),
+  ):
+    tokens, hidden = middles.read(tokenizer, middle_is_last)
+    assert (hidden.sum(axis=1) == 19).all()
+    found = infilling.written(tokenizer, tokens, hidden)
+    assert middles.filled(found) == texts  # what was read is the middle
+  tokens[hidden] = tokenizer.encode("|")  # no letter: the length of a window stays
+  assert infilling.written(tokenizer, tokens, hidden)[0] == " " * 19
+
+
+def test_what_each_model_reads_when_it_fills(monkeypatch):
+  asked = []
+  monkeypatch.setattr(
+    infilling, "draw", lambda how, model, prompt: asked.append((how, prompt.given)) or prompt
+  )
+  hidden = np.tile(np.arange(16) // 4 == 1, (3, 1))
+  for process in ("absorbing", "uniform", "autoregressive"):
+    infilling.fill(tiny.model(process), np.zeros((3, 16), np.int32), hidden, temperature=1.0)
+  (masked, sides), (_, also), (_, left) = asked
+  assert masked.steps == 4 and masked.sampler_settings == {"score": "random"}
+  assert (sides == ~hidden).all() and (also == ~hidden).all()
+  assert (left == (np.arange(16) < 4)).all()
+
+
+def test_a_text_of_your_own_replaces_no_record(tmp_path):
+  values = SimpleNamespace(fast=False, text="book.txt", only=["infilling"])
+  run.check(values, tmp_path)
+  with pytest.raises(UserError, match="--output"):
+    run.check(values, HERE)
+  values.only = None
+  with pytest.raises(UserError, match="--only=infilling"):
+    run.check(values, tmp_path)
+  (tmp_path / "short.txt").write_text("\n\n".join(f"line {i}" for i in range(30)))
+  with pytest.raises(UserError, match="holds out has fewer than 64 letters"):
+    infilling.windows(8, str(tmp_path / "short.txt"))
+
+
+def test_the_likelihoods_of_all_rows_of_a_chain_sum_to_one():
+  text = SyntheticAnyOrder(letters=3, characters=4)
+  rows = ["".join(row) for row in itertools.product("abc", repeat=4)]
+  nats = any_order.true_nats(text, rows)
+  assert np.exp(-nats).sum() == pytest.approx(1.0)
+  assert (np.exp(-nats) * nats).sum() == pytest.approx(text.entropy)
+
+
 def test_tables_and_figures(tmp_path):
   point = {"step": 2, "evaluations": 4.0, "tokens": 0.5, "answers": 8, "seconds": 1.0}
   point |= {
@@ -56,6 +120,7 @@ def test_tables_and_figures(tmp_path):
     "bits": 2.5,
     "nats": 1.0,
     "hidden": 0.1,
+    "judged": 0.2,
   }
   point |= {f"milliseconds_{batch}": 3.0 for batch in (1, 32)}
   for name, finding in FINDINGS.items():
