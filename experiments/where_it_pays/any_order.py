@@ -54,6 +54,14 @@ def config(arm: Arm, scale: Scale) -> ConfigDict:
   return sized(made, scale, {**fields, **arm.fields})
 
 
+def orders_of(text: SyntheticAnyOrder, random: int) -> np.ndarray:
+  """From left to right, that of the chain, and `random` others: int `[2 + random, L]`."""
+  # The chain's is drawn from a seed of which 0 would make the same again.
+  rng = np.random.default_rng([text.seed, 1])
+  places = np.arange(text.characters)
+  return np.array([places, text.order, *(rng.permutation(places) for _ in range(random))])
+
+
 def order_nats(model: Model, tokens: np.ndarray, orders: np.ndarray) -> np.ndarray:
   """-log p of rows `[N, L]`, a token at a time in each of the orders `[K, L]`; nats `[K, N]`."""
   process = model.process
@@ -95,9 +103,7 @@ def measure(arm: str, run: str, scale: Scale) -> list[Row]:
   tokens = store.rows("test")[evenly_spread(store.num_rows("test"), scale.rows)]["tokens"]
   fields = {k: v for k, v in model.provenance.config["data"]["corpus"].items() if k != "name"}
   text = resolve.build(SyntheticAnyOrder, fields)
-  rng = np.random.default_rng(0)
-  random = [rng.permutation(CHARACTERS) for _ in range(RANDOM if scale.points > 1 else 2)]
-  orders = np.array([np.arange(CHARACTERS), text.order, *random])
+  orders = orders_of(text, RANDOM if scale.points > 1 else 2)
   nats = order_nats(model, tokens, orders).mean(axis=1) / CHARACTERS
   rows += [{"order": "left to right", "nats": float(nats[0])}]
   rows += [{"order": "that of the chain", "nats": float(nats[1])}]

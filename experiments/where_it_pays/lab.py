@@ -143,11 +143,12 @@ class Job:
     return self.workdir / self.finding.name / f"{_stem(self.arm, self.seed)}.json"
 
   def result(self) -> Record | None:
-    """What was measured at this scale, if it was."""
+    """What was measured at this scale, of any number of seeds, if it was."""
     if not self.rows.exists():
       return None
     found = json.loads(self.rows.read_text(encoding="utf-8"))
-    return found if found["scale"] == dataclasses.asdict(self.scale) else None
+    scale = {**found["scale"], "seeds": self.scale.seeds}
+    return found if scale == dataclasses.asdict(self.scale) else None
 
   def do(self) -> int:
     """Trains and measures unless that is done; returns the exit code."""
@@ -224,7 +225,7 @@ def record(finding: Finding, done: Sequence[Job], command: str) -> Record:
     "results": {"rows": [row for result in results for row in result["rows"]]},
     "protocol": {
       "command": command,
-      "scale": results[0]["scale"],
+      "scale": dataclasses.asdict(done[0].scale),
       "environment": results[0]["environment"],
       "configs": {job.arm: job.config.to_dict() for job in reversed(done)},
     },

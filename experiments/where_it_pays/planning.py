@@ -20,6 +20,7 @@ LENGTH = 3 * ARMS * (PATH - 1) + 3 + PATH
 # Evaluations where a method is free to choose, of the answer as a whole.
 STEPS = 16
 
+SCALE = Scale(steps=1200)
 METHODS = {
   "next token": Arm("autoregressive"),
   "next token, reversed": Arm("autoregressive", {"data.corpus.reverse": True}),
@@ -85,4 +86,4 @@ def figure(rows: Sequence[Row], path: Path) -> None:
   drawn.savefig(path, dpi=120)
 
 
-FINDING = Finding("planning", METHODS, config, measure, table, figure)
+FINDING = Finding("planning", METHODS, config, measure, table, figure, SCALE)

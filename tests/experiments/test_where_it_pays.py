@@ -50,6 +50,8 @@ def test_a_job_that_is_done_is_not_done_again(tmp_path, monkeypatch):
   job.rows.write_text(json.dumps(kept))
   monkeypatch.setattr("experiments.where_it_pays.lab.train", None)
   assert job.do() == 0 and job.result() == kept
+  more = dataclasses.replace(job, scale=dataclasses.replace(FAST, seeds=5))
+  assert more.result() == kept  # further seeds leave the first as they are
   (other,) = (j for j in jobs(FINDINGS["planning"], Scale(), tmp_path) if j.name == job.name)
   assert other.result() is None  # of another scale
 
@@ -109,6 +111,12 @@ def test_the_likelihoods_of_all_rows_of_a_chain_sum_to_one():
   nats = any_order.true_nats(text, rows)
   assert np.exp(-nats).sum() == pytest.approx(1.0)
   assert (np.exp(-nats) * nats).sum() == pytest.approx(text.entropy)
+
+
+def test_random_orders_are_others_than_that_of_the_chain():
+  orders = any_order.orders_of(SyntheticAnyOrder(), random=8)
+  assert len(np.unique(orders, axis=0)) == 10
+  assert (np.sort(orders) == np.arange(24)).all()
 
 
 def test_tables_and_figures(tmp_path):

@@ -16,7 +16,7 @@ from dlm_jax.data.corpora.base import Pair
 
 # The least share of groups that is held out for a split, so that small splits find their puzzles.
 _HELD_OUT = 1 / 8
-# A corpus is exhausted after so many draws in a row, times the pairs wanted, without a new one.
+# A corpus is exhausted after so many draws in a row, times the pairs found, without a new one.
 _PATIENCE = 10
 
 
@@ -81,7 +81,7 @@ def _dealt(corpus: Generated) -> dict[str, tuple[Pair, ...]]:
       if not missing:
         break
     fruitless += 1
-    if fruitless > _PATIENCE * (100 + total):
+    if fruitless > _PATIENCE * (100 + total - missing):
       raise _exhausted(corpus, found, wanted)
   return {name: tuple(pairs) for name, pairs in found.items()}
 

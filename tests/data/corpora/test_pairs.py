@@ -148,6 +148,8 @@ class TestGraphs:
       UserError, match=r"a graph has 25 nodes, and corpus.nodes is 20: set it to 25"
     ):
       path_star.make(arms=3, path_length=9, nodes=20)
+    with pytest.raises(UserError, match=r"nodes is 20 \(of at most 62\): shorten the paths"):
+      path_star.make(arms=3, path_length=30, nodes=20)
     with pytest.raises(UserError, match=r"a graph has 41 nodes, and corpus.nodes is 30"):
       planning.make(path_length=21)
 
@@ -203,9 +205,10 @@ class TestSudoku:
       ({"clues": 3}, r"clues must lie in 4\.\.15"),
       ({"order": "columns"}, "no corpus.order 'columns'"),
       (
-        {"clues": 15, "train_pairs": 5000, "validation_pairs": 1, "test_pairs": 1},
+        # Found out after as many draws as there are puzzles, not as many as are asked for.
+        {"clues": 15, "train_pairs": 10**9, "validation_pairs": 1, "test_pairs": 1},
         r"Sudoku with clues 15, order rows, size 4 has no more than 3,\d+ distinct puzzles for its "
-        "train split, and corpus.train_pairs is 5,000",
+        "train split, and corpus.train_pairs is 1,000,000,000",
       ),
     ],
   )
