@@ -60,10 +60,14 @@ def make(**fields: object) -> PathStar:
 def check_nodes(needed: int, nodes: int) -> None:
   """Raises `UserError` unless a graph finds its nodes in the vocabulary."""
   if needed > nodes:
-    way = f"set it to {needed} or more, or " if needed <= len(NODES) else ""
+    most = len(NODES)
+    way = (
+      f"set it to {needed} or more (at most {most}), or"
+      if needed <= most
+      else f"at most {most} can be,"
+    )
     raise UserError(
-      f"a graph has {needed} nodes, and corpus.nodes is {nodes} (of at most {len(NODES)}): {way}"
-      "shorten the paths."
+      f"a graph has {needed} nodes, and corpus.nodes is {nodes}: {way} shorten the paths."
     )
 
 
