@@ -26,7 +26,7 @@ from dlm_jax.model.denoiser import bound
 from dlm_jax.model.model import Model, load, training_data
 from dlm_jax.processes.base import at_token
 from dlm_jax.processes.facets import RevealsOnce
-from experiments.where_it_pays.intervals import cells, interval
+from experiments.where_it_pays.intervals import cells, interval, number
 from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, sized
 
 CHARACTERS = 24
@@ -118,8 +118,8 @@ def table(rows: Sequence[Row]) -> str:
   """A row a model and order."""
   lines = ["| model | order | nats a token |", "|---|---|---|"]
   for (arm, order), group in cells(rows, "arm", "order").items():
-    mean, half = interval([row["nats"] for row in group])
-    lines.append(f"| {'-' if order == TRUTH else arm} | {order} | {mean:.3f} ± {half:.3f} |")
+    nats = number([row["nats"] for row in group])
+    lines.append(f"| {'-' if order == TRUTH else arm} | {order} | {nats} |")
   return "\n".join(lines) + "\n"
 
 

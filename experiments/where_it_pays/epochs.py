@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from configs import stdlib_docs
 from dlm_jax.model.model import load, training_data
 from dlm_jax.runs.metrics import read_rows
-from experiments.where_it_pays.intervals import cells, interval
+from experiments.where_it_pays.intervals import cells, interval, number
 from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, sized
 
 SHARES = (0.01, 0.04, 0.16)
@@ -64,8 +64,8 @@ def table(rows: Sequence[Row]) -> str:
   bounds = _bounds(rows)
   for (share, method), group in cells(rows, "share", "method").items():
     mine = [values for (name, part, _), values in bounds.items() if (name, part) == (method, share)]
-    best, epoch, last = (interval([values[k] for values in mine]) for k in range(3))
-    shown = (f"{best[0]:.3f} ± {best[1]:.3f}", f"{epoch[0]:.0f}", f"{last[0]:.3f} ± {last[1]:.3f}")
+    best, at, last = ([values[k] for values in mine] for k in range(3))
+    shown = (number(best), f"{interval(at)[0]:.0f}", number(last))
     end = max(row["epochs"] for row in group)
     lines.append(f"| {' | '.join((f'{share:.0%}', method, *shown, f'{end:.0f}'))} |")
   return "\n".join(lines) + "\n"

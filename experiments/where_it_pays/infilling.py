@@ -33,7 +33,7 @@ from dlm_jax.generation.draw_settings import DrawSettings
 from dlm_jax.generation.prompts import Prompt
 from dlm_jax.model.model import Model, load
 from dlm_jax.processes.facets import RevealsOnce
-from experiments.where_it_pays.intervals import cells, interval, share
+from experiments.where_it_pays.intervals import cells, interval, number, share
 from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, shared_run, sized
 
 LENGTH = 64
@@ -192,7 +192,7 @@ def measure(arm: str, run: str, scale: Scale) -> list[Row]:
   return rows
 
 
-# What is measured, what it is called, and how its seeds are shown.
+# What is measured, and what it is called.
 _MEASURES = {
   "bits": "bits a hidden character",
   "exact": "middles filled exactly, %",
@@ -209,17 +209,11 @@ def table(rows: Sequence[Row]) -> str:
     lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for (arm,), group in cells(rows, "arm").items():
       of_share = cells(group, "hidden")
-      found = [_shown(measure_, [row[measure_] for row in of_share[part,]]) for part in shares]
+      shown = share if measure_ == "exact" else number
+      found = [shown([row[measure_] for row in of_share[part,]]) for part in shares]
       lines.append(f"| {' | '.join((arm, *found))} |")
     lines.append("")
   return "\n".join(lines)
-
-
-def _shown(name: str, values: Sequence[float]) -> str:
-  if name == "exact":
-    return share(values)
-  mean, half = interval(values)
-  return f"{mean:.3f} ± {half:.3f}"
 
 
 def figure(rows: Sequence[Row], path: Path) -> None:

@@ -19,6 +19,12 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
   return float(array.mean()), float(quantile * array.std(ddof=1) / np.sqrt(len(array)))
 
 
+def number(values: Sequence[float]) -> str:
+  """A mean and its interval for a table; one value alone has no interval."""
+  mean, half = interval(values)
+  return f"{mean:.3f}" if len(values) < 2 else f"{mean:.3f} ± {half:.3f}"
+
+
 def share(values: Sequence[float]) -> str:
   """A share and its interval for a table, in percent; one value alone has no interval."""
   mean, half = interval(values)
