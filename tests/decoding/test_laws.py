@@ -45,8 +45,9 @@ def model(shift=0, has_noise=False, **fields):
 CAUSAL = {"length": 14, "pattern": BlockCausal(4)}
 ROWS = {
   "dual": {**BLOCKS, "rule": THRESHOLD, "cache": {"name": "dual"}, **WARM},
-  "guided": {
+  "soft_guided": {
     **BLOCKS,
+    "revision": {"name": "soft"},
     "score": "random",
     "rule": {"name": "top_n", "steps": 3},
     "guidance": 0.5,

@@ -117,7 +117,8 @@ def test_a_model_that_cannot_do_without_labels_is_refused(harness_model):
 
 def test_the_decoder_is_that_of_the_family():
   settings, masked = HarnessSettings(workdir="w", tasks=("letters",)), tiny.model(length=256)
-  assert HarnessDecoder.of(settings, masked) is None
+  for without_family in (masked, tiny.model("uniform")):
+    assert HarnessDecoder.of(settings, without_family) is None
   config = {**masked.provenance.config, "family": "llada"}
   provenance = dataclasses.replace(masked.provenance, config=config)
   llada = dataclasses.replace(masked, provenance=provenance)
