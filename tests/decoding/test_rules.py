@@ -179,6 +179,49 @@ def test_every_rule_commits_the_best_where_nothing_is_certain(name):
   assert not np.any(rule.commit(nothing, progress(memory=memory))[0])
 
 
+def three_rows():
+  """Rows of other scores and masks, each at another step of its window."""
+  rng = np.random.default_rng(0)
+  rows = [candidates(rng.uniform(0.26, 0.99, 6), rng.random(6) < 0.7) for _ in range(3)]
+  offered = jax.tree.map(lambda *a: jnp.concatenate(a) if np.ndim(a[0]) else a[0], *rows)
+  return dataclasses.replace(offered, token=jnp.asarray(rng.integers(0, V, (3, 6)), jnp.int32))
+
+
+def at_steps(memory, of_revision, after=0):
+  step, few = jnp.array([[0], [2], [5]]), jnp.array([[5], [4], [6]])
+  return WindowProgress(
+    step=step, masked_at_first=few, after=step + after, memory=memory, of_revision=of_revision
+  )
+
+
+def of_row(tree, row):
+  return jax.tree.map(lambda a: a[row : row + 1] if np.ndim(a) else a, tree)
+
+
+@pytest.mark.parametrize("name", resolve.names(base.RULES))
+def test_what_a_rule_commits_of_a_row_follows_from_the_row_alone(name):
+  rule, offered = resolve.make(base.RULES, {"name": name}), three_rows()
+  memory = rule.commit(offered, at_steps(rule.memory((3, 6), V), None))[1]
+  at = at_steps(memory, None)
+  together = rule.commit(offered, at), rule.adjust(offered.log_probs, memory)
+  for row in range(3):
+    mine, mine_at = of_row(offered, row), of_row(at, row)
+    found = rule.commit(mine, mine_at), rule.adjust(mine.log_probs, mine_at.memory)
+    jax.tree.map(np.testing.assert_array_equal, found, of_row(together, row))
+
+
+@pytest.mark.parametrize("name", resolve.names(base.REVISIONS))
+def test_what_a_revision_leaves_of_a_row_follows_from_the_row_alone(name):
+  revision, offered = resolve.make(base.REVISIONS, {"name": name}), three_rows()
+  committed = offered.best(jnp.int32(2))
+  first = revision.revise(offered, committed, at_steps(None, revision.memory((3, 6))))
+  at = at_steps(None, first.memory, after=1)
+  together = revision.revise(offered, committed, at)
+  for row in range(3):
+    found = revision.revise(of_row(offered, row), of_row(committed, row), of_row(at, row))
+    jax.tree.map(np.testing.assert_array_equal, found, of_row(together, row))
+
+
 def test_thresholds_in_the_wrong_order_are_refused():
   with pytest.raises(UserError, match="must not be above threshold"):
     resolve.make(base.RULES, {"name": "hierarchical", "low_threshold": 0.95})
