@@ -125,10 +125,8 @@ def measure(settings: DecodeSettings, point: Point, params: Params, limits: Roof
   evaluations = found["ours"].answer()  # compiles
   found["ours"].prompt()
   passes = point.passes(int(shape.label_shift))
-  least = [
-    limits.seconds(each.flops(network, point.rows), each.bytes(network, point.rows))
-    for each in passes
-  ]
+  flops = [each.flops(network, point.rows) for each in passes]
+  moved = [each.bytes(network, point.rows) for each in passes]
   measured = turns(found, settings.seconds)
   medians = {
     name: [statistics.median(times) for times in zip(*each, strict=True)]
@@ -141,7 +139,9 @@ def measure(settings: DecodeSettings, point: Point, params: Params, limits: Roof
     "turns": len(measured["ours"]),
     "seconds": {name: answer - prompt for name, (answer, prompt) in medians.items()},
     "prompt_seconds": {name: prompt for name, (_, prompt) in medians.items()},
-    "roofline_seconds": sum(least),
+    "roofline_seconds": sum(map(limits.seconds, flops, moved)),
+    "flops": sum(flops),
+    "bytes": sum(moved),
     "limits": dataclasses.asdict(limits),
   }
 

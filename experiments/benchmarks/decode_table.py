@@ -12,6 +12,7 @@ COLUMNS = (
   "block",
   "evaluations/s",
   "roofline",
+  "bound by",
   "n",
   "tokens/s",
   "n to pass AR",
@@ -39,11 +40,19 @@ def cells(row: Record, points: Sequence[Record]) -> list[str]:
     str(row["block"]) if masked else "",
     f"{evaluations:.3g}",
     f"{row['roofline_seconds'] / row['seconds']['ours']:.2f}",
+    bound(row),
     str(row["commits"]),
     f"{tokens:.3g}",
     "" if pass_at is None else f"{pass_at:.2f}",
     *(f"{ratios[name]:.2f}" if name in ratios else "" for name in COLUMNS[-2:]),
   ]
+
+
+def bound(row: Record) -> str:
+  """What the roofline of a point is made of, all passes together."""
+  limits = row["limits"]
+  by_memory = row["bytes"] / limits["bandwidth"] > row["flops"] / limits["flops"]
+  return "memory" if by_memory else "compute"
 
 
 def passing(row: Record, points: Sequence[Record]) -> float | None:

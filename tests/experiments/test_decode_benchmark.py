@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.benchmarks import decode_ours, decode_table
+from experiments.benchmarks import decode, decode_ours, decode_table
 from experiments.benchmarks.decode_points import CACHES, grid
 from experiments.benchmarks.decode_shapes import SHAPES, DecoderShape, Pass
 
@@ -50,6 +50,9 @@ def row(cache, seconds, **fields):
     "passes": 32,
     "seconds": seconds,
     "roofline_seconds": 0.5,
+    "flops": 8.0,
+    "bytes": 3.0,
+    "limits": {"flops": 2.0, "bandwidth": 1.0},
     **fields,
   }
 
@@ -57,11 +60,18 @@ def row(cache, seconds, **fields):
 def test_the_table_says_how_many_tokens_a_step_must_commit():
   points = [
     row("autoregressive", {"ours": 1.0, "torch": 1.5}, passes=64, commits=1),
-    row("dual", {"ours": 0.8, "torch": 2.0}),
+    row("dual", {"ours": 0.8, "torch": 2.0}, bytes=5.0),
     row("dual", {"ours": 0.8}, rows=4),
   ]
   lines = decode_table.table(points).splitlines()[2:]
-  assert lines[0] == "| 8 | 2 | autoregressive |  | 64 | 0.50 | 1 | 128 |  | 1.50 |  |"
+  assert lines[0] == "| 8 | 2 | autoregressive |  | 64 | 0.50 | compute | 1 | 128 |  | 1.50 |  |"
   # 40 evaluations/s of diffusion against 64 tokens/s of a row.
-  assert lines[1] == "| 8 | 2 | dual | 32 | 40 | 0.62 | 2 | 160 | 1.60 | 2.50 |  |"
-  assert lines[2] == "| 8 | 4 | dual | 32 | 40 | 0.62 | 2 | 320 |  |  |  |"
+  assert lines[1] == "| 8 | 2 | dual | 32 | 40 | 0.62 | memory | 2 | 160 | 1.60 | 2.50 |  |"
+  assert lines[2] == "| 8 | 4 | dual | 32 | 40 | 0.62 | compute | 2 | 320 |  |  |  |"
+
+
+def test_the_readme_has_the_table_of_the_record():
+  record = decode.read(decode.DecodeSettings().path)
+  readme = (decode.HERE / "README.md").read_text(encoding="utf-8")
+  assert len(record["points"]) > 10
+  assert decode_table.table(record["points"]) in readme
