@@ -35,11 +35,6 @@ class Decoded:
   num_evaluations: Array
   has_nan: Array
 
-  @property
-  def tokens_per_evaluation(self) -> Array:
-    """Tokens up to the first end token over evaluations, float32 `[B]`."""
-    return self.lengths / self.num_evaluations
-
 
 def decode(
   decoder: Decoder,

@@ -18,6 +18,7 @@ from dlm_jax.generation.rendering import MASK
 _CHARACTER, _LINE, _MARGIN = 8.43, 24.0, 18.0
 _SECONDS, _PAUSE = 6.0, 3.0  # of the denoising, and of the finished text
 _MAX_FRAMES = 64
+_COLUMNS = 64  # of a line, at most, unless one token is longer
 
 _STYLE = """
 svg{--page:#fff;--edge:#d0d7de;--ink:#1f2328;--new:#1a7f37;--given:#0969da;--mask:#d8dee4;\
@@ -49,9 +50,7 @@ class _Place:
     return _MARGIN + (self.line + 0.7) * _LINE
 
 
-def svg(
-  frames: Sequence[Sequence[str]], *, given: np.ndarray | None = None, columns: int = 64
-) -> str:
+def svg(frames: Sequence[Sequence[str]], *, given: np.ndarray | None = None) -> str:
   """The animation of the states `frames`, each the texts of L tokens, `rendering.MASK` for a mask.
 
   A masked token is a bar, a token that has just appeared is green. At most 64 frames are shown,
@@ -61,11 +60,10 @@ def svg(
   Args:
     frames: the states in order.
     given: bool `[L]`, positions that were given: shown in a colour of their own.
-    columns: characters of a line, at most, unless one token is longer.
   """
   chosen = evenly_spread(len(frames), _MAX_FRAMES)
   states = [frames[i] for i in chosen]
-  places = _layout(states, columns)
+  places = _layout(states, _COLUMNS)
   times = _times(len(states))
   groups, rules = [], set()
   for (first, last), tokens in _spans(states, given).items():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlm_jax.core import resolve, storage
+from dlm_jax.core import storage
 from dlm_jax.core.errors import UserError
 from dlm_jax.core.ranges import PositiveInt, Seed
 from dlm_jax.decoding.published import NAMED
@@ -57,7 +57,6 @@ class GenerateSettings(ModelSettings):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    resolve.require_ranges(self, "--")
     if (self.prompt is None) == (self.prompts is None):
       raise UserError("give --prompt (a text) or --prompts (a JSONL file), and one of them alone.")
     if self.show is not None and self.prompts is not None:

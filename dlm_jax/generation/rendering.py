@@ -16,6 +16,7 @@ MASK_STYLE, GIVEN_STYLE = "dim", "cyan"
 # The colour of a token whose probability was at least so much when it was committed.
 CERTAINTIES = {0.9: "green", 0.5: "yellow", 0.0: "red"}
 
+_FRAMES = 12
 # At most, and one more for the context in which they are decoded.
 _TOKENS_OF_A_CHARACTER = 5
 
@@ -128,17 +129,16 @@ def print_trajectory(
   *,
   mask_id: int | None = None,
   given: np.ndarray | None = None,
-  frames: int = 12,
   certainty: np.ndarray | None = None,
   revised: np.ndarray | None = None,
 ) -> None:
-  """Prints how one sequence was refined: at most `frames` of the states `trajectory` `[T + 1, L]`.
+  """Prints how one sequence was refined: at most 12 of the states `trajectory` `[T + 1, L]`.
 
   The states are evenly spaced in steps and include the first and last; one that repeats the state
   above it is left out. `certainty` and `revised` are as of `state_text`, for every state.
   """
   previous = None
-  for step in chosen_frames(trajectory, frames):
+  for step in chosen_frames(trajectory, _FRAMES):
     state = trajectory[step]
     console.print(Rule(f"step {step} of {len(trajectory) - 1}", style="dim"))
     text = state_text(
