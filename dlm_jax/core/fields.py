@@ -156,7 +156,7 @@ class Modules:
 
   def name_of(self, built: object) -> str:
     """The name by which a config chooses what has been built."""
-    return type(built).__module__.rpartition(".")[2]
+    return resolve.name_of(built)
 
   def default_name(self, name: str, field: str) -> str:
     """The name of the part that the module `name` puts into `field` where a config names none."""

@@ -143,6 +143,11 @@ def _hints(cls: type) -> dict[str, object]:
   return typing.get_type_hints(cls, include_extras=True)
 
 
+def name_of(part: object) -> str:
+  """The name by which a config chooses `part`: that of the module which made it."""
+  return type(part).__module__.rpartition(".")[2]
+
+
 def is_required(field: dataclasses.Field) -> bool:
   """Whether a dataclass cannot be built without the field: it has no default."""
   missing = dataclasses.MISSING

@@ -41,13 +41,18 @@ def expand(path: str | os.PathLike) -> Path:
 
 def require_output(output: str, *inputs: str | None) -> None:
   """Raises `UserError` where the file of --output cannot be written, or is one of those read."""
+  require_parent(output)
   path = expand(output)
-  if not path.absolute().parent.is_dir():
-    raise UserError(f"the directory of --output {output} does not exist: make it first.")
   if path.is_dir():
     raise UserError(f"--output {output} is a directory: name a file in it.")
   if path.resolve() in [expand(name).resolve() for name in inputs if name is not None]:
     raise UserError(f"--output {output} is the file that is read: name another.")
+
+
+def require_parent(output: str) -> None:
+  """Raises `UserError` where the directory that --output lies in does not exist."""
+  if not expand(output).absolute().parent.is_dir():
+    raise UserError(f"the directory of --output {output} does not exist: make it first.")
 
 
 def cache() -> Path:

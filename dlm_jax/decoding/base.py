@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dlm_jax.core import resolve
 from dlm_jax.core.soft_tokens import SoftTokens
 from dlm_jax.core.types import PyTree
 from dlm_jax.samplers import scores
@@ -88,7 +89,7 @@ class Rule:
   @property
   def name(self) -> str:
     """As in a preset."""
-    return type(self).__module__.rpartition(".")[2]
+    return resolve.name_of(self)
 
   def memory(self, shape: tuple[int, int], vocab_size: int) -> PyTree:
     """What `WindowProgress.memory` is before the first step of a window of `shape` (B, W)."""
@@ -129,7 +130,7 @@ class Revision:
   @property
   def name(self) -> str:
     """As in a preset."""
-    return type(self).__module__.rpartition(".")[2]
+    return resolve.name_of(self)
 
   @property
   def is_final(self) -> bool:

@@ -26,8 +26,7 @@ class ExportSettings(ModelSettings):
       raise UserError(
         f"--output {self.output} exists already, and nothing is overwritten: name another."
       )
-    if not self.path.absolute().parent.is_dir():
-      raise UserError(f"the directory of --output {self.output} does not exist: make it first.")
+    storage.require_parent(self.output)
 
   @property
   def path(self) -> Path:

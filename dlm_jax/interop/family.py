@@ -132,7 +132,7 @@ class CheckpointFamily:
 
   @property
   def name(self) -> str:
-    return type(self).__module__.rpartition(".")[2]
+    return resolve.name_of(self)
 
   def recognises(self, config: Mapping[str, Json]) -> bool:
     """Whether a `config.json` is of this family."""

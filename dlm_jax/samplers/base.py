@@ -132,7 +132,7 @@ class Sampler:
   @property
   def name(self) -> str:
     """As in a config."""
-    return type(self).__module__.rpartition(".")[2]
+    return resolve.name_of(self)
 
   def check(self, process: Process) -> None:
     """Raises `UserError`, naming processes that do, if `process` lacks what the sampler needs."""

@@ -117,7 +117,7 @@ def require_same_network(theirs: Network, ours: Network, field: str, path: str) 
     if name not in free and vars(theirs)[name] != vars(ours).get(name, known.default)
   }
   if type(theirs) is not type(ours):
-    changes = {"name": type(theirs).__module__.rpartition(".")[2], **changes}
+    changes = {"name": resolve.name_of(theirs), **changes}
   if not changes:
     return
   has = ", ".join(f"{name} {value}" for name, value in changes.items())

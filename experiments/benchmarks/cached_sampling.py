@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 from rich.console import Console
@@ -23,10 +22,9 @@ from rich.table import Table
 
 from dlm_jax.core import resolve
 from dlm_jax.model.denoiser import CachingDenoiser
-from dlm_jax.networks import transformer
-from dlm_jax.networks.base import Inputs
 from dlm_jax.samplers import ancestral, loops
 from dlm_jax.samplers.base import Request
+from experiments.benchmarks import step
 from experiments.benchmarks.shape import COLUMNS, Shape
 
 CONTENDERS = ("torch", "uncached")
@@ -59,17 +57,8 @@ ON_ACCELERATOR = (
 def ours(fields: dict[str, Any], shape: Shape, cached: bool) -> Loop:
   """Our decoding loop, with a cache or without."""
   process = resolve.make("dlm_jax.processes", fields, vocab_size=shape.vocab_size)
-  network = transformer.make(
-    width=shape.width,
-    heads=shape.heads,
-    depth=shape.depth,
-    interface=process.interface,
-    conditioning="none",
-    norm="rms",
-    dropout=0.0,
-  )
-  tokens = jnp.zeros((1, shape.length), jnp.int32)
-  params = network.init(jax.random.key(0), Inputs(tokens=tokens, time=jnp.zeros(1)))
+  network = step.network(shape, process.interface)
+  params = network.init(jax.random.key(0), step.inputs(shape))
 
   @jax.jit
   def decode(params: Any, key: jax.Array) -> jax.Array:

@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlm_jax.core.interface import NetworkInterface
 from dlm_jax.model.head import Head
+from dlm_jax.networks import transformer
 from dlm_jax.networks.base import Inputs, Network
+from dlm_jax.networks.transformer import Transformer
 from dlm_jax.processes.base import Process
 from dlm_jax.processes.parts.times import Times
 from dlm_jax.training import optimizer, state
@@ -15,6 +18,20 @@ from dlm_jax.training.objective import Objective
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.step import make_step
 from experiments.benchmarks.shape import Shape
+
+
+def network(shape: Shape, interface: NetworkInterface, unroll: int = 1) -> Transformer:
+  """A network that is not told the time, without dropout."""
+  return transformer.make(
+    width=shape.width,
+    heads=shape.heads,
+    depth=shape.depth,
+    interface=interface,
+    conditioning="none",
+    norm="rms",
+    dropout=0.0,
+    unroll=unroll,
+  )
 
 
 def inputs(shape: Shape) -> Inputs:

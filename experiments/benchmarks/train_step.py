@@ -19,7 +19,6 @@ from rich.table import Table
 
 from dlm_jax import command_line
 from dlm_jax.core import resolve
-from dlm_jax.networks import transformer
 from dlm_jax.training.optimizer import OptimizerConfig
 from dlm_jax.training.throughput import PEAK_FLOPS, measured_matmul_flops
 from experiments.benchmarks import step
@@ -51,16 +50,7 @@ def seconds_per_step(shape: Shape, at_least: float) -> tuple[float, int]:
   """Seconds of a step and FLOPs of a token, the step as training runs it."""
   config = {"name": _PROCESS.value}
   process = resolve.make("dlm_jax.processes", config, vocab_size=shape.vocab_size)
-  network = transformer.make(
-    width=shape.width,
-    heads=shape.heads,
-    depth=shape.depth,
-    interface=process.interface,
-    conditioning="none",
-    norm="rms",
-    dropout=0.0,
-    unroll=0,
-  )
+  network = step.network(shape, process.interface, unroll=0)
   run = step.training(
     process, network, shape, OptimizerConfig(name=_OPTIMIZER.value), ema_decay=0.999
   )

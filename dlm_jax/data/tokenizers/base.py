@@ -143,7 +143,7 @@ class AppendedSpecials:
 
 def definition(tokenizer: Tokenizer) -> dict[str, Json]:
   """The config that makes this tokenizer as it is, with what it has learned."""
-  return {"name": type(tokenizer).__module__.rpartition(".")[2], **dataclasses.asdict(tokenizer)}
+  return {"name": resolve.name_of(tokenizer), **dataclasses.asdict(tokenizer)}
 
 
 def from_definition(definition: Fields) -> Tokenizer:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments.benchmarks.peers import torch_dit
+
 
 class Decoder(nn.Module):
   """Pre-normed layers with rotary positions, each with the keys and values of what it has seen."""
@@ -52,8 +54,7 @@ class Decoder(nn.Module):
   def rotate(self, x: Tensor, start: int) -> Tensor:
     """Rotary positions of `x` `[B, H, n, K]`, the first of which stands at `start`."""
     cos, sin = (a[start : start + x.shape[2]] for a in (self.cos, self.sin))
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return torch_dit.rotate(x, cos, sin)
 
 
 def draw(logits: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from experiments.benchmarks.decode_shapes import DecoderShape
+from experiments.benchmarks.peers import torch_dit
 
 
 class Layer(nn.Module):
@@ -83,5 +84,4 @@ class Decoder(nn.Module):
   def rotate(self, x: Tensor, start: int) -> Tensor:
     """Rotary positions of `x` `[B, heads, n, K]`, the first of which stands at `start`."""
     cos, sin = (a[start : start + x.shape[2]] for a in (self.cos, self.sin))
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return torch_dit.rotate(x, cos, sin)
