@@ -4,7 +4,7 @@
   python -m dlm_jax.evaluate --workdir=runs/sudoku --metric=exact_match --steps=8
 
 A task is `sudoku` (4x4), `path_star`, `planning`, `arithmetic` or `reversal`; its fields are those
-of its corpus, such as --config.data.corpus.size=6 with --config.data.length=74. The prompt is given
+of its corpus, such as --config.data.corpus.size=6 with --config.data.length=73. The prompt is given
 and the answer is learned, with the end symbol that fills up its row where answers differ in length.
 What each method makes of them: experiments/where_it_pays.
 """
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from configs import compose, stdlib_docs
 
 # Tokens of a row by the task, with the defaults of its corpus.
-LENGTHS = {"sudoku": 34, "path_star": 44, "planning": 42, "arithmetic": 21, "reversal": 11}
+LENGTHS = {"sudoku": 33, "path_star": 44, "planning": 42, "arithmetic": 21, "reversal": 11}
 
 
 def get_config(argument: str = "") -> ConfigDict:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from ml_collections import ConfigDict
 
 from configs import stdlib_docs
@@ -85,6 +86,9 @@ def figure(rows: Sequence[Row], path: Path) -> None:
       epochs, means, halves = zip(*points, strict=True)
       axes.errorbar(epochs, means, yerr=halves, fmt="o-", ms=3, capsize=2, label=method)
     axes.set(xscale="log", xlabel="epochs", title=f"{share:.0%} of the text")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
   panels[0].set_ylabel("bound on held-out text, bits a character")
   panels[0].legend(fontsize=8)

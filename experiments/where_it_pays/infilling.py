@@ -222,8 +222,9 @@ def figure(rows: Sequence[Row], path: Path) -> None:
   panels = drawn.subplots(1, len(_MEASURES))
   for axes, (name, title) in zip(panels, _MEASURES.items(), strict=True):
     for (arm,), group in cells(rows, "arm").items():
+      scale = 100 if name == "exact" else 1
       points = [
-        (100 * part, *interval([row[name] for row in same]))
+        (100 * part, *interval([scale * row[name] for row in same]))
         for (part,), same in cells(group, "hidden").items()
       ]
       shares, means, halves = zip(*points, strict=True)

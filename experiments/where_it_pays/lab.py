@@ -7,6 +7,7 @@ stopped goes on: a job that is done is not done again, and a run that was stoppe
 import dataclasses
 import itertools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -170,7 +171,7 @@ class Job:
 
 
 def _stem(arm: str, seed: int) -> str:
-  return f"{arm.replace(' ', '_').replace(',', '')}-{seed}"
+  return f"{re.sub(r'[^a-z0-9%]+', '_', arm)}-{seed}"
 
 
 def shared_run(run: str, arm: str) -> str:

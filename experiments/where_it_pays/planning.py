@@ -14,13 +14,13 @@ from ml_collections import ConfigDict
 from experiments.where_it_pays.intervals import cells, share
 from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, answered, puzzle_config
 
-ARMS, PATH, NODES = 3, 4, 20
+ARMS, PATH, NODES = 2, 4, 8
 # Edges of two nodes and what separates them, centre and goal with their signs, and the path.
 LENGTH = 3 * ARMS * (PATH - 1) + 3 + PATH
 # Evaluations where a method is free to choose, of the answer as a whole.
 STEPS = 16
 
-SCALE = Scale(steps=1200)
+SCALE = Scale(steps=4000, batch_size=32, depth=4)
 METHODS = {
   "next token": Arm("autoregressive"),
   "next token, reversed": Arm("autoregressive", {"data.corpus.reverse": True}),

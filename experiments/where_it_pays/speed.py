@@ -81,11 +81,15 @@ def figure(rows: Sequence[Row], path: Path) -> None:
   for axes, (name, label) in zip(panels, against.items(), strict=True):
     for (arm,), group in cells(rows, "arm").items():
       axes.plot([row[name] for row in group], [row["exact"] for row in group], "o-", label=arm)
-    axes.set(xscale="log", xlabel=label, ylim=(-0.03, 1.03))
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel=label, ylim=(-0.03, 1.03))
     axes.grid(alpha=0.3)
   panels[0].set_ylabel("puzzles solved, exactly")
   panels[0].legend(fontsize=8)
   drawn.savefig(path, dpi=120)
 
 
-FINDING = Finding("speed", METHODS, config, measure, table, figure, "sudoku", alone=True, seeds=1)
+FINDING = Finding(
+  "speed", METHODS, config, measure, table, figure, sudoku.SCALE, "sudoku", alone=True, seeds=1
+)

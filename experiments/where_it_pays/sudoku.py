@@ -15,6 +15,7 @@ from dlm_jax.data.corpora import sudoku as corpus
 from experiments.where_it_pays.intervals import cells, interval, share
 from experiments.where_it_pays.lab import Arm, Finding, Row, Scale, answered, puzzle_config
 
+SCALE = Scale(grid=6)
 MASKED = "masked"
 METHODS = {
   MASKED: Arm("absorbing"),
@@ -31,17 +32,19 @@ ORDERS = {
 
 
 def config(arm: Arm, scale: Scale) -> ConfigDict:
-  puzzles = corpus.make(size=scale.grid)
-  free = scale.grid**2 - puzzles.given
-  fields = {"data.corpus.size": scale.grid, "data.length": 2 * (puzzles.given + 1 + free)}
+  order = arm.fields.get("data.corpus.order", "rows")
+  length = corpus.make(size=scale.grid, order=order).length
+  fields = {"data.corpus.size": scale.grid, "data.length": length}
+  # A cell has its place in every row, which rotary positions, that tell distances, learn slowly.
+  fields["network.learned_positions"] = length
   return puzzle_config(arm, scale, "sudoku", fields)
 
 
 def step_counts(scale: Scale) -> list[int]:
-  """1, 2, 4, .. and the open cells of a puzzle, of which a test takes the ends alone."""
-  free = scale.grid**2 - corpus.make(size=scale.grid).given
-  powers = [1 << k for k in range(free.bit_length()) if 2 << k < free]
-  return [*(powers if scale.points > 1 else powers[:1]), free]
+  """1, 2, 4, .. and the cells of a grid, of which a test takes the ends alone."""
+  cells = scale.grid**2
+  powers = [1 << k for k in range(cells.bit_length()) if 2 << k < cells]
+  return [*(powers if scale.points > 1 else powers[:1]), cells]
 
 
 def measure(arm: str, run: str, scale: Scale) -> list[Row]:
@@ -83,8 +86,9 @@ def figure(rows: Sequence[Row], path: Path) -> None:
     label = f"masked, {order}" if arm == MASKED else order
     marker = "o-" if arm == MASKED else "s"
     axes.errorbar(counts, means, yerr=halves, fmt=marker, ms=5, capsize=3, label=label)
+  axes.set_xscale("log", base=2)
+  axes.xaxis.set_major_formatter("{x:g}")
   axes.set(
-    xscale="log",
     xlabel="network evaluations of a puzzle",
     ylabel="puzzles solved, exactly",
     ylim=(-0.03, 1.03),
@@ -95,4 +99,4 @@ def figure(rows: Sequence[Row], path: Path) -> None:
   drawn.savefig(path, dpi=120)
 
 
-FINDING = Finding("sudoku", METHODS, config, measure, table, figure)
+FINDING = Finding("sudoku", METHODS, config, measure, table, figure, SCALE)

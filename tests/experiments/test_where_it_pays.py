@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from dlm_jax import experiment
+from dlm_jax.core import resolve
 from dlm_jax.core.errors import UserError
 from dlm_jax.data.corpora.synthetic_any_order import SyntheticAnyOrder
 from dlm_jax.data.tokenizers import character, letters
-from experiments.where_it_pays import any_order, infilling, run
+from experiments.where_it_pays import any_order, infilling, run, speed, sudoku
 from experiments.where_it_pays.intervals import interval
 from experiments.where_it_pays.lab import FAST, Scale, jobs, shared_run
 from experiments.where_it_pays.run import FINDINGS, HERE
@@ -31,16 +32,37 @@ def test_the_tables_are_made_from_the_records(name):
   assert record["protocol"]["command"].startswith("python -m experiments.where_it_pays.run")
 
 
+@pytest.mark.parametrize("is_fast", [True, False])
 @pytest.mark.parametrize("name", FINDINGS)
-def test_arms_differ_in_what_they_say_and_build(name, tmp_path):
-  wanted = jobs(FINDINGS[name], FAST, tmp_path)
+def test_arms_differ_in_what_they_say_and_build(name, is_fast, tmp_path):
+  # The rows of the tests' eight devices.
+  scale = FAST if is_fast else dataclasses.replace(FINDINGS[name].scale, rows=FAST.rows)
+  wanted = jobs(FINDINGS[name], scale, tmp_path)
   configs = {job.arm: job.config for job in wanted}
   assert len(
     {json.dumps(c.to_dict(), sort_keys=True, default=str) for c in configs.values()}
   ) == len(FINDINGS[name].arms)
   for config in configs.values():
     experiment.build(config, vocab_size=24)
-    assert (config.network.width, config.network.depth) == (FAST.width, FAST.depth)
+    assert (config.network.width, config.network.depth) == (scale.width, scale.depth)
+
+
+def test_speed_is_that_of_the_runs_of_sudoku(tmp_path):
+  trained = {job.run: job.config for job in jobs(FINDINGS["sudoku"], sudoku.SCALE, tmp_path)}
+  timed = jobs(FINDINGS["speed"], FINDINGS["speed"].scale, tmp_path)
+  assert {job.arm for job in timed if job.run not in trained} == {speed.STUDENT}
+  for job in timed:
+    if job.run in trained:
+      assert job.config == trained[job.run]
+
+
+@pytest.mark.parametrize("arm", sudoku.METHODS)
+def test_rows_of_sudoku_are_as_long_as_the_config_says(arm, tmp_path):
+  (job, *_) = [j for j in jobs(FINDINGS["sudoku"], sudoku.SCALE, tmp_path) if j.arm == arm]
+  fields = {"train_pairs": 1, "validation_pairs": 1, "test_pairs": 1}
+  corpus = resolve.make("dlm_jax.data.corpora", {**job.config.data.corpus.to_dict(), **fields})
+  ((prompt, answer),) = corpus.pairs("test")
+  assert len(prompt + answer) == job.config.data.length == job.config.network.learned_positions
 
 
 def test_a_job_that_is_done_is_not_done_again(tmp_path, monkeypatch):

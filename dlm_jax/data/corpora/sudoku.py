@@ -2,11 +2,15 @@
 
 A row is
 
-  A2D1F4..=BCEG..=3124..
+  4.3.13.2......2.=4231134224133124
 
-the clues, each with the name of its cell, the names of the open cells, and the answer: the digits
-of the open cells in the order in which they are named. That is from left to right and downwards, or
-the order in which a solver finds them (`order=solver`), the oracle order of Kim et al. 2025.
+the cells from left to right and downwards, an open one as a dot, and the answer: all cells in the
+same order, so that each has a place of its own. Under `order=solver` it is
+
+  4.3.13.2......2.=bdgikmjlnp=2142134314
+
+where the open cells are named between the two (a is the first cell of the grid) and the answer
+holds their digits alone, in the order in which a solver finds them (Kim et al. 2025).
 
 Every puzzle is one that singles solve: at each step a cell has one digit left, or a digit has one
 cell left in a row, column or box. So its solution is the only one, and there is an order in which
@@ -31,7 +35,7 @@ ORDERS = ("rows", "solver")
 # Clues where none are asked for, by the size of the grid.
 _CLUES = {4: 6, 6: 14, 9: 36}
 # The names of cells.
-_NAMES = string.ascii_letters + string.punctuation.replace("=", "")
+_NAMES = "".join(c for c in string.ascii_letters + string.punctuation if c not in "=.")
 # Solutions that are looked at together, and choices of clues that are tried of each: most of them
 # are not solved by singles.
 _TOGETHER = 64
@@ -45,7 +49,7 @@ class Sudoku(Generated):
   Attributes:
     size: digits, and cells of a row: 4, 6 or 9.
     clues: cells that are given; None is 6, 14 or 36 by the size.
-    order: of the open cells: `rows`, or `solver`, that in which singles find them.
+    order: of the answer: `rows`, or `solver`, that in which singles find the open cells.
   """
 
   size: PositiveInt = 4
@@ -62,6 +66,12 @@ class Sudoku(Generated):
         f"corpus.clues must lie in {least}..{self.size**2 - 1} for a grid of {self.size}x"
         f"{self.size}: with fewer no puzzle has one solution; got {self.given}."
       )
+
+  @property
+  def length(self) -> int:
+    """Tokens of a row."""
+    cells = self.size**2
+    return cells + 1 + (2 * (cells - self.given) + 1 if self.order == "solver" else cells)
 
   @property
   def given(self) -> int:
@@ -83,11 +93,13 @@ class Sudoku(Generated):
 
   def _puzzle(self, solution: np.ndarray, is_clue: np.ndarray, found: np.ndarray) -> Puzzle:
     digits = [str(digit + 1) for digit in solution]
-    # Cells that are found in one round follow each other as in the grid: the sort is stable.
-    order = np.argsort(found, kind="stable") if self.order == "solver" else np.arange(len(solution))
-    given = "".join(_NAMES[cell] + digits[cell] for cell in np.flatnonzero(is_clue))
-    cells = [cell for cell in order if not is_clue[cell]]
-    prompt = f"{given}={''.join(_NAMES[cell] for cell in cells)}="
+    prompt = "".join(d if clue else "." for d, clue in zip(digits, is_clue, strict=True)) + "="
+    cells = np.arange(len(digits))
+    if self.order == "solver":
+      # Cells that are found in one round follow each other as in the grid: the sort is stable.
+      order = np.argsort(found, kind="stable")
+      cells = order[~is_clue[order]]
+      prompt += "".join(_NAMES[cell] for cell in cells) + "="
     return Puzzle(Pair(prompt, "".join(digits[cell] for cell in cells)), group="".join(digits))
 
 

@@ -154,34 +154,36 @@ class TestGraphs:
       planning.make(path_length=21)
 
 
-def read(prompt, answer):
-  """The names of the clues and of the open cells, and the digit of every cell."""
-  clues, cells, _ = prompt.split("=")
-  names = clues[::2] + cells
-  return clues[::2], cells, dict(zip(names, clues[1::2] + answer, strict=True))
+def grid_of(prompt, answer):
+  """Which cells are clues, the digits 0..n-1 of all, and the open cells as they are answered."""
+  cells, names, _ = f"{prompt}=".split("=", 2)
+  clue = np.array([cell != "." for cell in cells])
+  order = [sudoku._NAMES.index(name) for name in names] or list(range(len(cells)))
+  grid = np.array([int(cell) if cell != "." else 0 for cell in cells])
+  grid[order] = list(map(int, answer))
+  assert all(str(digit) == cell for digit, cell in zip(grid, cells, strict=True) if cell != ".")
+  return clue, grid - 1, [cell for cell in order if not clue[cell]]
 
 
 class TestSudoku:
-  @pytest.mark.parametrize("size", [4, 6, 9])
-  def test_clues_and_answer_are_a_full_grid_that_singles_find(self, size):
-    corpus = sudoku.make(size=size, train_pairs=4, validation_pairs=1, test_pairs=1)
+  @pytest.mark.parametrize(("size", "order"), [(4, "rows"), (6, "solver"), (9, "rows")])
+  def test_clues_and_answer_are_a_full_grid_that_singles_find(self, size, order):
+    corpus = sudoku.make(size=size, order=order, train_pairs=4, validation_pairs=1, test_pairs=1)
     for prompt, answer in corpus.pairs("train"):
-      clues, _, digits = read(prompt, answer)
-      assert len(clues) == corpus.given and len(digits) == size**2
-      grid = np.array([int(digits[name]) for name in sudoku._NAMES[: size**2]])
+      clue, grid, open_cells = grid_of(prompt, answer)
+      assert len(prompt + answer) == corpus.length
+      assert sum(clue) == corpus.given and len(open_cells) == size**2 - corpus.given
       for unit in sudoku_grids.units(size).astype(bool):
-        assert sorted(grid[unit]) == list(range(1, size + 1))
+        assert sorted(grid[unit]) == list(range(size))
+      assert sudoku_grids.rounds(grid[None], clue[None]).min() >= 0
 
   def test_the_solver_finds_every_cell_from_those_before_it(self):
     corpus = sudoku.make(size=4, clues=5, order="solver", **FEW)
     for prompt, answer in corpus.pairs("test"):
-      clues, cells, digits = read(prompt, answer)
-      grid = np.array([[int(digits[name]) - 1 for name in sudoku._NAMES[:16]]])
-      known = np.array([[name in clues for name in sudoku._NAMES[:16]]])
-      for name in cells:
-        cell = sudoku._NAMES.index(name)
-        assert sudoku_grids.rounds(grid, known)[0, cell] == 1
-        known[0, cell] = True
+      known, grid, open_cells = grid_of(prompt, answer)
+      for cell in open_cells:
+        assert sudoku_grids.rounds(grid[None], known[None])[0, cell] == 1
+        known[cell] = True
 
   def test_a_puzzle_that_is_not_determined_is_not_solved(self):
     """Where two solutions differ in four cells, none of the four is found without a clue there."""
@@ -194,7 +196,7 @@ class TestSudoku:
     corpus = sudoku.make(**FEW)
 
     def solutions(split):
-      return {tuple(sorted(read(*pair)[2].items())) for pair in corpus.pairs(split)}
+      return {tuple(grid_of(*pair)[1]) for pair in corpus.pairs(split)}
 
     assert not solutions("train") & solutions("test")
 
