@@ -1,14 +1,14 @@
 """Where diffusion pays: each finding, its arms at equal network, tokens and steps, with intervals.
 
-  python -m experiments.where_it_pays.run                   all findings
+  python -m experiments.where_it_pays.run --parallel=2      all findings, two runs at once
   python -m experiments.where_it_pays.run --only=planning   one of them
-  python -m experiments.where_it_pays.run --fast            everything, nothing learned, two minutes
+  python -m experiments.where_it_pays.run --fast --output=F everything, nothing learned: two minutes
   python -m experiments.where_it_pays.run --only=infilling --text=book.txt --output=mine   your text
   python -m experiments.where_it_pays.run --table           tables and figures from the records here
 
 An arm is an ordinary run under --workdir. A command that was stopped goes on where it was. The
-records, `planning.json` and so on, and the figures go to --output. On an accelerator several runs
-share the device: --parallel=6.
+records, `planning.json` and so on, and the figures go to --output. Networks this small leave cores
+or an accelerator idle, so that several runs share them: --parallel=2 on two cores, 6 on a GPU.
 """
 
 import dataclasses
