@@ -140,4 +140,4 @@ def figure(rows: Sequence[Row], path: Path) -> None:
   drawn.savefig(path, dpi=120)
 
 
-FINDING = Finding("any_order", METHODS, config, measure, table, figure, SCALE)
+FINDING = Finding("any_order", METHODS, config, measure, table, figure, scale=SCALE)

@@ -100,4 +100,4 @@ ARMS = {
   for share in SHARES
   for name, method in METHODS.items()
 }
-FINDING = Finding("epochs", ARMS, config, measure, table, figure, SCALE)
+FINDING = Finding("epochs", ARMS, config, measure, table, figure, scale=SCALE)

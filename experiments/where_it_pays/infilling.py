@@ -235,4 +235,4 @@ def figure(rows: Sequence[Row], path: Path) -> None:
   drawn.savefig(path, dpi=120)
 
 
-FINDING = Finding("infilling", METHODS, config, measure, table, figure, SCALE)
+FINDING = Finding("infilling", METHODS, config, measure, table, figure, scale=SCALE)

@@ -104,6 +104,7 @@ class Finding:
   measure: Callable[[str, str, Scale], list[Row]]
   table: Callable[[Sequence[Row]], str]
   figure: Callable[[Sequence[Row], Path], None]
+  _: dataclasses.KW_ONLY
   scale: Scale = Scale()
   runs: str = ""
   alone: bool = False

@@ -86,4 +86,4 @@ def figure(rows: Sequence[Row], path: Path) -> None:
   drawn.savefig(path, dpi=120)
 
 
-FINDING = Finding("planning", METHODS, config, measure, table, figure, SCALE)
+FINDING = Finding("planning", METHODS, config, measure, table, figure, scale=SCALE)

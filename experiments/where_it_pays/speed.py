@@ -91,5 +91,14 @@ def figure(rows: Sequence[Row], path: Path) -> None:
 
 
 FINDING = Finding(
-  "speed", METHODS, config, measure, table, figure, sudoku.SCALE, "sudoku", alone=True, seeds=1
+  "speed",
+  METHODS,
+  config,
+  measure,
+  table,
+  figure,
+  scale=sudoku.SCALE,
+  runs=sudoku.FINDING.name,
+  alone=True,
+  seeds=1,
 )

@@ -34,9 +34,9 @@ ORDERS = {
 def config(arm: Arm, scale: Scale) -> ConfigDict:
   order = arm.fields.get("data.corpus.order", "rows")
   length = corpus.make(size=scale.grid, order=order).length
-  fields = {"data.corpus.size": scale.grid, "data.length": length}
-  # A cell has its place in every row, which rotary positions, that tell distances, learn slowly.
-  fields["network.learned_positions"] = length
+  # A cell has its place in every row: rotary positions, which tell distances, learn that slowly.
+  places = {"network.learned_positions": length}
+  fields = {"data.corpus.size": scale.grid, "data.length": length, **places}
   return puzzle_config(arm, scale, "sudoku", fields)
 
 
@@ -99,4 +99,4 @@ def figure(rows: Sequence[Row], path: Path) -> None:
   drawn.savefig(path, dpi=120)
 
 
-FINDING = Finding("sudoku", METHODS, config, measure, table, figure, SCALE)
+FINDING = Finding("sudoku", METHODS, config, measure, table, figure, scale=SCALE)
