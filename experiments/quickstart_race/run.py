@@ -28,7 +28,7 @@ from experiments.quickstart_race.entries import ENTRIES
 
 RESULTS = Path(__file__).parent / "results.json"
 # Steps that a step is timed over, after the first, which compiles.
-TIMED = 10
+TIMED = 100
 
 
 @dataclass(frozen=True, kw_only=True)

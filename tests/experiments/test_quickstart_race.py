@@ -1,13 +1,17 @@
-"""The race of the quickstart: every entry is a config that builds, and the table is in order."""
+"""The race of the quickstart, and its sampler: all entries build, and the tables are in order."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
-from experiments.quickstart_race import run
+from dlm_jax.generation.draw_settings import DrawSettings
+from experiments.quickstart_race import run, sampling
 from experiments.quickstart_race.entries import ENTRIES
+from tests import tiny
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -42,3 +46,35 @@ def test_the_table_is_the_best_first():
     "| `a` | 2.400 | 1 | 2 | 1,000 | `network.heads=2` |",
     "| `b` | 2.500 | 1 | 2 | 1,000 | `network.heads=2` |",
   ]
+
+
+@pytest.mark.parametrize("choice", sampling.CHOICES, ids=sampling.described)
+def test_settings_of_the_sampler_are_known(choice):
+  DrawSettings(**choice)
+
+
+@pytest.mark.slow
+def test_texts_of_each_choice_are_judged_beside_real_text(monkeypatch):
+  """The judge knows nothing, so that it finds a uniform text of 27 symbols as likely as any."""
+  models = {"masked": tiny.model(), "judge": tiny.model("autoregressive")}
+  real = np.tile(np.arange(16) % 4, (6, 1))
+  store = SimpleNamespace(
+    tokenizer=models["judge"].tokenizer,
+    rows=lambda _: np.array([(row,) for row in real], dtype=[("tokens", "i4", 16)]),
+    num_rows=lambda _: 6,
+  )
+  monkeypatch.setattr(sampling, "load", models.get)
+  monkeypatch.setattr(sampling, "training_data", lambda _: store)
+  monkeypatch.setattr(sampling.assess, "vocabulary", lambda _: {"b"})
+  choices = ({"steps": 4}, {"steps": 8, "sampler": "remdm", "sampler_settings": {"eta": 0.05}})
+  monkeypatch.setattr(sampling, "CHOICES", choices)
+  settings = sampling.SamplingSettings(workdir="masked", judge="judge", num=5)
+  record = json.loads(json.dumps(sampling.sweep(settings)))
+  assert [row["evaluations"] for row in record["results"]] == [4, 8]
+  assert record["reference"]["entropy_nats"][0] == pytest.approx(np.log(4))
+  lines = sampling.table(record).splitlines()
+  assert lines[2].startswith("| real text |  | ")
+  assert {line.split("|")[1].strip() for line in lines[3:5]} == {
+    "`--steps=4`",
+    "`--steps=8 --sampler=remdm --sampler.eta=0.05`",
+  }
