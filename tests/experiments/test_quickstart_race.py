@@ -8,6 +8,7 @@ import pytest
 
 from dlm_jax import experiment
 from dlm_jax.core.errors import UserError
+from dlm_jax.generation.draw import draw
 from dlm_jax.generation.draw_settings import DrawSettings
 from experiments.quickstart_race import run, sampling
 from experiments.quickstart_race.entries import ENTRIES
@@ -71,6 +72,8 @@ def test_texts_of_each_choice_are_judged_beside_real_text(monkeypatch):
   settings = sampling.SamplingSettings(workdir="masked", judge="judge", num=5)
   record = json.loads(json.dumps(sampling.sweep(settings)))
   assert [row["evaluations"] for row in record["results"]] == [4, 8]
+  alone = draw(DrawSettings(num=1, **choices[1]), models["masked"]).tokens[0]
+  assert record["results"][1]["text"] == store.tokenizer.decode(alone)
   assert record["reference"]["entropy_nats"][0] == pytest.approx(np.log(4))
   lines = sampling.table(record).splitlines()
   assert lines[2].startswith("| real text |  | ")
