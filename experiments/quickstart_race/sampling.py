@@ -14,7 +14,6 @@ three for real text.
 """
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +22,14 @@ from typing import Any
 from dlm_jax import command_line
 from dlm_jax.core import storage
 from dlm_jax.core.ranges import PositiveInt
-from dlm_jax.core.spread import evenly_spread
 from dlm_jax.evaluation import assess, judges
 from dlm_jax.generation.draw import draw
 from dlm_jax.generation.draw_settings import DrawSettings
 from dlm_jax.model.model import Model, load, training_data
 from dlm_jax.runs import provenance
-from experiments.speed_quality.run import quality
+from experiments.speed_quality.run import REAL, quality, real_text
 
 RESULTS = Path(__file__).parent / "sampling.json"
-REAL = "real text"
 MARGIN = {"sampler": "confidence", "sampler_settings": {"score": "margin"}, "steps": 64}
 REMDM = {"sampler": "remdm", "sampler_settings": {"eta": 0.05}}
 LOOP = {"sampler": "remdm", "sampler_settings": {"strategy": "loop", "eta": 0.05}}
@@ -85,17 +82,15 @@ def sweep(settings: SamplingSettings) -> dict[str, Any]:
   judge = judges.trained_here(referee)
   store = training_data(referee)
   words = assess.vocabulary(store)
-  rows = store.rows("test")[evenly_spread(store.num_rows("test"), settings.num)]["tokens"]
-  texts = [store.tokenizer.decode(row) for row in rows]
   results = []
   for choice in CHOICES:
-    started = time.perf_counter()
     results.append(measure(model, judge, words, choice, settings.num))
-    print(f"{described(choice)}: {time.perf_counter() - started:.0f} s", flush=True)
+    bits = results[-1]["judge_bits_per_character"][0]
+    print(f"{described(choice)}: {bits:.2f} bits a character", flush=True)
   return {
     "kind": "sampling",
     "results": results,
-    "reference": {"text": texts[0], **quality(list(rows), texts, words, judge)},
+    "reference": real_text(store, settings.num, words, judge),
     "protocol": {
       "command": f"python -m experiments.quickstart_race.sampling --num={settings.num}",
       "model": provenance.protocol(model.provenance),

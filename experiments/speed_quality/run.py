@@ -29,6 +29,7 @@ from matplotlib.ticker import NullFormatter
 from dlm_jax import command_line
 from dlm_jax.core import storage
 from dlm_jax.core.spread import evenly_spread
+from dlm_jax.data.store import Store
 from dlm_jax.evaluation import assess, judges, text_statistics
 from dlm_jax.generation.draw import DrawSettings, Samples, draw
 from dlm_jax.model.model import Model, load, training_data
@@ -111,8 +112,15 @@ def quality(
   return {name: [value.value, value.low, value.high] for name, value in found.items()}
 
 
+def real_text(store: Store, num: int, words: set[str], judge: judges.Judge) -> dict[str, Any]:
+  """What so many texts of the test split are like, and the first of them."""
+  rows = store.rows("test")[evenly_spread(store.num_rows("test"), num)]["tokens"]
+  texts = [store.tokenizer.decode(row) for row in rows]
+  return {**quality(list(rows), texts, words, judge), "text": texts[0]}
+
+
 def measure(
-  method: Method, model: Model, judge: judges.Judge, steps: int, judged: int
+  method: Method, model: Model, judge: judges.Judge, words: set[str], steps: int, judged: int
 ) -> dict[str, Any]:
   """One method at one number of steps: a row of the table."""
   together = draw_of(method, model, steps=steps, num=judged, at_once=TOGETHER)
@@ -125,7 +133,7 @@ def measure(
     "latency": alone.seconds / ALONE,
     "tokens_per_second_alone": alone.tokens_per_second,
     "tokens_per_second_together": together.tokens_per_second,
-    **quality(list(together.tokens), texts, assess.vocabulary(training_data(model)), judge),
+    **quality(list(together.tokens), texts, words, judge),
     "text": texts[0],
   }
 
@@ -204,19 +212,18 @@ def sweep(workdir: Path, steps: int, judged: int) -> dict[str, Any]:
   referee = trained(workdir, "judge", steps)
   judge = judges.trained_here(referee)
   store = training_data(referee)
-  rows = store.rows("test")[evenly_spread(store.num_rows("test"), judged)]["tokens"]
-  texts = [store.tokenizer.decode(row) for row in rows]
+  words = assess.vocabulary(store)
   results = []
   for method in METHODS:
     model = trained(workdir, method.preset, steps)
     for count in steps_of(method, model.length):
-      results.append(measure(method, model, judge, count, judged))
+      results.append(measure(method, model, judge, words, count, judged))
       bits = results[-1]["judge_bits_per_character"][0]
       print(f"{method.name}, {count} steps: {bits:.2f} bits a character", flush=True)
   return {
     "kind": "speed_quality",
     "results": results,
-    "reference": quality(list(rows), texts, assess.vocabulary(store), judge),
+    "reference": real_text(store, judged, words, judge),
     "protocol": {
       "command": f"python -m experiments.speed_quality.run --steps={steps} --judged={judged}",
       "judge": provenance.protocol(referee.provenance),

@@ -34,9 +34,12 @@ ORDERS = {
 def config(arm: Arm, scale: Scale) -> ConfigDict:
   order = arm.fields.get("data.corpus.order", "rows")
   length = corpus.make(size=scale.grid, order=order).length
-  # A cell has its place in every row: rotary positions, which tell distances, learn that slowly.
-  places = {"network.learned_positions": length}
-  fields = {"data.corpus.size": scale.grid, "data.length": length, **places}
+  fields = {
+    "data.corpus.size": scale.grid,
+    "data.length": length,
+    # A cell has its place in every row: rotary positions, which tell distances, learn that slowly.
+    "network.learned_positions": length,
+  }
   return puzzle_config(arm, scale, "sudoku", fields)
 
 
